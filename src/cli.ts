@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+// The program's entry: its name, its global options, and the table of commands. A command's
+// file is loaded only when it is called, so that --help is quick. Turns how a command ended
+// into an exit code; knows nothing of what it does.
+
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { CommandError, EXIT } from './cli/exit.js'
+
+interface CommandFile {
+  /** Adds the command, under the name it has in the table. */
+  register(program: Command): void
+}
+
+const COMMANDS: readonly [name: string, summary: string, load: () => Promise<CommandFile>][] = [
+  ['check', 'check the configuration', () => import('./cli/check.js')],
+]
+
+// Whoever started us over a channel and is gone cannot stop us any more: that is a stop.
+process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
+process.channel?.unref()
+
+await run(process.argv.slice(2))
+
+async function run(args: string[]): Promise<void> {
+  const program = new Command('trunkline')
+    .description('An SMPP and SMTP server: accepts messages, makes them durable, sends them through carriers.')
+    .version(version())
+    .option('--config <file>', 'settings as YAML (see config/trunkline.yaml)')
+    .option('--json', 'print results as JSON')
+    .option('--url <url>', 'ask the daemon over the network, not the one on this machine')
+    .option('--key <key>', 'the admin key that goes with --url')
+    .showHelpAfterError("('trunkline --help' lists commands and options)")
+    .addHelpText(
+      'after',
+      `
+Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 3 another daemon owns the data directory.
+
+Examples:
+  trunkline check --config trunkline.yaml
+  trunkline help check`,
+    )
+    .exitOverride()
+  try {
+    await addCommands(program, args)
+    await program.parseAsync(args, { from: 'user' })
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // commander has printed its own words; help and version are no failure.
+      process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    } else if (error instanceof CommandError) {
+      const { json } = program.opts<{ json?: boolean }>()
+      console.error(json ? JSON.stringify({ error: error.message }) : error.message)
+      process.exitCode = error.exit
+    } else throw error
+  }
+}
+
+/** The command that is called as a whole, the others by name and summary. */
+async function addCommands(program: Command, args: string[]): Promise<void> {
+  const [called, asked] = program.parseOptions(args).operands
+  const wanted = called === 'help' ? asked : called
+  for (const [name, summary, load] of COMMANDS) {
+    if (name === wanted) {
+      const { register } = await load()
+      register(program)
+      program.commands.find(command => command.name() === name)?.summary(summary)
+    } else program.command(name).description(summary)
+  }
+}
+
+function version(): string {
+  const described: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  return (described as { version: string }).version
+}

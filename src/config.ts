@@ -1,0 +1,429 @@
+// Every setting: its default, its bounds, one sentence, in one schema. Also reads it: YAML
+// file, then environment, then the command line's overrides, and answers with all faults at
+// once. Knows what a setting is, not what it is for; only cli and daemon import it.
+
+import { createHash } from 'node:crypto'
+import { lstatSync, mkdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+
+// ---- the settings
+
+const whole = (preset: number, min: number, max: number, description: string) =>
+  z.int().min(min).max(max).default(preset).meta({ description })
+
+const flag = (preset: boolean, description: string) => z.boolean().default(preset).meta({ description })
+
+const text = (preset: string, pattern: RegExp, expects: string, description: string) =>
+  z.string().regex(pattern).default(preset).meta({ description, expects })
+
+const listen = (preset: string, description: string) =>
+  z
+    .string()
+    .refine(value => parseListen(value) !== undefined)
+    .default(preset)
+    .meta({ description, expects: "'host:port', '[v6]:port' or off" })
+
+const names = (preset: string[], pattern: RegExp, expects: string, description: string) =>
+  z.array(z.string().regex(pattern)).default(preset).meta({ description, expects })
+
+const ANY_NAME = /^\S{1,64}$/
+const DOMAIN = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
+const DAY_MS = 86_400_000
+
+const schema = z.strictObject({
+  dataDir: text('data', /^[^\0]+$/, 'a path', 'The folder that holds everything this node must not lose.'),
+  node: whole(0, 0, 63, 'Number of this node in message ids; no two nodes over the same database share one.'),
+  bootstrap: z.string().min(1).nullable().default(null).meta({
+    description: 'A gateway file to apply on the first start with an empty database.',
+    expects: 'a path or null',
+  }),
+  smpp: z
+    .strictObject({
+      listen: listen('127.0.0.1:2775', 'Where ESMEs bind.'),
+      systemId: text('trunkline', /^[\x21-\x7e]{1,15}$/, '1 to 15 ASCII characters', 'Our name in bind responses.'),
+      sessionInitMs: whole(10_000, 100, 600_000, 'A connection that has not bound by then is closed.'),
+      enquireLinkMs: whole(30_000, 100, 3_600_000, 'After this silence we ask the peer whether it is there.'),
+      responseMs: whole(60_000, 100, 3_600_000, 'A request of ours unanswered for this long ends the session.'),
+      inactivityMs: whole(0, 0, DAY_MS, 'A bind that carries no message for this long is closed; 0 is never.'),
+      window: whole(500, 1, 100_000, 'Requests of ours (deliver_sm) that may be unanswered on one bind.'),
+      peerWindow: whole(5_000, 1, 1_000_000, 'Requests of a peer held unanswered before its socket is not read.'),
+      maxPduBytes: whole(70_000, 1_024, 16_777_216, 'A longer PDU closes the session.'),
+      sendBytes: whole(
+        1_048_576,
+        65_536,
+        1_073_741_824,
+        'Bytes waiting for a slow peer before we stop reading from it.',
+      ),
+      stallMs: whole(
+        30_000,
+        100,
+        3_600_000,
+        'A peer that takes none of the bytes waiting for it for this long is closed.',
+      ),
+      maxConnections: whole(10_000, 1, 1_000_000, 'Connections at one time, bound or not.'),
+    })
+    .prefault({}),
+  smtp: z
+    .strictObject({
+      listen: listen('127.0.0.1:2525', 'Where applications will submit mail; this release does not listen there yet.'),
+      smsDomains: names(
+        ['sms.localhost'],
+        DOMAIN,
+        'a list of domain names in lower case',
+        'Mail to NUMBER@ one of these domains becomes a text message.',
+      ),
+    })
+    .prefault({}),
+  admin: z
+    .strictObject({
+      listen: listen('127.0.0.1:8080', 'The HTTP side-port: API, health, metrics.'),
+      key: z.string().min(16).max(256).nullable().default(null).meta({
+        description: 'The key that administration over the network needs; without one it is refused there.',
+        expects: 'null or at least 16 characters',
+        secret: true,
+      }),
+      metricsAccounts: names(
+        [],
+        ANY_NAME,
+        'a list of system_ids',
+        'Accounts that have a label of their own in /metrics.',
+      ),
+    })
+    .prefault({}),
+  database: z
+    .strictObject({
+      url: z
+        .string()
+        .regex(/^postgres(?:ql)?:\/\//)
+        .nullable()
+        .default(null)
+        .meta({
+          description: 'PostgreSQL 14 or later; null starts the embedded one in dataDir.',
+          expects: "null or 'postgres://...'",
+          secret: true,
+        }),
+      pool: whole(5, 1, 200, 'Connections to the database at most.'),
+    })
+    .prefault({}),
+  redis: z
+    .strictObject({
+      url: z.null().default(null).meta({
+        description: 'Messages are stored in LMDB in dataDir, the only engine of this release.',
+        expects: 'null: this release stores in LMDB only',
+        secret: true,
+      }),
+      mayLose: flag(false, 'Start even if Redis is set up so that it may lose what it acknowledged.'),
+    })
+    .prefault({}),
+  spool: z
+    .strictObject({
+      reserveMb: whole(512, 1, 1_048_576, 'Below this much free disk, new messages are refused for now.'),
+      maxWaiting: whole(10_000_000, 1, 1_000_000_000, 'Messages that may wait in all.'),
+      maxWaitingPerAccount: whole(5_000_000, 1, 1_000_000_000, 'Messages of one account that may wait.'),
+      mapGb: whole(64, 1, 16_384, 'The size to which the message store may grow.'),
+      keepReceiptsHours: whole(72, 1, 8_760, 'Receipts and replies that nobody takes are kept this long.'),
+      keepReceiptsPerAccount: whole(1_000_000, 1, 1_000_000_000, 'Receipts and replies kept for one account.'),
+    })
+    .prefault({}),
+  lifetimes: z
+    .strictObject({
+      otpMs: whole(600_000, 1_000, 30 * DAY_MS, 'An otp message without a validity period ends after this.'),
+      transactionalMs: whole(DAY_MS, 1_000, 30 * DAY_MS, 'The same for a transactional message.'),
+      bulkMs: whole(2 * DAY_MS, 1_000, 30 * DAY_MS, 'The same for a bulk message.'),
+    })
+    .prefault({}),
+  history: z
+    .strictObject({
+      retentionDays: whole(90, 1, 3_650, 'History older than this is dropped, a day at a time.'),
+    })
+    .prefault({}),
+  stop: z
+    .strictObject({
+      drainMs: whole(8_000, 0, 600_000, 'What open windows may take to empty when the daemon stops.'),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'])
+        .default('info')
+        .meta({ description: 'The least that is logged.' }),
+      pretty: flag(false, 'Lines for people instead of JSON.'),
+      trace: names([], ANY_NAME, 'a list of names', 'Accounts and carriers whose PDUs are logged at debug.'),
+    })
+    .prefault({}),
+})
+
+export type Config = z.output<typeof schema>
+/** A part of a configuration, as a file or the command line gives it. */
+export type ConfigInput = z.input<typeof schema>
+
+/** Settings that SIGHUP applies to a running daemon; the others need a restart. */
+export const LIVE_KEYS: readonly string[] = ['log.level', 'log.trace']
+
+export interface Setting {
+  /** `smpp.enquireLinkMs` */
+  key: string
+  /** `TRUNKLINE_SMPP_ENQUIRE_LINK_MS` */
+  env: string
+  kind: 'number' | 'boolean' | 'string' | 'list'
+  nullable: boolean
+  preset: unknown
+  sentence: string
+  /** What a value must be, in words: completes `must be ...`. */
+  expects: string
+  /** Never printed. */
+  secret: boolean
+}
+
+/** All settings in the order of the schema. */
+export const SETTINGS: readonly Setting[] = settingsOf(z.toJSONSchema(schema) as JsonSchema, '')
+
+interface JsonSchema {
+  type?: string
+  anyOf?: JsonSchema[]
+  properties?: Record<string, JsonSchema>
+  enum?: string[]
+  minimum?: number
+  maximum?: number
+  default?: unknown
+  description?: string
+  expects?: string
+  secret?: boolean
+}
+
+function settingsOf(node: JsonSchema, prefix: string): Setting[] {
+  return Object.entries(node.properties ?? {}).flatMap(([name, child]) => {
+    const key = prefix + name
+    return child.properties === undefined ? [settingOf(child, key)] : settingsOf(child, `${key}.`)
+  })
+}
+
+function settingOf(node: JsonSchema, key: string): Setting {
+  const types = (node.anyOf ?? [node]).map(branch => branch.type ?? '')
+  const type = types.find(name => name !== 'null')
+  const kind = type === 'integer' ? 'number' : type === 'boolean' ? 'boolean' : type === 'array' ? 'list' : 'string'
+  return {
+    key,
+    env: `TRUNKLINE_${key.replaceAll('.', '_').replace(/[A-Z]/g, '_$&').toUpperCase()}`,
+    kind,
+    nullable: types.includes('null'),
+    preset: node.default,
+    sentence: node.description ?? '',
+    expects: node.expects ?? expectation(node, kind),
+    secret: node.secret === true,
+  }
+}
+
+function expectation(node: JsonSchema, kind: Setting['kind']): string {
+  if (node.enum !== undefined) return `one of ${node.enum.join(', ')}`
+  return kind === 'boolean' ? 'true or false' : `a whole number from ${node.minimum} to ${node.maximum}`
+}
+
+/** Host and port of a listen setting; null for `off`; undefined when it is neither. Port 0 is any free one. */
+export function parseListen(value: string): { host: string; port: number } | null | undefined {
+  if (value === 'off') return null
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:[\]/]+)):([0-9]{1,5})$/.exec(value)
+  const host = parts?.[1] ?? parts?.[2]
+  const port = Number(parts?.[3])
+  return host === undefined || port > 65_535 ? undefined : { host, port }
+}
+
+// ---- reading them
+
+export interface ConfigFault {
+  /** The setting (`smpp.window`), the variable (`TRUNKLINE_SMPP_WINDO`), or '' for the file as a whole. */
+  path: string
+  message: string
+  file?: string
+  line?: number
+}
+
+export type LoadedConfig = { ok: true; config: Config } | { ok: false; faults: ConfigFault[] }
+
+type Tree = Record<string, unknown>
+
+/**
+ * Settings from the YAML file, over them the environment (`TRUNKLINE_SMPP_LISTEN`; lists with commas, an empty
+ * value is null), over them `overrides`. An unknown key, in file or environment, is a fault as a bad value is.
+ */
+export function loadConfig(from: {
+  file?: string | undefined
+  env: Readonly<Record<string, string | undefined>>
+  overrides?: ConfigInput
+}): LoadedConfig {
+  const faults: ConfigFault[] = []
+  const source = readSource(from.file, faults)
+  const tree = source.tree
+  const fromEnv = new Map<string, string>()
+  for (const [name, value] of Object.entries(from.env)) {
+    if (!name.startsWith('TRUNKLINE_') || value === undefined) continue
+    const setting = SETTINGS.find(one => one.env === name)
+    if (setting === undefined) {
+      faults.push({ path: name, message: 'is no setting' })
+      continue
+    }
+    put(tree, setting.key, fromText(setting, value))
+    fromEnv.set(setting.key, name)
+  }
+  const given = new Set<string>()
+  for (const { key } of SETTINGS) {
+    const value = at(from.overrides, key)
+    if (value === undefined) continue
+    put(tree, key, value)
+    given.add(key)
+  }
+
+  const result = schema.safeParse(tree)
+  if (result.success && faults.length === 0) return { ok: true, config: result.data }
+  for (const issue of result.error?.issues ?? []) {
+    const path = issue.path.join('.')
+    if (issue.code === 'unrecognized_keys') {
+      for (const name of issue.keys) {
+        const key = path === '' ? name : `${path}.${name}`
+        faults.push({ path: key, message: 'is no setting', ...source.position([...issue.path, name]) })
+      }
+      continue
+    }
+    const setting = SETTINGS.find(one => path === one.key || path.startsWith(`${one.key}.`))
+    const key = setting?.key ?? path
+    if (faults.some(fault => fault.path === key)) continue
+    const message = setting === undefined ? 'must be a group of settings' : wanted(setting, at(tree, key))
+    const variable = fromEnv.get(key)
+    if (given.has(key)) faults.push({ path: key, message: `${message} (from the command line)` })
+    else if (variable !== undefined) faults.push({ path: key, message: `${message} (from ${variable})` })
+    else faults.push({ path: key, message, ...source.position(issue.path) })
+  }
+  return { ok: false, faults: faults.sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity)) }
+}
+
+/** A fault as one line for people. */
+export function faultLine(fault: ConfigFault): string {
+  const place = fault.file === undefined ? '' : `${fault.file}${fault.line === undefined ? '' : `:${fault.line}`}: `
+  return place + (fault.path === '' ? '' : `${fault.path} `) + fault.message
+}
+
+/** Settings in which `config` differs from `base`, or from the defaults. */
+export function differences(config: Config, base?: Config): { setting: Setting; value: unknown; was: unknown }[] {
+  return SETTINGS.map(setting => ({
+    setting,
+    value: at(config, setting.key),
+    was: base === undefined ? setting.preset : at(base, setting.key),
+  })).filter(({ value, was }) => JSON.stringify(value) !== JSON.stringify(was))
+}
+
+interface Source {
+  tree: Tree
+  /** File and line of what stands at a path, if it came from the file. */
+  position(path: readonly PropertyKey[]): { file?: string; line?: number }
+}
+
+function readSource(file: string | undefined, faults: ConfigFault[]): Source {
+  if (file === undefined) return { tree: {}, position: () => ({}) }
+  let written: string
+  try {
+    written = readFileSync(file, 'utf8')
+  } catch (error) {
+    faults.push({ path: '', message: `cannot be read: ${(error as NodeJS.ErrnoException).code}`, file })
+    return { tree: {}, position: () => ({}) }
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(written, { lineCounter: lines, prettyErrors: false })
+  for (const error of document.errors) {
+    faults.push({ path: '', message: `is not YAML: ${error.message}`, file, line: lines.linePos(error.pos[0]).line })
+  }
+  const position = (path: readonly PropertyKey[]): { file: string; line?: number } => {
+    // A key that is not there has no line: its group's line is the nearest.
+    for (let depth = path.length; depth > 0; depth--) {
+      const parent: unknown = document.getIn(path.slice(0, depth - 1), true)
+      const items = (parent as { items?: { key?: { value?: unknown; range?: [number, ...unknown[]] } }[] } | undefined)
+        ?.items
+      const start = items?.find(item => item.key?.value === path[depth - 1])?.key?.range?.[0]
+      if (start !== undefined) return { file, line: lines.linePos(start).line }
+    }
+    return { file }
+  }
+  if (document.errors.length > 0) return { tree: {}, position }
+  let tree: unknown
+  try {
+    tree = document.toJS()
+  } catch (error) {
+    // An alias without its anchor, such as an unquoted *:2775.
+    faults.push({ path: '', message: `is not YAML: ${(error as Error).message}`, file })
+    return { tree: {}, position }
+  }
+  if (tree === null) return { tree: {}, position }
+  if (!isTree(tree)) {
+    faults.push({ path: '', message: 'must hold settings by name', file, line: 1 })
+    return { tree: {}, position }
+  }
+  // A group whose settings are all commented out reads as null.
+  const groups = new Set(SETTINGS.map(({ key }) => key.split('.')).flatMap(([group, leaf]) => (leaf ? [group] : [])))
+  for (const [name, value] of Object.entries(tree)) if (value === null && groups.has(name)) delete tree[name]
+  return { tree, position }
+}
+
+/** A variable's text as the schema wants it; text that cannot be read stays text, and the schema refuses it. */
+function fromText(setting: Setting, value: string): unknown {
+  if (setting.nullable && (value === '' || value === 'null')) return null
+  if (setting.kind === 'number') return /^-?[0-9]+$/.test(value) ? Number(value) : value
+  if (setting.kind === 'boolean') return value === 'true' ? true : value === 'false' ? false : value
+  if (setting.kind === 'list') return value === '' ? [] : value.split(',').map(part => part.trim())
+  return value
+}
+
+function wanted(setting: Setting, value: unknown): string {
+  return `must be ${setting.expects}${setting.secret ? '' : `, not ${JSON.stringify(value)}`}`
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function at(tree: unknown, key: string): unknown {
+  return key.split('.').reduce<unknown>((node, name) => (isTree(node) ? node[name] : undefined), tree)
+}
+
+/** A group that is no group stays as it is, and the schema refuses it. */
+function put(tree: Tree, key: string, value: unknown): void {
+  const [name = '', leaf] = key.split('.')
+  if (leaf === undefined) {
+    tree[name] = value
+    return
+  }
+  tree[name] ??= {}
+  const group = tree[name]
+  if (isTree(group)) group[leaf] = value
+}
+
+// ---- where the daemon of a data directory answers
+
+/** sockaddr_un.sun_path, less its closing zero. */
+const SUN_PATH_BYTES = process.platform === 'linux' ? 107 : 103
+
+/**
+ * The daemon's unix socket, and the lock of the data directory: a function of the directory alone, so that every
+ * daemon and command that names the same directory, as whatever user and in whatever environment, finds the same
+ * socket. In the directory itself; where that path is too long, under /tmp/trunkline-UID, UID being the directory's owner.
+ */
+export function adminSocketPath(dataDir: string): string {
+  const direct = join(resolve(dataDir), 'admin.sock')
+  if (Buffer.byteLength(direct) <= SUN_PATH_BYTES) return direct
+  const hash = createHash('sha256').update(realpathSync(dataDir)).digest('hex').slice(0, 24)
+  return join('/tmp', `trunkline-${statSync(dataDir).uid}`, `${hash}.sock`)
+}
+
+/**
+ * Makes the folder of the socket if it is not the data directory.
+ * @returns why it cannot be trusted, or null: another user could stand in for the daemon
+ */
+export function prepareAdminSocketFolder(dataDir: string): string | null {
+  const folder = dirname(adminSocketPath(dataDir))
+  if (folder === resolve(dataDir)) return null
+  mkdirSync(folder, { mode: 0o700, recursive: true })
+  const { uid, mode } = lstatSync(folder)
+  const ours = uid === statSync(dataDir).uid && (mode & 0o170777) === 0o040700
+  return ours ? null : `${folder} must be a folder of the owner of ${dataDir}, with mode 0700`
+}

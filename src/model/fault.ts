@@ -1,0 +1,37 @@
+// What can be wrong with a submission, once, for every protocol. Carries what
+// each reader needs; the tables that turn it into a command_status, an SMTP reply
+// or an HTTP problem stand with their protocols.
+
+/** Stable codes: they stand in metrics, logs and HTTP problems. */
+export type FaultCode =
+  | 'account_suspended'
+  | 'sender_refused'
+  | 'destination_invalid'
+  | 'destination_blocked'
+  | 'no_consent'
+  | 'no_route'
+  | 'too_long'
+  | 'body_invalid'
+  | 'coding_unsupported'
+  | 'schedule_invalid'
+  | 'validity_invalid'
+  | 'rate_exceeded'
+  | 'quota_exceeded'
+  | 'no_credit'
+  | 'queue_full'
+  | 'disk_full'
+  | 'stopping'
+  | 'store_failed'
+
+export interface Fault {
+  readonly code: FaultCode
+  /** For the customer; never reveals configuration. */
+  readonly text: string
+  /** The same submission may succeed later. */
+  readonly retryable: boolean
+  /** For the log only. */
+  readonly cause?: string
+}
+
+export const fault = (code: FaultCode, text: string, retryable: boolean, cause?: string): Fault =>
+  cause === undefined ? { code, text, retryable } : { code, text, retryable, cause }

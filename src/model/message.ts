@@ -1,0 +1,314 @@
+// The one shape every submission takes: a message to one destination. Names are
+// SMPP's where SMPP has one. Knows how to be written to a record and read back;
+// knows nothing of queues, carriers or who asks.
+
+import { assert } from '../base/assert.js'
+
+export const messageClasses = ['otp', 'transactional', 'bulk'] as const
+export type MessageClass = (typeof messageClasses)[number]
+
+/** Index into {@link messageClasses}: a number where the hot path compares. Lower is served first. */
+export type ClassRank = 0 | 1 | 2
+export const rankOf = (name: MessageClass): ClassRank => messageClasses.indexOf(name) as ClassRank
+
+/** message_state, SMPP v3.4 §5.2.28; SCHEDULED and SKIPPED are v5.0's. */
+export const state = {
+  SCHEDULED: 0,
+  ENROUTE: 1,
+  DELIVERED: 2,
+  EXPIRED: 3,
+  DELETED: 4,
+  UNDELIVERABLE: 5,
+  ACCEPTED: 6,
+  UNKNOWN: 7,
+  REJECTED: 8,
+  SKIPPED: 9,
+} as const
+export type MessageState = (typeof state)[keyof typeof state]
+
+export const stateNames = [
+  'SCHEDULED',
+  'ENROUTE',
+  'DELIVERED',
+  'EXPIRED',
+  'DELETED',
+  'UNDELIVERABLE',
+  'ACCEPTED',
+  'UNKNOWN',
+  'REJECTED',
+  'SKIPPED',
+] as const
+
+/** Where a message stands in its life: waiting for a carrier, sent and waiting for receipts, or over. */
+export type Standing = 'waiting' | 'sent' | 'ended'
+
+export const EMPTY = Buffer.alloc(0)
+
+/** One part of a message on its way: its carrier's name for it, and what the receipt said. */
+export interface PartState {
+  /** The carrier took it and named it so; '' until then, and for carriers that give no name. */
+  ref: string
+  answered: boolean
+  /** ENROUTE until a receipt says more. */
+  state: MessageState
+}
+
+/**
+ * Mutable only until accepted, and afterwards only by the spool (standing, parts,
+ * attempts) and by replace_sm (body, validity).
+ */
+export class Message {
+  id = 0
+  /** Account's number in the directory. */
+  account = 0
+  rank: ClassRank = 1
+  standing: Standing = 'waiting'
+
+  service_type = ''
+  source_addr_ton = 0
+  source_addr_npi = 0
+  source_addr = ''
+  dest_addr_ton = 0
+  dest_addr_npi = 0
+  destination_addr = ''
+  esm_class = 0
+  protocol_id = 0
+  priority_flag = 0
+  registered_delivery = 0
+  data_coding = 0
+  /** Octets as received, UDH included; UTF-8 when {@link isText}. After `accepted`: the first octets of the text only. */
+  body: Buffer = EMPTY
+  /** True: `body` is Unicode text, to be encoded for the carrier that takes it. False: octets of `data_coding`. */
+  isText = false
+  /** TLVs to pass on, as a raw stream; message_payload is not among them. */
+  tlvs: Buffer = EMPTY
+
+  /** Not before this moment, ms; 0 = at once. */
+  scheduleMs = 0
+  /** Not after this moment, ms. */
+  validUntilMs = 0
+  /** The carrier that the message names, '' when the route decides. */
+  carrierName = ''
+  /** The route's number: its lane. */
+  lane = 0
+  segments = 1
+  priceMicros = 0
+  clientRef = ''
+  /** Callback, tags and what else the HTTP door keeps, as JSON; '' when none. */
+  extras = ''
+
+  /** Sends that were tried and not accepted. */
+  attempts = 0
+  /** The carrier's number in the directory that holds its parts; 0 = none yet. */
+  carrier = 0
+  /** Concatenation reference shared by all parts once cut; 0 = not cut. */
+  concatRef = 0
+  /** Order of acceptance by carriers: generations of references are cut by it. */
+  refSeq = 0
+  /** Carrier's reference of a message of one part. */
+  ref = ''
+  /** Set once the message was cut into more than one part. */
+  parts: PartState[] | null = null
+
+  /** Number of the lane block that lists it; 0 = in no lane (due, sent). The engine's. */
+  ready = 0
+  /** Moment it is due, ms, while it stands in no lane; 0 otherwise. The engine's. */
+  dueMs = 0
+  /** The engine's own hold on it: nobody else reads or writes this. */
+  hold = 0
+  block: { remaining: number } | null = null
+}
+
+// Record: what a Message is on disk. Fixed head, then counted strings.
+//  0 format  1 standing|flags  2 rank  3 attempts
+//  4 account u32  8 lane u32  12 carrier u32
+//  16 validUntilMs f64  24 scheduleMs f64  32 priceMicros f64  40 refSeq f64
+//  48 ready f64  56 dueMs f64  64 ton npi ton npi  68 esm pid prio regdel
+//  72 data_coding  73 segments  74 concatRef u16
+//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), parts
+const FORMAT = 1
+const HEAD = 76
+const FLAG_SENT = 1
+const FLAG_TEXT = 2
+const FLAG_PARTS = 4
+
+export const recordStanding = (record: Buffer): Standing => ((record[1] ?? 0) & FLAG_SENT ? 'sent' : 'waiting')
+export const recordAccount = (record: Buffer): number => record.readUInt32LE(4)
+export const recordLane = (record: Buffer): number => record.readUInt32LE(8)
+export const recordRank = (record: Buffer): ClassRank => record[2] as ClassRank
+export const recordValidUntil = (record: Buffer): number => record.readDoubleLE(16)
+export const recordReady = (record: Buffer): number => record.readDoubleLE(48)
+export const recordPriority = (record: Buffer): number => record[70] as number
+
+/** Octets that {@link writeRecord} needs at most. */
+export function recordSize(m: Message): number {
+  let size =
+    HEAD +
+    6 +
+    m.service_type.length +
+    m.source_addr.length +
+    m.destination_addr.length +
+    m.carrierName.length +
+    m.ref.length +
+    m.clientRef.length * 3 +
+    6 +
+    m.body.length +
+    m.tlvs.length +
+    m.extras.length * 3
+  if (m.parts) for (const part of m.parts) size += 3 + part.ref.length
+  return size + 2
+}
+
+const EXCERPT_CHARACTERS = 20
+
+/**
+ * Where the first 20 characters of the body end, in octets from its start: what a
+ * receipt quotes (SMPP v3.4 appendix B) and all that stays of a body once a carrier
+ * has it. A UDH counts as part of the body here; see {@link excerpt}.
+ */
+function excerptEnd(m: Message): number {
+  const width = (m.data_coding & 0x0c) === 0x08 ? 2 : 1
+  const start = m.esm_class & 0x40 ? (m.body[0] ?? 0) + 1 : 0
+  return Math.min(m.body.length, start + EXCERPT_CHARACTERS * (m.isText ? 3 : width))
+}
+
+/** The first characters of the message itself, as octets of its coding (UTF-8 when {@link Message.isText}). */
+export function excerpt(m: Message): Buffer {
+  const start = m.esm_class & 0x40 ? (m.body[0] ?? 0) + 1 : 0
+  const end = excerptEnd(m)
+  return start < end ? m.body.subarray(start, end) : EMPTY
+}
+
+function putText(to: Buffer, at: number, text: string): number {
+  const length = text.length
+  to[at++] = length
+  if (length === 0) return at
+  if (length < 24) {
+    for (let i = 0; i < length; i++) to[at + i] = text.charCodeAt(i)
+    return at + length
+  }
+  return at + to.latin1Write(text, at)
+}
+
+/** Writes the record at `at` and returns the offset after it. Strings but `extras` and `clientRef` are Latin-1 and shorter than 256. */
+export function writeRecord(m: Message, to: Buffer, at: number): number {
+  assert(m.standing !== 'ended', 'a message that ended has no record')
+  to[at] = FORMAT
+  to[at + 1] = (m.standing === 'sent' ? FLAG_SENT : 0) | (m.isText ? FLAG_TEXT : 0) | (m.parts ? FLAG_PARTS : 0)
+  to[at + 2] = m.rank
+  to[at + 3] = Math.min(m.attempts, 255)
+  to.writeUInt32LE(m.account, at + 4)
+  to.writeUInt32LE(m.lane, at + 8)
+  to.writeUInt32LE(m.carrier, at + 12)
+  to.writeDoubleLE(m.validUntilMs, at + 16)
+  to.writeDoubleLE(m.scheduleMs, at + 24)
+  to.writeDoubleLE(m.priceMicros, at + 32)
+  to.writeDoubleLE(m.refSeq, at + 40)
+  to.writeDoubleLE(m.ready, at + 48)
+  to.writeDoubleLE(m.dueMs, at + 56)
+  to[at + 64] = m.source_addr_ton
+  to[at + 65] = m.source_addr_npi
+  to[at + 66] = m.dest_addr_ton
+  to[at + 67] = m.dest_addr_npi
+  to[at + 68] = m.esm_class
+  to[at + 69] = m.protocol_id
+  to[at + 70] = m.priority_flag
+  to[at + 71] = m.registered_delivery
+  to[at + 72] = m.data_coding
+  to[at + 73] = m.segments
+  to.writeUInt16LE(m.concatRef, at + 74)
+  at = putText(to, at + HEAD, m.service_type)
+  at = putText(to, at, m.source_addr)
+  at = putText(to, at, m.destination_addr)
+  at = putText(to, at, m.carrierName)
+  at = putText(to, at, m.ref)
+  const refAt = at++
+  at += m.clientRef === '' ? 0 : to.utf8Write(m.clientRef, at)
+  to[refAt] = at - refAt - 1
+  const bodyEnd = m.standing === 'sent' ? excerptEnd(m) : m.body.length
+  to.writeUInt16LE(bodyEnd, at)
+  at += 2
+  if (bodyEnd > 0) at += m.body.copy(to, at, 0, bodyEnd)
+  to.writeUInt16LE(m.tlvs.length, at)
+  at += 2
+  if (m.tlvs.length > 0) at += m.tlvs.copy(to, at)
+  const extrasAt = at
+  at += 2
+  if (m.extras !== '') at += to.utf8Write(m.extras, at)
+  to.writeUInt16LE(at - extrasAt - 2, extrasAt)
+  if (m.parts) {
+    to[at++] = m.parts.length
+    for (const part of m.parts) {
+      to[at++] = part.state | (part.answered ? 0x80 : 0)
+      at = putText(to, at, part.ref)
+    }
+  }
+  return at
+}
+
+/** Reads what {@link writeRecord} wrote. The message keeps the buffer: give it one of its own. */
+export function readRecord(id: number, from: Buffer): Message {
+  assert(from[0] === FORMAT, `message record format ${from[0]}`)
+  const m = new Message()
+  const flags = from[1] as number
+  m.id = id
+  m.standing = flags & FLAG_SENT ? 'sent' : 'waiting'
+  m.isText = (flags & FLAG_TEXT) !== 0
+  m.rank = from[2] as ClassRank
+  m.attempts = from[3] as number
+  m.account = from.readUInt32LE(4)
+  m.lane = from.readUInt32LE(8)
+  m.carrier = from.readUInt32LE(12)
+  m.validUntilMs = from.readDoubleLE(16)
+  m.scheduleMs = from.readDoubleLE(24)
+  m.priceMicros = from.readDoubleLE(32)
+  m.refSeq = from.readDoubleLE(40)
+  m.ready = from.readDoubleLE(48)
+  m.dueMs = from.readDoubleLE(56)
+  m.source_addr_ton = from[64] as number
+  m.source_addr_npi = from[65] as number
+  m.dest_addr_ton = from[66] as number
+  m.dest_addr_npi = from[67] as number
+  m.esm_class = from[68] as number
+  m.protocol_id = from[69] as number
+  m.priority_flag = from[70] as number
+  m.registered_delivery = from[71] as number
+  m.data_coding = from[72] as number
+  m.segments = from[73] as number
+  m.concatRef = from.readUInt16LE(74)
+  let at = HEAD
+  const text = (): string => {
+    const length = from[at++] as number
+    at += length
+    return length === 0 ? '' : from.latin1Slice(at - length, at)
+  }
+  m.service_type = text()
+  m.source_addr = text()
+  m.destination_addr = text()
+  m.carrierName = text()
+  m.ref = text()
+  const clientLength = from[at++] as number
+  if (clientLength > 0) m.clientRef = from.utf8Slice(at, at + clientLength)
+  at += clientLength
+  const bodyLength = from.readUInt16LE(at)
+  at += 2
+  if (bodyLength > 0) m.body = from.subarray(at, at + bodyLength)
+  at += bodyLength
+  const tlvLength = from.readUInt16LE(at)
+  at += 2
+  if (tlvLength > 0) m.tlvs = from.subarray(at, at + tlvLength)
+  at += tlvLength
+  const extrasLength = from.readUInt16LE(at)
+  at += 2
+  if (extrasLength > 0) m.extras = from.utf8Slice(at, at + extrasLength)
+  at += extrasLength
+  if (flags & FLAG_PARTS) {
+    const count = from[at++] as number
+    m.parts = []
+    for (let i = 0; i < count; i++) {
+      const head = from[at++] as number
+      m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text() })
+    }
+  }
+  return m
+}

@@ -1,0 +1,210 @@
+// The durable queue as everyone else sees it; two engines keep this contract and
+// one test suite (test/support/spool-contract.ts) checks both. Verbs act at once on
+// what callers see and are durable when the promise of `synced()` resolves: all that
+// was asked for since the last commit is one transaction and one sync. Nothing may
+// be acknowledged to anyone before that.
+
+import type { Clock } from '../base/clock.js'
+import type { Message, MessageState } from '../model/message.js'
+import type { Receipt, Reply } from '../model/outcome.js'
+
+/** Why new work is refused at this moment; always retryable. */
+export type SpoolRefusal = 'queue_full' | 'account_full' | 'disk_full' | 'stopping'
+
+/** A row of history: one at acceptance, one at the end. */
+export interface HistoryRow {
+  kind: 'accepted' | 'ended'
+  atMs: number
+  id: number
+  account: number
+  rank: number
+  state: MessageState
+  source: string
+  destination: string
+  route: number
+  /** 0 when no carrier had it. */
+  carrier: number
+  segments: number
+  priceMicros: number
+  /** Carrier's or our code for the failure, '' when none. */
+  error: string
+  clientRef: string
+}
+
+/** History rows in the order in which they became durable, up to and including `position`. */
+export interface LogSlice {
+  position: number
+  rows: HistoryRow[]
+}
+
+/** What waits for a customer: the receipt of a message, or a reply from a phone. */
+export interface Report {
+  /** Order within the account. */
+  readonly seq: number
+  /** 0 = the queue of what belongs to nobody, `unclaimed`. */
+  readonly account: number
+  readonly kind: 'receipt' | 'reply'
+  readonly atMs: number
+  readonly receipt?: ReceiptReport
+  readonly reply?: Reply
+}
+
+/** Everything a receipt of ours is written from (SMPP v3.4 appendix B and TLVs). */
+export interface ReceiptReport {
+  id: number
+  state: MessageState
+  err: string
+  doneMs: number
+  parts: number
+  delivered: number
+  service_type: string
+  source_addr_ton: number
+  source_addr_npi: number
+  source_addr: string
+  dest_addr_ton: number
+  dest_addr_npi: number
+  destination_addr: string
+  /** The first 20 characters of the message, as octets of its coding. */
+  text: Buffer
+  data_coding: number
+  registered_delivery: number
+  /** TLVs to echo (user_message_reference), raw. */
+  tlvs: Buffer
+}
+
+/** How a message ended. */
+export interface Ending {
+  state: MessageState
+  error: string
+  /** When it happened, by the carrier's or our word. */
+  doneMs: number
+}
+
+/** What a receipt from a carrier turned out to be. */
+export type ReceiptMatch =
+  /** Noted on its message; the message may have ended by it. */
+  | 'matched'
+  /** No message has that reference yet; kept until one does or ten minutes pass. */
+  | 'parked'
+  /** The disk's last reserve is used up: not stored, the carrier must keep it. */
+  | 'full'
+
+/**
+ * One carrier's view of the lanes that name it. Serves class first (each lower class
+ * keeps a share of 5 %), then accounts in turn by weight, then priority, then the
+ * moment of readiness.
+ */
+export interface Claimer {
+  /** Up to `n` messages, each in the hands of the caller until it is settled, deferred, ended or given back. Expired ones end here and are not returned. */
+  claim(n: number): Message[]
+  /** True when a claim would return something now or after reading from disk. */
+  readonly waiting: boolean
+  /** Other lanes from now on. */
+  serve(lanes: readonly number[]): void
+  close(): void
+}
+
+export interface QueueFigures {
+  waiting: number
+  /** Handed out by claim and not yet settled. */
+  claimed: number
+  /** Accepted by a carrier, receipts awaited. */
+  sent: number
+  /** Scheduled or to be retried. */
+  due: number
+  outbox: number
+  unclaimed: number
+  parked: number
+  logRows: number
+  lanes: { lane: number; rank: number; waiting: number; oldestMs: number }[]
+}
+
+export interface SpoolEvents {
+  /** Lanes that got something to claim. */
+  ready(lane: number): void
+  /** An account's outbox got something. */
+  report(account: number): void
+  /** The log got rows. */
+  logged(): void
+  /** A message ended: for counters and for who waits on it. */
+  ended(message: Message, ending: Ending): void
+  /** A receipt whose message never turned up: dropped. */
+  unmatched(carrier: number, receipt: Receipt): void
+  /** An account has too many reports, or they are too old: `count` were dropped and stand in history only. */
+  reportsDropped(count: number): void
+  /** A commit is durable: what it took from the first put to the sync, and how many records it wrote. */
+  synced(ms: number, records: number): void
+  /** The store failed: the process must end, nothing unacknowledged may be acknowledged. */
+  failed(error: Error): void
+}
+
+export interface Spool {
+  /** A random name given when the spool was made; history positions belong to it. */
+  readonly identity: string
+  /** The last run did not close it: what was claimed then is sent again. */
+  readonly crashed: boolean
+  readonly clock: Clock
+  events: SpoolEvents
+
+  /** May this account hand in one more message? */
+  refusal(account: number, maxWaiting?: number | null): SpoolRefusal | undefined
+  /** The reserve itself is nearly gone: send nothing, take nothing, not even receipts. */
+  readonly exhausted: boolean
+  /** Stores a new message; it becomes claimable (or due) once durable. Sets its id when 0. */
+  commit(message: Message): void
+  /** Resolves when everything asked for until now is durable; rejects when it could not be made so. Shared by all callers of a turn. */
+  synced(): Promise<void>
+  /** Calls back, in order, when everything asked for until now is durable. Cheaper than a promise for the hot path. Never called when the store failed. */
+  afterSync(then: () => void): void
+
+  claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer
+  /** Unsent after all: back to the head of its lane. */
+  giveBack(message: Message): void
+  /** A claimed message was cut into `count` parts for `carrier`. */
+  cut(message: Message, carrier: number, count: number, concatRef: number): void
+  /**
+   * A part was accepted. When it was the last, the message waits for receipts as a
+   * slim record or, with `awaitReceipt` false, ends as ACCEPTED. A receipt that was
+   * parked under `ref` is applied at once.
+   */
+  accepted(message: Message, part: number, carrier: number, ref: string, awaitReceipt: boolean): void
+  /** Not before `dueMs`, then back into its lane; only unanswered parts are sent again. */
+  defer(message: Message, dueMs: number): void
+  /** Over: history row, report if asked for, record gone: one commit. */
+  end(message: Message, ending: Ending): void
+  /** Moves what is due into lanes and ends what is past its validity, a bounded slice at a time. True when there is more to do at once. */
+  tick(): boolean
+
+  find(id: number): Message | undefined
+  findRef(carrier: number, ref: string): Message | undefined
+  /** Ends a waiting message as DELETED; false when it is not waiting any more. */
+  cancel(id: number): boolean
+  /** New text (and validity) for a waiting message, under the same id; false when it is not waiting any more. */
+  replace(id: number, change: (message: Message) => void): boolean
+  /** Other lane for all that waits in `from`, as `to` says; for routes that were deleted. A slice at a time; true when there is more. */
+  rematch(from: number, to: (message: Message) => number): boolean
+
+  receipt(carrier: number, receipt: Receipt): ReceiptMatch
+  /** Stores a message from a phone for an account, 0 = unclaimed. False when the disk is full: not stored. */
+  reply(account: number, reply: Reply): boolean
+
+  /** The oldest reports of an account that nobody holds. */
+  claimReports(account: number, n: number): Report[]
+  /** Delivered (or dropped by decision): gone. */
+  reportDone(report: Report): void
+  giveBackReport(report: Report): void
+  /** Accounts that have reports waiting. */
+  reportAccounts(): Iterable<number>
+
+  /** Ended messages after a log position, for those who wait on endings. */
+  endings(after: number, max: number): LogSlice
+  readLog(after: number, maxRows: number): LogSlice | undefined
+  /** Everything up to and including `position` stands in SQL. */
+  dropLog(position: number): void
+
+  figures(): QueueFigures
+  /** No new work from now on: `refusal` answers 'stopping'. */
+  stop(): void
+  /** Syncs and closes. */
+  close(): Promise<void>
+}

@@ -1,0 +1,337 @@
+// Who is served next. A row is one account's waiting messages of one class in one
+// lane; a claimer serves the rows of the lanes that name its carrier. Pure memory
+// and order: what stands on disk is read through the host it is given.
+
+import type { ClassRank, Message } from '../../model/message.js'
+import type { Claimer } from '../contract.js'
+
+const RANKS = [0, 1, 2] as const
+/** What each lower class keeps of a carrier's pace while a higher one has messages. */
+const LOWER_SHARE = 0.05
+/** priority_flag is 0-3 in SMPP v3.4 and 0-4 in v5.0. */
+const PRIORITIES = 5
+
+export interface LaneHost {
+  /** Reads messages of a queue that follow `queue.read` from disk into its head. False when there are none left. */
+  refill(row: Row, queue: Queue): boolean
+  /** The message may be handed out now; false when it ended, expired or left in the meantime. */
+  usable(message: Message): boolean
+}
+
+/** One priority of a row: a head in memory and, when `behind`, more on disk after block `read`. */
+export class Queue {
+  readonly priority: number
+  head: Message[] = []
+  headAt = 0
+  behind = false
+  read = 0
+
+  constructor(priority: number) {
+    this.priority = priority
+  }
+
+  get inMemory(): number {
+    return this.head.length - this.headAt
+  }
+}
+
+export class Row {
+  readonly lane: number
+  readonly rank: ClassRank
+  readonly account: number
+  /** By priority; the highest is served first. */
+  readonly queues: (Queue | undefined)[] = new Array(PRIORITIES).fill(undefined)
+  /** Messages that stand in the row, in memory or on disk, and are not handed out. */
+  waiting = 0
+  /** Member of its claimers' rings. */
+  listed = false
+
+  constructor(lane: number, rank: ClassRank, account: number) {
+    this.lane = lane
+    this.rank = rank
+    this.account = account
+  }
+
+  queue(priority: number): Queue {
+    const at = priority < PRIORITIES ? priority : PRIORITIES - 1
+    let queue = this.queues[at]
+    if (!queue) {
+      queue = new Queue(at)
+      this.queues[at] = queue
+    }
+    return queue
+  }
+}
+
+/** An account's turn in a ring. */
+interface Turn {
+  readonly account: number
+  readonly rows: Row[]
+  readonly weight: number
+  left: number
+  /** Index in the ring. */
+  place: number
+}
+
+/** The accounts of one class that wait for one carrier, served in turn. */
+class Ring {
+  turns: Turn[] = []
+  private readonly byAccount = new Map<number, Turn>()
+  at = 0
+
+  add(row: Row, weight: number): void {
+    const turn = this.byAccount.get(row.account)
+    if (turn) {
+      if (!turn.rows.includes(row)) turn.rows.push(row)
+      return
+    }
+    const made: Turn = { account: row.account, rows: [row], weight: Math.max(1, Math.round(weight)), left: 0, place: this.turns.length }
+    made.left = made.weight
+    this.byAccount.set(row.account, made)
+    this.turns.push(made)
+  }
+
+  remove(row: Row): void {
+    const turn = this.byAccount.get(row.account)
+    if (!turn) return
+    const index = turn.rows.indexOf(row)
+    if (index >= 0) turn.rows.splice(index, 1)
+    if (turn.rows.length > 0) return
+    this.byAccount.delete(row.account)
+    // The last takes the empty place: with 100,000 accounts a splice would cost more than the message.
+    const last = this.turns.pop() as Turn
+    if (last === turn) return
+    last.place = turn.place
+    this.turns[turn.place] = last
+  }
+}
+
+export class Lanes {
+  private readonly host: LaneHost
+  private readonly rows = new Map<number, Map<number, Row>>()
+  private readonly claimers = new Map<number, Set<LaneClaimer>>()
+  /** Messages that all heads hold in memory. */
+  inMemory = 0
+
+  constructor(host: LaneHost) {
+    this.host = host
+  }
+
+  row(lane: number, rank: ClassRank, account: number): Row {
+    let ofLane = this.rows.get(lane)
+    if (!ofLane) {
+      ofLane = new Map()
+      this.rows.set(lane, ofLane)
+    }
+    const key = account * 4 + rank
+    let row = ofLane.get(key)
+    if (!row) {
+      row = new Row(lane, rank, account)
+      ofLane.set(key, row)
+    }
+    return row
+  }
+
+  *all(): Generator<Row> {
+    for (const ofLane of this.rows.values()) yield* ofLane.values()
+  }
+
+  ofLane(lane: number): Iterable<Row> {
+    return this.rows.get(lane)?.values() ?? []
+  }
+
+  /** More messages stand in the row. */
+  grew(row: Row, by: number): void {
+    row.waiting += by
+    if (!row.listed && row.waiting > 0) {
+      row.listed = true
+      const claimers = this.claimers.get(row.lane)
+      if (claimers) for (const claimer of claimers) claimer.list(row)
+    }
+  }
+
+  /** Messages left the row by another way than a claim. */
+  shrank(row: Row, by: number): void {
+    row.waiting -= by
+    if (row.waiting <= 0) this.empty(row)
+  }
+
+  empty(row: Row): void {
+    row.waiting = 0
+    if (row.listed) {
+      row.listed = false
+      const claimers = this.claimers.get(row.lane)
+      if (claimers) for (const claimer of claimers) claimer.unlist(row)
+    }
+    for (const queue of row.queues) {
+      if (!queue) continue
+      // What is left in the heads has ended.
+      this.inMemory -= queue.inMemory
+      queue.head = []
+      queue.headAt = 0
+      queue.behind = false
+    }
+    const ofLane = this.rows.get(row.lane)
+    ofLane?.delete(row.account * 4 + row.rank)
+    if (ofLane?.size === 0) this.rows.delete(row.lane)
+  }
+
+  claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer {
+    const claimer = new LaneClaimer(this, name, weightOf)
+    claimer.serve(lanes)
+    return claimer
+  }
+
+  join(lane: number, claimer: LaneClaimer): void {
+    let set = this.claimers.get(lane)
+    if (!set) {
+      set = new Set()
+      this.claimers.set(lane, set)
+    }
+    set.add(claimer)
+    for (const row of this.ofLane(lane)) if (row.listed) claimer.list(row)
+  }
+
+  leave(lane: number, claimer: LaneClaimer): void {
+    this.claimers.get(lane)?.delete(claimer)
+  }
+
+  /** The next message of a row: highest priority first, then the order of readiness. */
+  take(row: Row): Message | undefined {
+    for (let priority = PRIORITIES - 1; priority >= 0; priority--) {
+      const queue = row.queues[priority]
+      if (!queue) continue
+      for (;;) {
+        if (queue.headAt === queue.head.length) {
+          queue.head.length = 0
+          queue.headAt = 0
+          if (!queue.behind || !this.host.refill(row, queue)) break
+          this.inMemory += queue.head.length
+        }
+        const message = queue.head[queue.headAt++] as Message
+        this.inMemory--
+        if (queue.headAt === 1024) {
+          queue.head = queue.head.slice(queue.headAt)
+          queue.headAt = 0
+        }
+        if (!this.host.usable(message)) continue
+        row.waiting--
+        return message
+      }
+    }
+    return undefined
+  }
+}
+
+class LaneClaimer implements Claimer {
+  readonly name: string
+  private readonly lanes: Lanes
+  private readonly weightOf: (account: number) => number
+  private readonly rings = [new Ring(), new Ring(), new Ring()] as const
+  /** What lower classes have saved up while higher ones were served. */
+  private readonly saved = [0, 0, 0]
+  private served: readonly number[] = []
+
+  constructor(lanes: Lanes, name: string, weightOf: (account: number) => number) {
+    this.lanes = lanes
+    this.name = name
+    this.weightOf = weightOf
+  }
+
+  get waiting(): boolean {
+    return this.rings[0].turns.length + this.rings[1].turns.length + this.rings[2].turns.length > 0
+  }
+
+  serve(lanes: readonly number[]): void {
+    const before = this.served
+    this.served = [...lanes]
+    for (const lane of before) {
+      if (lanes.includes(lane)) continue
+      this.lanes.leave(lane, this)
+      for (const row of this.lanes.ofLane(lane)) this.unlist(row)
+    }
+    for (const lane of lanes) if (!before.includes(lane)) this.lanes.join(lane, this)
+  }
+
+  close(): void {
+    this.serve([])
+  }
+
+  list(row: Row): void {
+    this.rings[row.rank].add(row, this.weightOf(row.account))
+  }
+
+  unlist(row: Row): void {
+    this.rings[row.rank].remove(row)
+  }
+
+  claim(n: number): Message[] {
+    const out: Message[] = []
+    while (out.length < n) {
+      const rank = this.nextRank()
+      if (rank === undefined) break
+      const message = this.take(this.rings[rank])
+      if (message) out.push(message)
+    }
+    return out
+  }
+
+  /** Highest class first, unless a lower one has saved up a whole message. */
+  private nextRank(): ClassRank | undefined {
+    let first: ClassRank | undefined
+    for (const rank of RANKS) {
+      if (this.rings[rank].turns.length === 0) {
+        this.saved[rank] = 0
+        continue
+      }
+      if (first === undefined) first = rank
+      else if ((this.saved[rank] as number) >= 1) {
+        this.saved[rank] = (this.saved[rank] as number) - 1
+        return rank
+      }
+    }
+    if (first !== undefined) {
+      for (const rank of RANKS) if (rank > first) this.saved[rank] = (this.saved[rank] as number) + LOWER_SHARE
+    }
+    return first
+  }
+
+  /** One message of the account whose turn it is. Undefined when its rows turned out empty. */
+  private take(ring: Ring): Message | undefined {
+    if (ring.at >= ring.turns.length) ring.at = 0
+    const turn = ring.turns[ring.at] as Turn
+    let best: Row = turn.rows[0] as Row
+    if (turn.rows.length > 1) best = oldest(turn.rows)
+    const message = this.lanes.take(best)
+    if (best.waiting <= 0 || !message) this.lanes.empty(best)
+    if (!message) return undefined
+    if (--turn.left <= 0) {
+      turn.left = turn.weight
+      // The account may have left the ring with its last message; then `at` already points at the next.
+      if (ring.turns[ring.at] === turn) ring.at++
+    }
+    return message
+  }
+}
+
+/** Of an account's rows in several lanes: the one whose head has waited longest, by id. */
+function oldest(rows: Row[]): Row {
+  let best = rows[0] as Row
+  let bestId = Number.POSITIVE_INFINITY
+  for (const row of rows) {
+    for (let priority = PRIORITIES - 1; priority >= 0; priority--) {
+      const queue = row.queues[priority]
+      if (!queue || (queue.inMemory === 0 && !queue.behind)) continue
+      // A head on disk only is older than whatever came since.
+      const id = queue.inMemory > 0 ? (queue.head[queue.headAt] as Message).id : 0
+      // Priority before age, across lanes too.
+      const key = id - priority * 2 ** 53
+      if (key < bestId) {
+        bestId = key
+        best = row
+      }
+      break
+    }
+  }
+  return best
+}

@@ -1,0 +1,151 @@
+// History rows on their way to SQL: one value per commit, keyed by the number of
+// rows ever logged up to its end, so that a position is also a count. Knows the
+// octets of a row; knows nothing of SQL.
+
+import type { Message, MessageState } from '../../model/message.js'
+import type { HistoryRow, LogSlice } from '../contract.js'
+import type { Database } from './store.js'
+
+// Chunk: format u8, then rows. Row: length u16, kind u8, rank u8, state u8,
+// segments u8, account u32, route u32, carrier u32, id f64, atMs f64, price f64,
+// then source, destination, error, clientRef (u8 length each).
+const FORMAT = 1
+const ROW_HEAD = 2 + 4 + 12 + 24
+
+export class Log {
+  private readonly table: Database<Buffer, number>
+  private chunk = Buffer.allocUnsafeSlow(64 * 1024)
+  private used = 0
+  private pending = 0
+  /** Rows ever logged and durable. */
+  private end: number
+  /** Rows ever dropped. */
+  private start: number
+
+  constructor(table: Database<Buffer, number>, startAt: number) {
+    this.table = table
+    this.start = startAt
+    this.end = startAt
+    for (const key of table.getKeys({ reverse: true, limit: 1 })) this.end = Math.max(this.end, key)
+  }
+
+  get rows(): number {
+    return this.end - this.start
+  }
+
+  get position(): number {
+    return this.end
+  }
+
+  /** Adds a row to this commit's chunk. */
+  append(kind: 'accepted' | 'ended', atMs: number, m: Message, state: MessageState, error: string): void {
+    const most = ROW_HEAD + 4 + m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
+    if (this.used + most + 1 > this.chunk.length) this.grow(most)
+    const to = this.chunk
+    if (this.used === 0) to[this.used++] = FORMAT
+    const start = this.used
+    let at = start + 2
+    to[at++] = kind === 'accepted' ? 0 : 1
+    to[at++] = m.rank
+    to[at++] = state
+    to[at++] = m.segments
+    to.writeUInt32LE(m.account, at)
+    to.writeUInt32LE(m.lane, at + 4)
+    to.writeUInt32LE(m.carrier, at + 8)
+    to.writeDoubleLE(m.id, at + 12)
+    to.writeDoubleLE(atMs, at + 20)
+    to.writeDoubleLE(m.priceMicros, at + 28)
+    at += 36
+    at = putShort(to, at, m.source_addr)
+    at = putShort(to, at, m.destination_addr)
+    at = putShort(to, at, error)
+    at = putShort(to, at, m.clientRef)
+    to.writeUInt16LE(at - start - 2, start)
+    this.used = at
+    this.pending++
+  }
+
+  private grow(most: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.chunk.length * 2, this.used + most + 1))
+    this.chunk.copy(larger, 0, 0, this.used)
+    this.chunk = larger
+  }
+
+  /** Writes this commit's chunk. The buffer is free again once the commit is durable. */
+  write(): void {
+    if (this.pending === 0) return
+    const key = this.end + this.pending
+    this.table.put(key, this.chunk.subarray(0, this.used))
+    // lmdb reads the octets on its own thread until the commit is done.
+    this.chunk = Buffer.allocUnsafeSlow(Math.max(64 * 1024, this.used))
+    this.used = 0
+    this.pending = 0
+    this.end = key
+  }
+
+  read(after: number, maxRows: number): LogSlice | undefined {
+    const rows: HistoryRow[] = []
+    let position = after
+    for (const { key, value } of this.table.getRange({ start: after + 1 })) {
+      position = key
+      readChunk(value, rows)
+      if (rows.length >= maxRows) break
+    }
+    return rows.length === 0 ? undefined : { position, rows }
+  }
+
+  drop(position: number): void {
+    for (const key of this.table.getKeys({ end: position + 1 })) this.table.remove(key)
+    this.start = Math.max(this.start, Math.min(position, this.end))
+  }
+}
+
+function putShort(to: Buffer, at: number, text: string): number {
+  const length = text.length
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i)
+    if (code > 0x7f) return putLong(to, at, text)
+    to[at + 1 + i] = code
+  }
+  to[at] = length
+  return at + 1 + length
+}
+
+function putLong(to: Buffer, at: number, text: string): number {
+  // A length octet holds 255: a longer text is cut, never a row refused.
+  const written = to.utf8Write(text, at + 1, 255)
+  to[at] = written
+  return at + 1 + written
+}
+
+function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
+  let at = 1
+  const text = (): string => {
+    const length = chunk[at++] as number
+    at += length
+    return length === 0 ? '' : chunk.utf8Slice(at - length, at)
+  }
+  while (at < chunk.length) {
+    const end = at + 2 + chunk.readUInt16LE(at)
+    at += 2
+    const head = at
+    at += 4 + 36
+    rows.push({
+      kind: chunk[head] === 0 ? 'accepted' : 'ended',
+      rank: chunk[head + 1] as number,
+      state: chunk[head + 2] as MessageState,
+      segments: chunk[head + 3] as number,
+      account: chunk.readUInt32LE(head + 4),
+      route: chunk.readUInt32LE(head + 8),
+      carrier: chunk.readUInt32LE(head + 12),
+      id: chunk.readDoubleLE(head + 16),
+      atMs: chunk.readDoubleLE(head + 24),
+      priceMicros: chunk.readDoubleLE(head + 32),
+      source: text(),
+      destination: text(),
+      error: text(),
+      clientRef: text(),
+    })
+    at = end
+  }
+}
