@@ -13,7 +13,7 @@ const { values: options, positionals: words } = parseArgs({
   allowPositionals: true,
   options: { long: { type: 'boolean', default: false }, jobs: { type: 'string', default: '1' } },
 })
-const LIMIT_MS = options.long ? 30 * 60_000 : 150_000
+const LIMIT_MS = options.long ? 30 * 60_000 : 120_000
 
 const started = performance.now()
 const total = { passed: 0, failed: 0, skipped: 0 }

@@ -64,7 +64,8 @@ export async function runTestFile(file, { temp, limitMs, env = {}, graceMs = GRA
   for (const orphan of orphans) faults.push(`left running: ${orphan}`)
   if (late) faults.push(`did not end within ${limitMs / 1000} s`)
   else if (ending !== '' && faults.length === 0) faults.push(`${ending} although no test failed`)
-  if (plan.skipAll && plan.skipReason) skips.push(plan.skipReason)
+  // The parser's own words for output without a single test.
+  if (plan.skipAll && plan.skipReason && plan.skipReason !== 'no tests found') skips.push(plan.skipReason)
   if (result.passed + faults.length + skips.length === 0) faults.push('has no tests')
   else if (!ok && faults.length === 0) faults.push(failures.map(one => one.tapError ?? one.name).join('; '))
   return result
@@ -72,7 +73,7 @@ export async function runTestFile(file, { temp, limitMs, env = {}, graceMs = GRA
 
 /** A leaf: an assertion, or a subtest without any, at whatever depth. */
 function count(assertion, result) {
-  const title = assertion.fullname ? `${assertion.fullname} > ${assertion.name}` : assertion.name
+  const title = assertion.fullname || assertion.name
   const set = assertion.skip || assertion.todo
   if (set) result.skips.push(`${title}: ${assertion.todo ? 'to do' : 'skipped'}${set === true ? '' : `, ${set}`}`)
   else if (assertion.ok) result.passed++
@@ -107,13 +108,20 @@ export function endAll(folder) {
  */
 async function endLeftovers(folder, graceMs) {
   const until = performance.now() + graceMs
+  const found = await whileAny(folder, until)
+  for (const { pid } of found) kill(pid)
+  await whileAny(folder, performance.now() + GRACE_MS)
+  return found.map(({ pid, command }) => `${pid} ${command}`)
+}
+
+/** Waits until nothing runs out of `folder`; what still does when the time is over is the answer. */
+async function whileAny(folder, until) {
   let found = processesOf(folder)
   while (found.length > 0 && performance.now() < until) {
-    await delay(50)
+    await delay(20)
     found = processesOf(folder)
   }
-  for (const { pid } of found) kill(pid)
-  return found.map(({ pid, command }) => `${pid} ${command}`)
+  return found
 }
 
 /** Processes started with `folder` as their TMPDIR, standing in it or naming it, such as a database server over it. */

@@ -4,7 +4,7 @@
 
 -- One row about this database itself.
 create table gateway (
-  only boolean primary key default true check (only),
+  single boolean primary key default true check (single),
   -- Copies made from another database are not continued.
   identity uuid not null default gen_random_uuid(),
   -- Proof of the server key under which secrets were written.

@@ -23,9 +23,12 @@ type Value = number | string | Buffer | DestAddress[] | UnsuccessSme[]
  * Reads the PDU `[start, end)`, header included.
  *
  * A request is read strictly: the first field that is too long, or in which the PDU ends, gives its own command_status
- * (v5.0 §2.8), a broken TLV stream ESME_RINVTLVSTREAM, and a wrong length of a known TLV ESME_RINVTLVLEN in the PDUs
- * that an MC receives; what a carrier delivers keeps such TLVs. A response is never refused, since nothing may answer
- * it: missing fields are empty or 0, a string without its NUL ends with the PDU, and TLVs are kept while they are whole.
+ * (v5.0 §2.8), a broken TLV stream ESME_RINVTLVSTREAM, a known TLV of a wrong length ESME_RINVTLVLEN. What only an MC
+ * sends keeps every whole TLV instead, of any length: receipts with broken ones are real, and refusing them loses them.
+ * data_sm goes both ways; only the lengths of its TLVs are left to the reader (`checkTlvLengths`).
+ *
+ * A response is never refused, since nothing may answer it: missing fields are empty or 0, a string without its NUL
+ * ends with the PDU, and TLVs are kept while they are whole.
  */
 export function decodePdu(buf: Buffer, start: number, end: number): Decoded {
   if (end - start < HEADER) {
@@ -86,8 +89,9 @@ class Reader {
   tlvs(id: number): Buffer | undefined {
     if (this.#lenient) return tlvPrefix(this.#buf, this.#at, this.#end)
     const stream = tlvStream(this.#buf, this.#at, this.#end)
+    if (fromMc(id)) return stream ?? tlvPrefix(this.#buf, this.#at, this.#end)
     if (stream === undefined) this.#fail(status.ESME_RINVTLVSTREAM)
-    else if (!keepsOddTlvs(id)) this.fault = checkTlvLengths(stream)
+    else if (id !== command.data_sm) this.fault = checkTlvLengths(stream)
     return this.fault === 0 ? stream : undefined
   }
 
@@ -159,15 +163,9 @@ class Reader {
   }
 }
 
-/** What an MC sends: TLVs of a wrong length come from real carriers there, and refusing them loses receipts. */
-function keepsOddTlvs(id: number): boolean {
-  return (
-    id === command.deliver_sm ||
-    id === command.data_sm ||
-    id === command.alert_notification ||
-    id === command.outbind ||
-    isResponse(id)
-  )
+/** Requests that only an MC sends. */
+function fromMc(id: number): boolean {
+  return id === command.deliver_sm || id === command.alert_notification || id === command.outbind
 }
 
 /**

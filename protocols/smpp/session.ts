@@ -3,14 +3,24 @@
 // never logs, never throws at the socket's doing; every session ends once, with one reason.
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { command, isResponse, responseTo } from './commands.js'
+import { command, responseTo } from './commands.js'
 import type { PduCounts } from './counts.js'
 import { Framer, type FrameSink, int32 } from './framer.js'
 import { Outgoing } from './outgoing.js'
 import type { SessionClock, Ticking } from './session-clock.js'
 import type { CloseReason, SessionLimits, SessionOwner } from './session-owner.js'
 import { HEADER, writeHeader } from './sm.js'
-import { boundState, type Cell, type Cells, cells, REQUEST_IDS, type SessionState, type Side } from './states.js'
+import {
+  answersRequest,
+  boundState,
+  type Cell,
+  type Cells,
+  cells,
+  isBind,
+  REQUEST_IDS,
+  type SessionState,
+  type Side,
+} from './states.js'
 import { status } from './status.js'
 import { type TimerState, verdict } from './timers.js'
 import { Window } from './window.js'
@@ -19,12 +29,6 @@ export { type CloseReason, defaultLimits, type SessionLimits, type SessionOwner 
 
 /** After a graceful close the peer has so long to read what is left and hang up. */
 const LINGER_MS = 2000
-
-/** 1 for each response that may answer a request in the window, by its id without bit 31; generic_nack is 0. */
-const answers = new Uint8Array(REQUEST_IDS)
-for (const id of Object.values(command)) {
-  if (isResponse(id) && id !== command.enquire_link_resp && id !== command.unbind_resp) answers[id & 0x7fffffff] = 1
-}
 
 const GENERIC_NACK = command.generic_nack | 0
 const UNBIND_RESP = command.unbind_resp | 0
@@ -275,12 +279,13 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
    * take the silence for ours.
    */
   pause(): void {
+    if (this.state === 'closed') return
     this.paused = true
     this.socket.pause()
   }
 
   resume(): void {
-    if (!this.paused) return
+    if (!this.paused || this.state === 'closed') return
     this.paused = false
     this.readAgain()
   }
@@ -382,7 +387,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
 
   private onResponse(id: number, code: number, sequence: number, buf: Buffer, start: number, end: number): void {
     const low = id & 0x7fffffff
-    const answer = low < REQUEST_IDS && answers[low] === 1
+    const answer = low < REQUEST_IDS && answersRequest[low] === 1
     const slot = answer ? this.window.find(sequence) : -1
     if (slot < 0) {
       this.onUnmatched(answer, id, code, sequence, buf, start, end)
@@ -392,7 +397,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     const token = this.window.release(slot)
     if (sequence === this.bindSequence && this.binding) {
       this.binding = false
-      const bound = code === status.ESME_ROK && isBindResponse(id)
+      const bound = code === status.ESME_ROK && isBind(low)
       if (bound) this.enter(boundState(this.bindCommand))
       this.owner.response(this, token, id >>> 0, code, buf, start, end)
       if (!bound) this.finish('refused', true)
@@ -510,11 +515,4 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     }
     this.owner.onFault(this, error)
   }
-}
-
-function isBindResponse(id: number): boolean {
-  const request = id & 0x7fffffff
-  return (
-    request === command.bind_transceiver || request === command.bind_transmitter || request === command.bind_receiver
-  )
 }

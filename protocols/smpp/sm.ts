@@ -4,7 +4,7 @@
 import { command } from './commands.js'
 import { EMPTY, readText, terminator, writeCString } from './octets.js'
 import { status } from './status.js'
-import { checkTlvLengths, tlvStream } from './tlv.js'
+import { checkTlvLengths, tlvPrefix, tlvStream } from './tlv.js'
 
 /** Octets of a PDU header. */
 export const HEADER = 16
@@ -42,8 +42,8 @@ export class Sm {
 export function readSm(buf: Buffer, start: number, end: number, into: Sm): number {
   let off = start + HEADER
   if (off > end) return status.ESME_RINVCMDLEN
-  const data = buf[start + 6] === 0x01
-  const addressMax = data ? 65 : 21
+  const commandId = ((buf[start + 6] as number) << 8) | (buf[start + 7] as number)
+  const addressMax = commandId === command.data_sm ? 65 : 21
 
   let nul = terminator(buf, off, Math.min(off + 6, end))
   if (nul < 0) return status.ESME_RINVSERTYP
@@ -70,10 +70,13 @@ export function readSm(buf: Buffer, start: number, end: number, into: Sm): numbe
 
   if (off >= end) return status.ESME_RINVESMCLASS
   into.esm_class = buf[off++] as number
-  return data ? readDataTail(buf, off, end, into) : readMessageTail(buf, off, end, into, buf[start + 7] === 0x04)
+  return commandId === command.data_sm
+    ? readDataTail(buf, off, end, into)
+    : readMessageTail(buf, off, end, into, commandId)
 }
 
-function readMessageTail(buf: Buffer, off: number, end: number, into: Sm, submitted: boolean): number {
+function readMessageTail(buf: Buffer, off: number, end: number, into: Sm, commandId: number): number {
+  const submitted = commandId === command.submit_sm
   if (off >= end) return status.ESME_RINVCMDLEN
   into.protocol_id = buf[off++] as number
   if (off >= end) return status.ESME_RINVPRTFLG
@@ -100,7 +103,7 @@ function readMessageTail(buf: Buffer, off: number, end: number, into: Sm, submit
   const length = buf[off++] as number
   if (length > end - off) return status.ESME_RINVMSGLEN
   into.short_message = length === 0 ? EMPTY : buf.subarray(off, off + length)
-  return readTlvs(buf, off + length, end, into, submitted)
+  return readTlvs(buf, off + length, end, into, commandId)
 }
 
 function readDataTail(buf: Buffer, off: number, end: number, into: Sm): number {
@@ -115,14 +118,16 @@ function readDataTail(buf: Buffer, off: number, end: number, into: Sm): number {
   into.registered_delivery = buf[off++] as number
   if (off >= end) return status.ESME_RINVCMDLEN
   into.data_coding = buf[off++] as number
-  return readTlvs(buf, off, end, into, false)
+  return readTlvs(buf, off, end, into, command.data_sm)
 }
 
-function readTlvs(buf: Buffer, off: number, end: number, into: Sm, strict: boolean): number {
+// Strict with what ESMEs submit, lenient with what carriers deliver: see decodePdu.
+function readTlvs(buf: Buffer, off: number, end: number, into: Sm, commandId: number): number {
   const stream = tlvStream(buf, off, end)
+  into.tlvs = stream ?? tlvPrefix(buf, off, end)
+  if (commandId === command.deliver_sm) return status.ESME_ROK
   if (stream === undefined) return status.ESME_RINVTLVSTREAM
-  into.tlvs = stream
-  return strict ? checkTlvLengths(stream) : status.ESME_ROK
+  return commandId === command.submit_sm ? checkTlvLengths(stream) : status.ESME_ROK
 }
 
 /** Octets that `writeSm` needs at most, for any of the three PDUs. */
@@ -177,12 +182,9 @@ export function writeSm(buf: Buffer, off: number, commandId: number, sequence: n
   return off
 }
 
-// A call into the runtime costs what a loop over some 40 octets does.
 function writeOctets(buf: Buffer, off: number, octets: Buffer): number {
-  const { length } = octets
-  if (length > 40) buf.set(octets, off)
-  else for (let i = 0; i < length; i++) buf[off + i] = octets[i] as number
-  return off + length
+  if (octets.length !== 0) buf.set(octets, off)
+  return off + octets.length
 }
 
 /** Writes a PDU header and returns the offset after it. Numbers are taken modulo 2^32. */

@@ -1,7 +1,7 @@
 // Which request is allowed when, and what the other ones are answered: SMPP v3.4 §2.2 and §2.3, v5.0 §2.4, one table a side.
 // The two cells where the versions differ: replace_sm is taken in BOUND_TRX (v5.0; every vendor does), data_sm of an
 // ESME is not taken in BOUND_RX (v5.0). Knows nothing of sockets; what a request means is the owner's.
-import { command } from './commands.js'
+import { command, isResponse } from './commands.js'
 
 /** Who we are in this session: the message centre (SMSC) or its client (ESME). */
 export type Side = 'smsc' | 'esme'
@@ -112,16 +112,21 @@ export const cells: Readonly<Record<Side, Readonly<Record<SessionState, Cells>>>
   esme: cellsOf('esme'),
 }
 
+/** 1 for each response that answers a request in the window, by its id without bit 31; generic_nack is 0. */
+export const answersRequest = new Uint8Array(REQUEST_IDS)
+for (const id of Object.values(command)) {
+  if (isResponse(id) && id !== command.enquire_link_resp && id !== command.unbind_resp)
+    answersRequest[id & 0x7fffffff] = 1
+}
+
+export function isBind(id: number): boolean {
+  return id === command.bind_transceiver || id === command.bind_transmitter || id === command.bind_receiver
+}
+
 /** The state that a successful bind with this command_id (request or response) leads to. */
 export function boundState(id: number): 'bound_tx' | 'bound_rx' | 'bound_trx' {
-  switch (id & 0x7fffffff) {
-    case command.bind_transmitter:
-      return 'bound_tx'
-    case command.bind_receiver:
-      return 'bound_rx'
-    case command.bind_transceiver:
-      return 'bound_trx'
-    default:
-      throw new Error(`not a bind: ${id}`)
-  }
+  const request = id & 0x7fffffff
+  if (!isBind(request)) throw new Error(`not a bind: ${id}`)
+  if (request === command.bind_transceiver) return 'bound_trx'
+  return request === command.bind_transmitter ? 'bound_tx' : 'bound_rx'
 }

@@ -3,7 +3,7 @@
 // asked is each command's.
 
 import { request as httpRequest, type RequestOptions } from 'node:http'
-import { adminSocketPath } from '../config.js'
+import { adminSocketFault, adminSocketPath } from '../config.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, requireSettings } from './settings.js'
 
@@ -61,12 +61,15 @@ async function wayTo(options: GlobalOptions): Promise<Way> {
 }
 
 function socketOf(dataDir: string, silence: string): string {
+  let fault: string | null
   try {
-    return adminSocketPath(dataDir)
+    fault = adminSocketFault(dataDir)
+    if (fault === null) return adminSocketPath(dataDir)
   } catch {
     // A directory that is not there, or not ours to look into.
-    throw new CommandError(EXIT.failed, silence)
+    fault = silence
   }
+  throw new CommandError(EXIT.failed, fault)
 }
 
 function exchange(way: Way, question: Question): Promise<{ status: number; type: string; body: string }> {

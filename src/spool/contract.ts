@@ -156,6 +156,8 @@ export interface Spool {
   synced(): Promise<void>
   /** Calls back, in order, when everything asked for until now is durable. Cheaper than a promise for the hot path. Never called when the store failed. */
   afterSync(then: () => void): void
+  /** Number of the commit being gathered: who collects what to acknowledge asks for one `afterSync` per commit. */
+  readonly gathering: number
 
   claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer
   /** Unsent after all: back to the head of its lane. */

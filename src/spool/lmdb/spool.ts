@@ -107,6 +107,7 @@ export class LmdbSpool implements Spool {
   readonly crashed: boolean
   readonly clock: Clock
   events: SpoolEvents = silent
+  gathering = 1
 
   private readonly settings: LmdbSpoolSettings
   private readonly tables: Tables
@@ -339,6 +340,7 @@ export class LmdbSpool implements Spool {
   private readonly write = (): void => {
     this.scheduled = false
     if (this.broken) return
+    this.gathering++
     const thens = this.thens
     this.thens = []
     this.promise = null

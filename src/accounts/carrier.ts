@@ -1,0 +1,101 @@
+// A carrier as the directory has it: the settings of each kind, with defaults and bounds.
+// Knows what may stand there; what a setting does is the driver's.
+
+import { z } from 'zod'
+
+const ms = (preset: number, min: number, max: number) => z.int().min(min).max(max).default(preset)
+const octet = z.int().min(0).max(255).nullable().default(null)
+const DAY_MS = 86_400_000
+
+const tls = z.strictObject({
+  /** PEM files. Without `ca`, the authorities of Node. */
+  ca: z.string().min(1).optional(),
+  cert: z.string().min(1).optional(),
+  key: z.string().min(1).optional(),
+  /** Name in the certificate, if it is not `host`. */
+  servername: z.string().min(1).optional(),
+  /** False: any certificate is good. */
+  verify: z.boolean().default(true),
+})
+
+/** An SMSC we bind to. */
+export const smppSettings = z.strictObject({
+  host: z.string().min(1).max(253),
+  port: z.int().min(1).max(65_535).default(2775),
+  systemId: z.string().max(15),
+  systemType: z.string().max(12).default(''),
+  bind: z.enum(['transceiver', 'transmitter', 'receiver']).default('transceiver'),
+  /** Binds at one time. */
+  links: z.int().min(1).max(64).default(1),
+  /** Requests of ours that may be unanswered, a link. */
+  window: z.int().min(1).max(10_000).default(10),
+  /** Parts per second over all links, 0 = no limit. */
+  throughput: z.int().min(0).max(1_000_000).default(0),
+  enquireLinkMs: ms(30_000, 100, DAY_MS),
+  responseMs: ms(60_000, 100, DAY_MS),
+  reconnectMinMs: ms(500, 10, DAY_MS),
+  reconnectMaxMs: ms(60_000, 10, DAY_MS),
+  /** 0x33, 0x34 or 0x50. */
+  interfaceVersion: z.literal([0x33, 0x34, 0x50]).default(0x34),
+  /** Ask the carrier for a receipt for every message, or only where the customer asked. */
+  receipts: z.enum(['always', 'asked']).default('always'),
+  /**
+   * How the carrier writes its message ids. same: as in submit_sm_resp, so in receipts;
+   * hex-dec: hexadecimal in submit_sm_resp, decimal in receipts; dec-hex: the other way.
+   */
+  refs: z.enum(['same', 'hex-dec', 'dec-hex']).default('same'),
+  /**
+   * How a long message leaves: in parts with a UDH of an 8-bit or a 16-bit reference, in parts with
+   * sar TLVs, or whole as message_payload. What the customer cut stays as it was cut.
+   */
+  longMessages: z.enum(['udh8', 'udh16', 'sar', 'payload']).default('udh8'),
+  /** null = as the customer gave it. */
+  sourceTon: octet,
+  sourceNpi: octet,
+  destTon: octet,
+  destNpi: octet,
+  addressRange: z.string().max(40).default(''),
+  /** How long an answer that did not come in time may still come, on a link that lives. */
+  unsureMs: ms(600_000, 1000, DAY_MS),
+  tls: tls.nullable().default(null),
+})
+
+/** The carrier in our own process, for demonstrations. */
+export const simulatorSettings = z.strictObject({
+  receiptDelayMs: ms(0, 0, DAY_MS),
+  /** Its answer to every part. */
+  answer: z.enum(['accept', 'throttle', 'defer', 'refuse']).default('accept'),
+})
+
+/** All but the password, which stands sealed in a column of its own. */
+export type SmppFields = z.output<typeof smppSettings>
+export type SmppSettings = Readonly<SmppFields & { password: string }>
+export type SimulatorSettings = Readonly<z.output<typeof simulatorSettings>>
+export type CarrierKind = 'smpp' | 'simulator'
+export type CarrierFields = SmppFields | SimulatorSettings
+
+interface CarrierHead {
+  readonly id: number
+  readonly name: string
+  readonly paused: boolean
+}
+export type CarrierRow =
+  | (CarrierHead & { readonly kind: 'smpp'; readonly settings: SmppSettings })
+  | (CarrierHead & { readonly kind: 'simulator'; readonly settings: SimulatorSettings })
+
+/** Settings of a row, defaults filled in. Throws on what no release of ours wrote. */
+export function readFields(kind: CarrierKind, stored: unknown): CarrierFields {
+  return kind === 'smpp' ? smppSettings.parse(stored) : simulatorSettings.parse(stored)
+}
+
+/** What is stored and exported: the settings that differ from their defaults. */
+export function storedFields(kind: CarrierKind, fields: CarrierFields): Record<string, unknown> {
+  const presets: Record<string, unknown> =
+    kind === 'smpp' ? smppSettings.parse({ host: '-', systemId: '' }) : simulatorSettings.parse({})
+  const required = kind === 'smpp' ? ['host', 'port', 'systemId', 'bind'] : []
+  return Object.fromEntries(
+    Object.entries(fields).filter(
+      ([name, value]) => required.includes(name) || JSON.stringify(value) !== JSON.stringify(presets[name]),
+    ),
+  )
+}

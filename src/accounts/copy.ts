@@ -1,0 +1,233 @@
+// The node's own copy of the directory, in an LMDB environment of its own: what is looked
+// up while messages come in, without SQL and without holding 2,000,000 accounts in memory.
+// Knows how the copy stands on disk; when and from what it is written is directory.ts's.
+
+import { mkdirSync, rmSync } from 'node:fs'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { LRUCache } from 'lru-cache'
+import type { ClassRank } from '../model/message.js'
+import type { Account } from './account.js'
+
+/** Another format on disk is thrown away and loaded anew. */
+const FORMAT = 1
+const LIVE_ACCOUNTS = 50_000
+/** Longer names are nobody's, and LMDB refuses long keys. */
+const MAX_NAME = 64
+
+/** How far a copy has come, and of which database. */
+export interface CopyState {
+  readonly format: number
+  readonly identity: string
+  /** The last change that is in it. */
+  readonly version: number
+  /** Every account was loaded once. */
+  readonly complete: boolean
+}
+
+/** An account as it comes from SQL. */
+export interface AccountRecord {
+  readonly id: number
+  readonly systemId: string
+  readonly secret: Buffer | null
+  readonly suspended: string | null
+  readonly throughput: number
+  readonly maxBinds: number
+  readonly rank: ClassRank
+  readonly weight: number
+  readonly maxWaiting: number | null
+  readonly serviceTypes: [name: string, rank: ClassRank][]
+  readonly senders: string[]
+  readonly creditMicros: number | null
+}
+
+/** On disk: the fields in the order of {@link AccountRecord}, without the id. */
+type Stored = [
+  string,
+  Uint8Array | null,
+  string | null,
+  number,
+  number,
+  ClassRank,
+  number,
+  number | null,
+  [string, ClassRank][],
+  string[],
+  number | null,
+]
+
+const NO_SERVICE_TYPES: ReadonlyMap<string, ClassRank> = new Map()
+
+export class DirectoryCopy {
+  private readonly root: RootDatabase<unknown, string>
+  private readonly accounts: Database<Stored, number>
+  private readonly idsBySystemId: Database<number, string>
+  private readonly idsByKey: Database<number, string>
+  private readonly idsByNumber: Database<number, string>
+  private readonly live = new LRUCache<number, Account>({ max: LIVE_ACCOUNTS })
+
+  constructor(path: string) {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    let root = openRoot(path)
+    const state = root.get('state') as CopyState | undefined
+    if (state !== undefined && state.format !== FORMAT) {
+      void root.close()
+      rmSync(path, { recursive: true })
+      mkdirSync(path, { mode: 0o700 })
+      root = openRoot(path)
+    }
+    this.root = root
+    this.accounts = root.openDB({ name: 'accounts', keyEncoding: 'uint32' })
+    this.idsBySystemId = root.openDB({ name: 'systemIds' })
+    this.idsByKey = root.openDB({ name: 'keys' })
+    this.idsByNumber = root.openDB({ name: 'numbers' })
+  }
+
+  // ---- looking up, on the hot path
+
+  account(id: number): Account | undefined {
+    const live = this.live.get(id)
+    if (live !== undefined) return live
+    const stored = this.accounts.get(id)
+    if (stored === undefined) return undefined
+    const account = revive(id, stored)
+    this.live.set(id, account)
+    return account
+  }
+
+  idOfSystemId(systemId: string): number | undefined {
+    return isName(systemId) ? this.idsBySystemId.get(systemId) : undefined
+  }
+
+  /** @param hash in hex */
+  idOfKey(hash: string): number | undefined {
+    return isName(hash) ? this.idsByKey.get(hash) : undefined
+  }
+
+  idOfNumber(number: string): number | undefined {
+    return isName(number) ? this.idsByNumber.get(number) : undefined
+  }
+
+  get state(): CopyState | undefined {
+    return this.root.get('state') as CopyState | undefined
+  }
+
+  /** Rows that are few and read whole: carriers and routes as SQL gave them. */
+  rows<T>(name: 'carriers' | 'routes'): T[] {
+    return (this.root.get(name) ?? []) as T[]
+  }
+
+  // ---- writing: what one call of `write` does is one transaction
+
+  /** Runs `puts` in one transaction; resolves when it can be read. */
+  async write(puts: () => void): Promise<void> {
+    await this.root.batch(puts)
+  }
+
+  setState(state: Omit<CopyState, 'format'>): void {
+    void this.root.put('state', { format: FORMAT, ...state })
+  }
+
+  setRows(name: 'carriers' | 'routes', rows: readonly unknown[]): void {
+    void this.root.put(name, rows)
+  }
+
+  /** Each of `ids` becomes what `records` has for it; those without a record go. Call {@link forget} when it is written. */
+  setAccounts(ids: readonly number[], records: readonly AccountRecord[]): void {
+    const byId = new Map(records.map(record => [record.id, record]))
+    // Names that were given up go first: another of these accounts may have taken them.
+    for (const id of ids) {
+      const old = this.accounts.get(id)
+      if (old === undefined) continue
+      const record = byId.get(id)
+      if (old[0] !== record?.systemId && this.idsBySystemId.get(old[0]) === id) void this.idsBySystemId.remove(old[0])
+      if (record === undefined) void this.accounts.remove(id)
+    }
+    for (const record of records) {
+      void this.accounts.put(record.id, store(record))
+      void this.idsBySystemId.put(record.systemId, record.id)
+    }
+  }
+
+  /** New objects for these accounts from now on; without ids for all. */
+  forget(ids?: readonly number[]): void {
+    if (ids === undefined) this.live.clear()
+    else for (const id of ids) this.live.delete(id)
+  }
+
+  /** @param entries hash in hex, and the account; undefined = gone */
+  setKeys(entries: Iterable<readonly [hash: string, account: number | undefined]>): void {
+    set(this.idsByKey, entries)
+  }
+
+  setNumbers(entries: Iterable<readonly [number: string, account: number | undefined]>): void {
+    set(this.idsByNumber, entries)
+  }
+
+  // ---- walking, to find what is no longer in SQL
+
+  accountsAfter(id: number, count: number): number[] {
+    return Array.from(this.accounts.getKeys({ start: id + 1, limit: count }))
+  }
+
+  keysAfter(hash: string, count: number): string[] {
+    return after(this.idsByKey, hash, count)
+  }
+
+  numbersAfter(number: string, count: number): string[] {
+    return after(this.idsByNumber, number, count)
+  }
+
+  async close(): Promise<void> {
+    await this.root.close()
+  }
+}
+
+function openRoot(path: string): RootDatabase<unknown, string> {
+  // One sync a commit: after a crash the copy is as of some commit, never in between.
+  return open({ path, noSubdir: false, overlappingSync: false, maxDbs: 8 })
+}
+
+const isName = (text: string): boolean => text.length > 0 && text.length <= MAX_NAME
+
+function set(db: Database<number, string>, entries: Iterable<readonly [string, number | undefined]>): void {
+  for (const [key, account] of entries) void (account === undefined ? db.remove(key) : db.put(key, account))
+}
+
+function after(db: Database<number, string>, key: string, count: number): string[] {
+  // The range begins with the key itself.
+  const found = Array.from(db.getKeys(key === '' ? { limit: count } : { start: key, limit: count + 1 }))
+  return found[0] === key ? found.slice(1) : found.slice(0, count)
+}
+
+const store = (record: AccountRecord): Stored => [
+  record.systemId,
+  record.secret,
+  record.suspended,
+  record.throughput,
+  record.maxBinds,
+  record.rank,
+  record.weight,
+  record.maxWaiting,
+  record.serviceTypes,
+  record.senders,
+  record.creditMicros,
+]
+
+function revive(id: number, stored: Stored): Account {
+  const [systemId, secret, suspended, throughput, maxBinds, rank, weight, maxWaiting, types, senders, credit] = stored
+  return {
+    id,
+    systemId,
+    // LMDB's read buffer is used again.
+    secret: secret === null ? null : Buffer.from(secret),
+    suspended,
+    throughput,
+    maxBinds,
+    rank,
+    weight,
+    maxWaiting,
+    serviceTypes: types.length === 0 ? NO_SERVICE_TYPES : new Map(types),
+    senders: senders.length === 0 ? null : new Set(senders),
+    creditMicros: credit,
+  }
+}

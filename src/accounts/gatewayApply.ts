@@ -1,0 +1,398 @@
+// Makes the rows match a gateway file, in one transaction: what the file leaves out of a
+// section it has is removed. Knows rows and how they are told apart; the file's own faults
+// are gatewayFile's.
+
+import { readFile } from 'node:fs/promises'
+import type { Log } from '../base/log.js'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { type CarrierKind, readFields, storedFields } from './carrier.js'
+import {
+  type FileAccount,
+  type FileCarrier,
+  type FileRoute,
+  type GatewayFault,
+  type GatewayFile,
+  parseGateway,
+} from './gatewayFile.js'
+import { type StoredRoute, storedMatch } from './route.js'
+import { type Secrets, shownPrefix } from './secrets.js'
+
+export interface SectionReport {
+  created: number
+  updated: number
+  removed: number
+  unchanged: number
+}
+
+/** For each section that the file has. */
+export type GatewayReport = { [Section in keyof GatewayFile]?: SectionReport }
+
+export type Applied = { ok: true; report: GatewayReport } | { ok: false; faults: GatewayFault[] }
+
+/** As in the migrations: writers of the directory come one after the other. */
+const LOCK = 5494787
+/** Accounts in one go: their hashes keep the event loop under 5 ms. */
+const SLICE = 250
+
+class Refused extends Error {
+  readonly faults: GatewayFault[]
+  constructor(path: string, text: string) {
+    super(text)
+    this.faults = [{ path, text }]
+  }
+}
+
+class RolledBack extends Error {
+  readonly report: GatewayReport
+  constructor(report: GatewayReport) {
+    super('rolled back, as asked')
+    this.report = report
+  }
+}
+
+/**
+ * Accounts are told apart by systemId, carriers by name, routes by name or else by match. A password, API keys, `paused`
+ * and `suspended` that the file does not give stay as they are. With `dryRun` all is done and undone. Throws when SQL fails.
+ */
+export async function applyGateway(
+  store: Store,
+  secrets: Secrets,
+  file: GatewayFile,
+  options: { dryRun?: boolean } = {},
+): Promise<Applied> {
+  try {
+    const report = await store.transaction(async client => {
+      const done = await applyIn(client, secrets, file)
+      if (options.dryRun) throw new RolledBack(done)
+      return done
+    })
+    return { ok: true, report }
+  } catch (error) {
+    if (error instanceof RolledBack) return { ok: true, report: error.report }
+    if (error instanceof Refused) return { ok: false, faults: error.faults }
+    throw error
+  }
+}
+
+/**
+ * Applies the file at `path` if nobody ever wrote to this database, once over all nodes. Undefined when somebody did.
+ * Throws when SQL fails or the file cannot be read.
+ */
+export async function bootstrapIfEmpty(
+  store: Store,
+  secrets: Secrets,
+  path: string,
+  log: Log,
+): Promise<Applied | undefined> {
+  const isEmpty = async (client: SqlClient): Promise<boolean> =>
+    (await client.query<{ empty: boolean }>(IS_EMPTY)).rows[0]?.empty === true
+  if (!(await store.withClient(isEmpty))) return undefined
+  const parsed = parseGateway(await readFile(path, 'utf8'))
+  if (!parsed.ok) return parsed
+  try {
+    const report = await store.transaction(async client => {
+      await client.query('select pg_advisory_xact_lock($1)', [LOCK])
+      if (!(await isEmpty(client))) return undefined
+      const done = await applyIn(client, secrets, parsed.file)
+      await client.query('update gateway set bootstrapped_at = now()')
+      return done
+    })
+    if (report === undefined) return undefined
+    log.info({ file: path, ...report }, 'the empty database was filled from the bootstrap file')
+    return { ok: true, report }
+  } catch (error) {
+    if (error instanceof Refused) return { ok: false, faults: error.faults }
+    throw error
+  }
+}
+
+const IS_EMPTY = `
+  select bootstrapped_at is null and not exists (select from accounts) and not exists (select from carriers)
+    and not exists (select from routes) as empty
+  from gateway`
+
+async function applyIn(client: SqlClient, secrets: Secrets, file: GatewayFile): Promise<GatewayReport> {
+  await client.query('select pg_advisory_xact_lock($1)', [LOCK])
+  await checkKey(client, secrets)
+  const report: GatewayReport = {}
+  if (file.accounts) report.accounts = await applyAccounts(client, secrets, file.accounts)
+  if (file.carriers) report.carriers = await applyCarriers(client, secrets, file.carriers)
+  if (file.routes) report.routes = await applyRoutes(client, file.routes)
+  if (file.carriers || file.routes) await checkTargets(client)
+  return report
+}
+
+/** The first who writes secrets leaves a proof of the key. */
+async function checkKey(client: SqlClient, secrets: Secrets): Promise<void> {
+  const { rows } = await client.query<{ key_check: Buffer | null }>('select key_check from gateway')
+  const known = rows[0]?.key_check
+  if (known === null) await client.query('update gateway set key_check = $1', [secrets.check])
+  else if (!known?.equals(secrets.check)) {
+    throw new Refused('', 'this database was written under another server key: give every node the same server.key')
+  }
+}
+
+// ---- accounts: by the thousand, so SQL does the comparing
+
+async function applyAccounts(
+  client: SqlClient,
+  secrets: Secrets,
+  accounts: readonly FileAccount[],
+): Promise<SectionReport> {
+  await client.query(STAGE)
+  for (let from = 0; from < accounts.length; from += SLICE) {
+    const rows = accounts.slice(from, from + SLICE).map((one, i) => staged(secrets, one, from + i))
+    await client.query(FILL_STAGE, [JSON.stringify(rows)])
+  }
+  await client.query('analyze staged')
+  const removed = (await client.query(REMOVE_ACCOUNTS)).rowCount ?? 0
+  const touched = new Set<number>()
+  for (const statement of CHANGE_ACCOUNTS) {
+    const { rows } = await client.query<{ id: number }>(statement)
+    for (const { id } of rows) touched.add(id)
+  }
+  const created = await client.query<{ id: number }>(CREATE_ACCOUNTS)
+  for (const statement of CHANGE_BELONGINGS) {
+    const { rows } = await client.query<{ id: number }>(statement)
+    for (const { id } of rows) touched.add(id)
+  }
+  await client.query('drop table staged')
+  for (const { id } of created.rows) touched.delete(id)
+  return {
+    created: created.rows.length,
+    updated: touched.size,
+    removed,
+    unchanged: accounts.length - created.rows.length - touched.size,
+  }
+}
+
+const bytea = (octets: Buffer | undefined): string | null => (octets ? `\\x${octets.toString('hex')}` : null)
+
+function staged(secrets: Secrets, one: FileAccount, place: number): Record<string, unknown> {
+  const { systemId, password, apiKey } = one
+  const secret = password === undefined ? one.passwordHash : secrets.passwordHash(systemId, password)
+  const keys =
+    apiKey === undefined ? one.apiKeys : [{ prefix: shownPrefix(apiKey), hash: secrets.keyHash(apiKey), name: '' }]
+  return {
+    place,
+    system_id: systemId,
+    secret: bytea(secret),
+    keeps_suspended: one.suspended === undefined,
+    suspended: one.suspended ?? null,
+    throughput: one.throughput,
+    max_binds: one.maxBinds,
+    class: one.class,
+    weight: one.weight,
+    max_waiting: one.maxWaiting,
+    service_types: one.serviceTypes,
+    credit_micros: one.credit,
+    senders: one.senders,
+    numbers: one.numbers,
+    keys: keys?.map(key => ({ ...key, hash: bytea(key.hash) })) ?? null,
+  }
+}
+
+const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended boolean, suspended text, throughput int,
+  max_binds int, class text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, senders jsonb,
+  numbers jsonb, keys jsonb`
+const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
+const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
+
+const REMOVE_ACCOUNTS = `
+  delete from accounts a where not exists (select from staged s where s.system_id = a.system_id)`
+
+const CHANGE_ACCOUNTS = [
+  `update accounts a set
+    (secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros, updated_at) =
+    (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
+      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, now())
+  from staged s
+  where s.system_id = a.system_id and
+    (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.weight, a.max_waiting, a.service_types,
+      a.credit_micros) is distinct from
+    (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
+      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros)
+  returning a.id`,
+]
+
+const CREATE_ACCOUNTS = `
+  insert into accounts (system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
+    credit_micros)
+  select system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros
+  from staged s where not exists (select from accounts a where a.system_id = s.system_id)
+  order by place
+  returning id`
+
+const CHANGE_BELONGINGS = [
+  `delete from senders d using accounts a
+  where a.id = d.account and not exists (
+    select from staged s cross join jsonb_array_elements_text(s.senders) t(address)
+    where s.system_id = a.system_id and t.address = d.address)
+  returning d.account as id`,
+  `insert into senders (account, address)
+  select a.id, t.address from staged s join accounts a on a.system_id = s.system_id
+    cross join jsonb_array_elements_text(s.senders) t(address)
+  on conflict do nothing
+  returning account as id`,
+  `delete from numbers d where not exists (
+    select from staged s cross join jsonb_array_elements_text(s.numbers) t(number) where t.number = d.number)
+  returning d.account as id`,
+  `insert into numbers (number, account)
+  select t.number, a.id from staged s join accounts a on a.system_id = s.system_id
+    cross join jsonb_array_elements_text(s.numbers) t(number)
+  on conflict (number) do update set account = excluded.account where numbers.account <> excluded.account
+  returning account as id`,
+  `delete from api_keys d using accounts a join staged s on s.system_id = a.system_id
+  where a.id = d.account and s.keys is not null and not exists (
+    select from jsonb_to_recordset(s.keys) as t(hash bytea) where t.hash = d.hash)
+  returning d.account as id`,
+  `insert into api_keys (hash, account, prefix, name)
+  select t.hash, a.id, t.prefix, t.name from staged s join accounts a on a.system_id = s.system_id
+    cross join jsonb_to_recordset(s.keys) as t(hash bytea, prefix text, name text)
+  on conflict (hash) do update set account = excluded.account, prefix = excluded.prefix, name = excluded.name
+  where (api_keys.account, api_keys.prefix, api_keys.name) is distinct from
+    (excluded.account, excluded.prefix, excluded.name)
+  returning account as id`,
+]
+
+// ---- carriers and routes: few, compared here
+
+interface CarrierRecord {
+  id: number
+  name: string
+  kind: CarrierKind
+  settings: unknown
+  secret: Buffer | null
+  paused: boolean
+}
+
+async function applyCarriers(
+  client: SqlClient,
+  secrets: Secrets,
+  carriers: readonly FileCarrier[],
+): Promise<SectionReport> {
+  const { rows } = await client.query<CarrierRecord>('select id, name, kind, settings, secret, paused from carriers')
+  const present = new Map(rows.map(row => [row.name, row]))
+  const report: SectionReport = { created: 0, updated: 0, removed: 0, unchanged: 0 }
+  for (const [i, one] of carriers.entries()) {
+    const known = present.get(one.name)
+    present.delete(one.name)
+    const settings = JSON.stringify(storedFields(one.kind, readFields(one.kind, settingsOf(one))))
+    const secret = secretOf(one, known, secrets, i)
+    const paused = one.paused ?? known?.paused ?? false
+    const values = [one.name, one.kind, settings, secret, paused]
+    if (known === undefined) {
+      await client.query(
+        'insert into carriers (name, kind, settings, secret, paused) values ($1, $2, $3, $4, $5)',
+        values,
+      )
+      report.created++
+    } else if (isSame(known, one.kind, settings, secret, paused)) report.unchanged++
+    else {
+      await client.query(
+        'update carriers set kind = $2, settings = $3, secret = $4, paused = $5, updated_at = now() where name = $1',
+        values,
+      )
+      report.updated++
+    }
+  }
+  report.removed = await removeRows(client, 'carriers', [...present.values()])
+  return report
+}
+
+function settingsOf(one: FileCarrier): Record<string, unknown> {
+  if (one.kind === 'simulator') {
+    const { name: _, kind: __, paused: ___, ...settings } = one
+    return settings
+  }
+  const { name: _, kind: __, paused: ___, password: ____, sealed: _____, ...settings } = one
+  return settings
+}
+
+/** A password that is sealed already is not sealed anew: nothing changed. */
+function secretOf(one: FileCarrier, known: CarrierRecord | undefined, secrets: Secrets, index: number): Buffer | null {
+  const present = known?.secret ?? null
+  if (one.kind !== 'smpp') return null
+  if (one.password !== undefined) {
+    if (present !== null && secrets.unseal(one.name, present) === one.password) return present
+    return secrets.seal(one.name, one.password)
+  }
+  if (one.sealed === undefined) return present
+  if (secrets.unseal(one.name, one.sealed) === undefined) {
+    throw new Refused(`carriers[${index}].sealed`, 'was sealed under another server key or for another carrier')
+  }
+  return one.sealed
+}
+
+function isSame(
+  known: CarrierRecord,
+  kind: CarrierKind,
+  settings: string,
+  secret: Buffer | null,
+  paused: boolean,
+): boolean {
+  if (known.kind !== kind || known.paused !== paused) return false
+  if (known.secret === null || secret === null ? known.secret !== secret : !known.secret.equals(secret)) return false
+  return JSON.stringify(storedFields(kind, readFields(kind, known.settings))) === settings
+}
+
+async function applyRoutes(client: SqlClient, routes: readonly FileRoute[]): Promise<SectionReport> {
+  const { rows } = await client.query<StoredRoute>(
+    'select id, position, name, match, targets from routes order by position, id',
+  )
+  const present = new Set(rows)
+  const report: SectionReport = { created: 0, updated: 0, removed: 0, unchanged: 0 }
+  // A name that moves from one row to another must be free in between.
+  const wanted = routes.map(one => ({
+    name: one.name ?? '',
+    match: JSON.stringify(storedMatch(one.match)),
+    to: one.to,
+  }))
+  const pairs = wanted.map(one => {
+    const known = rows.find(
+      row =>
+        present.has(row) &&
+        row.name === one.name &&
+        (one.name !== '' || JSON.stringify(storedMatch(row.match)) === one.match),
+    )
+    if (known) present.delete(known)
+    return { one, known }
+  })
+  report.removed = await removeRows(client, 'routes', [...present])
+  for (const [i, { one, known }] of pairs.entries()) {
+    const values = [i + 1, one.name, one.match, JSON.stringify(one.to)]
+    if (known === undefined) {
+      await client.query('insert into routes (position, name, match, targets) values ($1, $2, $3, $4)', values)
+      report.created++
+      continue
+    }
+    const targets = known.targets.map(({ carrier, weight }) => ({ carrier, weight }))
+    const isUnchanged =
+      known.position === i + 1 &&
+      JSON.stringify(storedMatch(known.match)) === one.match &&
+      JSON.stringify(targets) === JSON.stringify(one.to)
+    if (isUnchanged) report.unchanged++
+    else {
+      await client.query(
+        'update routes set position = $1, name = $2, match = $3, targets = $4, updated_at = now() where id = $5',
+        [...values, known.id],
+      )
+      report.updated++
+    }
+  }
+  return report
+}
+
+async function removeRows(client: SqlClient, table: 'carriers' | 'routes', rows: { id: number }[]): Promise<number> {
+  if (rows.length === 0) return 0
+  return (await client.query(`delete from ${table} where id = any($1)`, [rows.map(row => row.id)])).rowCount ?? 0
+}
+
+/** A file may have routes without carriers or the other way: the rest of the rows must still fit. */
+async function checkTargets(client: SqlClient): Promise<void> {
+  const { rows } = await client.query<{ position: number; carrier: string }>(`
+    select position, t.carrier from routes cross join jsonb_to_recordset(targets) as t(carrier text)
+    where not exists (select from carriers c where c.name = t.carrier) order by position`)
+  const first = rows[0]
+  if (first) throw new Refused(`routes[${first.position - 1}].to`, `names no carrier: ${first.carrier}`)
+}

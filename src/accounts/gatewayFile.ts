@@ -1,0 +1,214 @@
+// The gateway file: accounts, carriers and routes as people write them in YAML. Knows its
+// keys, their bounds and all faults of a text at once; what becomes of it in SQL is apply's.
+
+import { LineCounter, parseDocument } from 'yaml'
+import { z } from 'zod'
+import { messageClasses } from '../model/message.js'
+import { simulatorSettings, smppSettings } from './carrier.js'
+import { routeMatch, routeTargets } from './route.js'
+
+/** HMACs and seals in a file: what they are, then base64url. */
+const HASH = /^hmac-sha256:[A-Za-z0-9_-]{43}$/
+const SEALED = /^aes-256-gcm:[A-Za-z0-9_-]+$/
+
+/** YAML reads 0123 and 1e5 as numbers. */
+const text = (max: number) => z.string({ error: 'must be text: put it in quotes' }).min(1).max(max)
+
+const hash = text(60)
+  .regex(HASH, 'must be hmac-sha256: and 43 characters')
+  .transform(value => Buffer.from(value.slice(value.indexOf(':') + 1), 'base64url'))
+const sealed = text(1000)
+  .regex(SEALED, 'must be aes-256-gcm: and base64url')
+  .transform(value => Buffer.from(value.slice(value.indexOf(':') + 1), 'base64url'))
+
+export const writtenHash = (value: Buffer): string => `hmac-sha256:${value.toString('base64url')}`
+export const writtenSeal = (value: Buffer): string => `aes-256-gcm:${value.toString('base64url')}`
+
+const MICROS = 1_000_000
+const MAX_CREDIT = 9_000_000_000
+
+const account = z.strictObject({
+  systemId: text(63).regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces'),
+  /** One of the two, or none: then the present one stays. */
+  password: text(64).optional(),
+  passwordHash: hash.optional(),
+  /** The account's only API key; without both the present keys stay. */
+  apiKey: text(128)
+    .regex(/^[\x21-\x7e]{20,}$/, 'must be at least 20 printable ASCII characters')
+    .optional(),
+  apiKeys: z
+    .array(z.strictObject({ prefix: z.string().max(64), hash, name: z.string().max(64).default('') }))
+    .optional(),
+  /** Why it is; null = it is not. Left out: as it is. */
+  suspended: text(200).nullable().optional(),
+  throughput: z.int().min(0).max(1_000_000).default(0),
+  maxBinds: z.int().min(0).max(10_000).default(16),
+  class: z.enum(messageClasses).default('transactional'),
+  weight: z.int().min(1).max(1000).default(1),
+  maxWaiting: z.int().min(0).max(1_000_000_000).nullable().default(null),
+  serviceTypes: z.record(text(5), z.enum(messageClasses)).default({}),
+  /** `unlimited`, or units of the account's currency with up to 6 decimals. */
+  credit: z
+    .union([
+      z.literal('unlimited').transform(() => null),
+      z
+        .number()
+        .min(-MAX_CREDIT)
+        .max(MAX_CREDIT)
+        .transform(units => Math.round(units * MICROS)),
+    ])
+    .default(null),
+  /** Whose messages from phones it gets. */
+  numbers: z.array(text(21)).default([]),
+  /** Source addresses it may use; none = any. */
+  senders: z.array(text(21)).default([]),
+})
+
+const carrierHead = {
+  name: text(64),
+  /** Left out: as it is. */
+  paused: z.boolean().optional(),
+}
+
+const carrier = z.discriminatedUnion('kind', [
+  smppSettings.extend({
+    ...carrierHead,
+    kind: z.literal('smpp'),
+    systemId: z.string({ error: 'must be text: put it in quotes' }).max(15),
+    /** One of the two, or none: then the present one stays. */
+    password: z.string({ error: 'must be text: put it in quotes' }).max(64).optional(),
+    sealed: sealed.optional(),
+  }),
+  simulatorSettings.extend({ ...carrierHead, kind: z.literal('simulator') }),
+])
+
+const route = z.strictObject({
+  /** Routes keep their identity by name, those without one by what they match. */
+  name: text(64).optional(),
+  match: routeMatch.default({}),
+  to: routeTargets,
+})
+
+const gateway = z.strictObject({
+  accounts: z.array(account).optional(),
+  carriers: z.array(carrier).optional(),
+  routes: z.array(route).optional(),
+})
+
+export type GatewayFile = z.output<typeof gateway>
+export type FileAccount = z.output<typeof account>
+export type FileCarrier = z.output<typeof carrier>
+export type FileRoute = z.output<typeof route>
+
+export interface GatewayFault {
+  /** `accounts[0].maxBinds`; '' for the file as a whole. */
+  readonly path: string
+  readonly text: string
+  readonly line?: number
+}
+
+export type ParsedGateway = { ok: true; file: GatewayFile } | { ok: false; faults: GatewayFault[] }
+
+/** Reads a gateway file; all faults at once. An unknown key is one. */
+export function parseGateway(written: string): ParsedGateway {
+  const lines = new LineCounter()
+  const document = parseDocument(written, { lineCounter: lines, prettyErrors: false })
+  if (document.errors.length > 0) {
+    const faults = document.errors.map(error => ({
+      path: '',
+      text: `is not YAML: ${error.message}`,
+      line: lines.linePos(error.pos[0]).line,
+    }))
+    return { ok: false, faults }
+  }
+  let tree: unknown
+  try {
+    tree = document.toJS() ?? {}
+  } catch (error) {
+    return { ok: false, faults: [{ path: '', text: `is not YAML: ${(error as Error).message}` }] }
+  }
+  const read = gateway.safeParse(tree)
+  const faults: GatewayFault[] = []
+  const add = (path: readonly PropertyKey[], words: string): void => {
+    const range = nearest(document, path)
+    faults.push({
+      path: pathText(path),
+      text: words,
+      ...(range === undefined ? {} : { line: lines.linePos(range).line }),
+    })
+  }
+  for (const issue of read.error?.issues ?? []) {
+    if (issue.code === 'unrecognized_keys') for (const key of issue.keys) add([...issue.path, key], 'is no such key')
+    else add(issue.path, issue.message)
+  }
+  if (read.success) for (const [path, words] of contradictions(read.data)) add(path, words)
+  return read.success && faults.length === 0 ? { ok: true, file: read.data } : { ok: false, faults }
+}
+
+/** A fault as one line for people. */
+export const gatewayFaultLine = (name: string, fault: GatewayFault): string =>
+  `${name}${fault.line === undefined ? '' : `:${fault.line}`}: ${fault.path === '' ? '' : `${fault.path} `}${fault.text}`
+
+/** What each key alone does not show. */
+function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], words: string]> {
+  const unique = (what: string) => {
+    const seen = new Set<string>()
+    return (value: string): string | undefined => {
+      if (seen.has(value)) return `is a second time the ${what} ${value}`
+      seen.add(value)
+      return undefined
+    }
+  }
+  const systemIds = unique('systemId')
+  const numbers = unique('number')
+  const keys = unique('key')
+  for (const [i, one] of (file.accounts ?? []).entries()) {
+    const twice = systemIds(one.systemId)
+    if (twice) yield [['accounts', i, 'systemId'], twice]
+    if (one.password !== undefined && one.passwordHash !== undefined)
+      yield [['accounts', i, 'passwordHash'], 'stands beside password: give one of them']
+    if (one.apiKey !== undefined && one.apiKeys !== undefined)
+      yield [['accounts', i, 'apiKeys'], 'stands beside apiKey: give one of them']
+    if (one.apiKey !== undefined && keys(one.apiKey))
+      yield [['accounts', i, 'apiKey'], 'is the key of another account as well']
+    for (const [j, key] of (one.apiKeys ?? []).entries())
+      if (keys(key.hash.toString('hex'))) yield [['accounts', i, 'apiKeys', j], 'stands here a second time']
+    for (const [j, number] of one.numbers.entries()) {
+      const again = numbers(number)
+      if (again) yield [['accounts', i, 'numbers', j], again]
+    }
+  }
+  const names = unique('carrier')
+  for (const [i, one] of (file.carriers ?? []).entries()) {
+    const twice = names(one.name)
+    if (twice) yield [['carriers', i, 'name'], twice]
+    if (one.kind === 'smpp' && one.password !== undefined && one.sealed !== undefined)
+      yield [['carriers', i, 'sealed'], 'stands beside password: give one of them']
+    if (one.kind === 'smpp' && one.reconnectMinMs > one.reconnectMaxMs)
+      yield [['carriers', i, 'reconnectMinMs'], 'is more than reconnectMaxMs']
+  }
+  const routeNames = unique('route')
+  const carriers = new Set(file.carriers?.map(one => one.name))
+  for (const [i, one] of (file.routes ?? []).entries()) {
+    const twice = one.name === undefined ? undefined : routeNames(one.name)
+    if (twice) yield [['routes', i, 'name'], twice]
+    if (file.carriers === undefined) continue
+    for (const [j, target] of one.to.entries())
+      if (!carriers.has(target.carrier)) yield [['routes', i, 'to', j], `names no carrier: ${target.carrier}`]
+  }
+}
+
+const pathText = (path: readonly PropertyKey[]): string =>
+  path
+    .map(step => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`))
+    .join('')
+    .replace(/^\./, '')
+
+/** Offset of what stands at `path`, or at the nearest part of it that is there. */
+function nearest(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[]): number | undefined {
+  for (let depth = path.length; depth > 0; depth--) {
+    const found = document.getIn(path.slice(0, depth), true) as { range?: readonly number[] } | undefined
+    if (found?.range?.[0] !== undefined) return found.range[0]
+  }
+  return undefined
+}

@@ -1,0 +1,489 @@
+// One bind to an SMSC: connects, binds, sends parts, reads answers, receipts and replies,
+// comes back after a loss. Knows one connection; which link gets which part, and what an
+// outcome leads to, others decide.
+
+import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import { command, responseTo } from '../../protocols/smpp/commands.js'
+import type { PduCounts } from '../../protocols/smpp/counts.js'
+import { encodePdu } from '../../protocols/smpp/pdu.js'
+import { parseReceipt, receiptDate } from '../../protocols/smpp/receipt.js'
+import { type CloseReason, Session, type SessionLimits, type SessionOwner } from '../../protocols/smpp/session.js'
+import type { SessionClock } from '../../protocols/smpp/session-clock.js'
+import { readMessageId, readSm, Sm, smSize, writeSm, writeSmResp } from '../../protocols/smpp/sm.js'
+import { status, statusName } from '../../protocols/smpp/status.js'
+import { findTlv, tlv, tlvBytes, tlvString, tlvUint, withoutTlvs } from '../../protocols/smpp/tlv.js'
+import { assert } from '../base/assert.js'
+import type { Clock } from '../base/clock.js'
+import type { Log } from '../base/log.js'
+import { EMPTY, type MessageState } from '../model/message.js'
+import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
+import { outcomeOf } from './outcomes.js'
+import { type RefRule, refOfAnswer, refOfReceipt } from './refs.js'
+
+/** What a link needs to know of its carrier. */
+export interface LinkSettings {
+  readonly host: string
+  readonly port: number
+  readonly systemId: string
+  readonly password: string
+  readonly systemType: string
+  readonly bind: 'transceiver' | 'transmitter' | 'receiver'
+  readonly window: number
+  readonly enquireLinkMs: number
+  readonly responseMs: number
+  readonly reconnectMinMs: number
+  readonly reconnectMaxMs: number
+  readonly interfaceVersion: number
+  readonly refs: RefRule
+  readonly addressRange: string
+  readonly unsureMs: number
+  readonly sourceTon: number | null
+  readonly sourceNpi: number | null
+  readonly destTon: number | null
+  readonly destNpi: number | null
+  readonly tls: {
+    readonly ca?: string | undefined
+    readonly cert?: string | undefined
+    readonly key?: string | undefined
+    readonly servername?: string | undefined
+    readonly verify: boolean
+  } | null
+}
+
+export interface LinkHost {
+  readonly carrier: number
+  readonly name: string
+  readonly settings: LinkSettings
+  readonly events: DriverEvents
+  readonly clock: Clock
+  readonly sessionClock: SessionClock
+  readonly counts: PduCounts
+  readonly log: Log
+  /** TLS files, read. */
+  readonly tls: ConnectionOptions | null
+  moved(link: Link, from: LinkStand): void
+  /** [0, 1): jitter. */
+  random(): number
+  trace(session: Session<Part | null>): void
+}
+
+/** Codes for which another try cannot help until an operator has looked (SMPP v3.4 §5.1.3). */
+const CREDENTIAL_CODES = new Set<number>([status.ESME_RINVPASWD, status.ESME_RINVSYSID, status.ESME_RINVSYSTYP])
+const CREDENTIAL_RETRY_MS = 60_000
+/** esm_class bits 5-2, SMPP v3.4 §5.2.12: a receipt, or an intermediate notification. */
+const KIND_MASK = 0x3c
+const KIND_RECEIPT = 0x04
+const KIND_NOTICE = 0x20
+const SHORT_MESSAGE_MAX = 254
+
+const sm = new Sm()
+
+export class Link implements SessionOwner<Part | null> {
+  stand: LinkStand = 'closed'
+  session: Session<Part | null> | null = null
+  lastReason = ''
+  sinceMs = 0
+  /** Expired on a link that lives: their answer may still come. Oldest first. */
+  private readonly waiting = new Map<Part, number>()
+  private readonly host: LinkHost
+  private socket: Socket | null = null
+  private timer: NodeJS.Timeout | undefined
+  private attempts = 0
+  private stopped = true
+  private refusedCode = 0
+  /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
+  private readonly unsynced: number[][] = []
+  private gathering = 0
+  private list: number[] = []
+
+  constructor(host: LinkHost) {
+    this.host = host
+  }
+
+  get sends(): boolean {
+    return this.host.settings.bind !== 'receiver' && (this.stand === 'ready' || this.stand === 'resting')
+  }
+
+  get bound(): boolean {
+    return this.stand !== 'closed' && this.stand !== 'binding'
+  }
+
+  get unsure(): number {
+    return this.waiting.size
+  }
+
+  private move(to: LinkStand): void {
+    const from = this.stand
+    if (from === to) return
+    assert(linkMoves[from].includes(to), `a link goes from ${from} to ${to}`)
+    this.stand = to
+    this.sinceMs = this.host.clock.now()
+    this.host.moved(this, from)
+  }
+
+  start(): void {
+    this.stopped = false
+    this.connect()
+  }
+
+  private connect(): void {
+    const { settings, tls } = this.host
+    this.move('binding')
+    const at = { host: settings.host, port: settings.port }
+    const socket = tls ? connectTls({ ...at, ...tls }) : connectTcp({ ...at, noDelay: true })
+    this.socket = socket
+    const lost = (error?: Error): void => {
+      socket.removeAllListeners()
+      socket.on('error', () => {})
+      socket.destroy()
+      this.socket = null
+      this.lost(error ? (error as NodeJS.ErrnoException).code ?? error.message : 'connection refused')
+    }
+    const timeout = setTimeout(() => lost(new Error('connect timed out')), settings.responseMs)
+    socket.once('error', error => {
+      clearTimeout(timeout)
+      lost(error)
+    })
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timeout)
+      socket.removeAllListeners('error')
+      this.bind(socket)
+    })
+  }
+
+  private bind(socket: Socket): void {
+    const { settings, sessionClock, counts } = this.host
+    const limits: SessionLimits = {
+      maxPduBytes: 70_000,
+      windowRequests: settings.window,
+      windowBytes: 16 * 2 ** 20,
+      sendBytes: 2 ** 20,
+      lateRequests: 10_000,
+      sessionInitMs: settings.responseMs,
+      enquireLinkMs: settings.enquireLinkMs,
+      responseMs: settings.responseMs,
+      inactivityMs: 0,
+      stallMs: settings.responseMs,
+    }
+    const session = new Session<Part | null>(socket, 'esme', this, limits, sessionClock, counts)
+    this.session = session
+    this.host.trace(session)
+    const id =
+      settings.bind === 'transceiver'
+        ? command.bind_transceiver
+        : settings.bind === 'transmitter'
+          ? command.bind_transmitter
+          : command.bind_receiver
+    session.bind(
+      encodePdu(id, 0, session.nextSequence(), {
+        system_id: settings.systemId,
+        password: settings.password,
+        system_type: settings.systemType,
+        interface_version: settings.interfaceVersion,
+        address_range: settings.addressRange,
+      }),
+      null,
+    )
+  }
+
+  /** Parts it takes now. */
+  get free(): number {
+    return this.session && this.bound ? this.session.room() : 0
+  }
+
+  /** After each send and answer: full or not. */
+  private weigh(): void {
+    if (this.stand === 'ready' && this.free === 0) this.move('full')
+    else if (this.stand === 'full' && this.free > 0) this.move('ready')
+  }
+
+  rest(): void {
+    if (this.stand === 'ready' || this.stand === 'full') this.move('resting')
+  }
+
+  wake(): void {
+    if (this.stand === 'resting') this.move(this.free > 0 ? 'ready' : 'full')
+  }
+
+  send(part: Part): void {
+    const session = this.session as Session<Part | null>
+    const { message: m } = part
+    const { settings, clock } = this.host
+    sm.service_type = m.service_type
+    sm.source_addr_ton = settings.sourceTon ?? m.source_addr_ton
+    sm.source_addr_npi = settings.sourceNpi ?? m.source_addr_npi
+    sm.source_addr = m.source_addr
+    sm.dest_addr_ton = settings.destTon ?? m.dest_addr_ton
+    sm.dest_addr_npi = settings.destNpi ?? m.dest_addr_npi
+    sm.destination_addr = m.destination_addr
+    sm.esm_class = part.esm_class
+    sm.protocol_id = m.protocol_id
+    sm.priority_flag = m.priority_flag
+    sm.schedule_delivery_time = ''
+    sm.validity_period = ''
+    sm.registered_delivery = part.registered_delivery
+    sm.replace_if_present_flag = 0
+    sm.data_coding = part.data_coding
+    sm.sm_default_msg_id = 0
+    if (part.payload || part.short_message.length > SHORT_MESSAGE_MAX) {
+      sm.short_message = EMPTY
+      sm.tlvs = withPayload(part.tlvs, part.short_message)
+    } else {
+      sm.short_message = part.short_message
+      sm.tlvs = settings.interfaceVersion >= 0x34 ? part.tlvs : EMPTY
+    }
+    const sequence = session.nextSequence()
+    const buf = session.reserve(smSize(sm))
+    const at = session.offset
+    const end = writeSm(buf, at, command.submit_sm, sequence, sm)
+    session.commit(end)
+    session.sent(sequence, part, end - at)
+    part.sentMs = clock.mono()
+    this.weigh()
+  }
+
+  // -- the session's calls -----------------------------------------------------
+
+  response(
+    session: Session<Part | null>,
+    part: Part | null,
+    id: number,
+    code: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): void {
+    if (part === null) return this.bindAnswered(session, code)
+    this.answer(part, id, code, buf, start, end)
+    this.weigh()
+  }
+
+  private bindAnswered(session: Session<Part | null>, code: number): void {
+    if (code !== 0) {
+      this.refusedCode = code
+      return
+    }
+    this.attempts = 0
+    this.refusedCode = 0
+    this.host.log.info({ carrier: this.host.name, peer: session.peer }, 'carrier bound')
+    this.move('ready')
+    this.host.events.changed()
+  }
+
+  private answer(part: Part, id: number, code: number, buf: Buffer, start: number, end: number): void {
+    const { events, settings, clock } = this.host
+    events.answeredIn(clock.mono() - part.sentMs, part.message.rank)
+    if (code !== 0) {
+      events.answered(part, outcomeOf(code))
+      return
+    }
+    if (id === command.generic_nack) {
+      events.answered(part, { kind: 'deferred', code: 'generic_nack', reason: 'generic_nack with ESME_ROK' })
+      return
+    }
+    events.answered(part, { kind: 'accepted', ref: refOfAnswer(settings.refs, readMessageId(buf, start, end)) })
+  }
+
+  expired(_session: Session<Part | null>, part: Part | null): void {
+    if (part === null) return
+    // The link lives: the answer may still come. It is unsure when it has not by then.
+    this.waiting.set(part, this.host.clock.mono() + this.host.settings.unsureMs)
+    this.host.events.count('answer_late')
+  }
+
+  late(
+    _session: Session<Part | null>,
+    part: Part | null,
+    id: number,
+    code: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): void {
+    if (part !== null && this.waiting.delete(part)) this.answer(part, id, code, buf, start, end)
+  }
+
+  /** Parts whose answer is not awaited any longer. */
+  tick(nowMs: number): void {
+    for (const [part, deadline] of this.waiting) {
+      if (deadline > nowMs) break
+      this.waiting.delete(part)
+      this.host.events.answered(part, { kind: 'unsure', code: 'no_answer' })
+    }
+  }
+
+  request(
+    session: Session<Part | null>,
+    id: number,
+    sequence: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): void {
+    if (id === command.deliver_sm || id === command.data_sm) {
+      const code = readSm(buf, start, end, sm)
+      if (code !== 0) session.respondHeader(responseTo(id), code, sequence)
+      else if (this.deliver()) this.acknowledge(responseTo(id), sequence)
+      else session.respondHeader(responseTo(id), status.ESME_RX_T_APPN, sequence)
+    } else if (id === command.alert_notification || id === command.outbind) this.host.events.count('ignored_pdu')
+    else session.respondHeader(command.generic_nack, status.ESME_RINVCMDID, sequence)
+  }
+
+  /** A receipt or a message from a phone; false when it could not be stored. */
+  private deliver(): boolean {
+    const { events, settings, clock } = this.host
+    let body = sm.short_message
+    let refTlv = -1
+    let stateTlv = -1
+    const { tlvs } = sm
+    if (tlvs.length > 0) {
+      const payload = findTlv(tlvs, 0, tlvs.length, tlv.message_payload)
+      if (payload >= 0 && body.length === 0) body = tlvBytes(tlvs, payload)
+      refTlv = findTlv(tlvs, 0, tlvs.length, tlv.receipted_message_id)
+      stateTlv = findTlv(tlvs, 0, tlvs.length, tlv.message_state)
+    }
+    const kind = sm.esm_class & KIND_MASK
+    if (kind !== KIND_RECEIPT && kind !== KIND_NOTICE && refTlv < 0) return this.reply(body)
+    const text = parseReceipt(body)
+    const id = refTlv >= 0 ? tlvString(tlvs, refTlv) : (text?.id ?? '')
+    if (id === '') {
+      events.count('receipt_unreadable')
+      this.host.log.warn({ carrier: this.host.name, octets: body.length }, 'receipt without an id: dropped')
+      return true
+    }
+    const now = clock.now()
+    const done = text && text.doneDate !== '' ? receiptDate(text.doneDate, now) : Number.NaN
+    return events.receipt({
+      ref: refOfReceipt(settings.refs, id),
+      state: (stateTlv >= 0 ? tlvUint(tlvs, stateTlv) : (text?.state ?? 7)) as MessageState,
+      err: text?.err ?? '',
+      doneMs: Number.isNaN(done) ? now : done,
+    })
+  }
+
+  private reply(body: Buffer): boolean {
+    const tlvs = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
+    return this.host.events.reply({
+      carrier: this.host.carrier,
+      service_type: sm.service_type,
+      source_addr_ton: sm.source_addr_ton,
+      source_addr_npi: sm.source_addr_npi,
+      source_addr: sm.source_addr,
+      dest_addr_ton: sm.dest_addr_ton,
+      dest_addr_npi: sm.dest_addr_npi,
+      destination_addr: sm.destination_addr,
+      esm_class: sm.esm_class,
+      protocol_id: sm.protocol_id,
+      priority_flag: sm.priority_flag,
+      data_coding: sm.data_coding,
+      body,
+      tlvs,
+    })
+  }
+
+  /** Answers once what was just handed over is on disk. */
+  private acknowledge(id: number, sequence: number): void {
+    const { events } = this.host
+    const gathering = events.gathering()
+    if (this.gathering !== gathering) {
+      this.gathering = gathering
+      this.list = []
+      this.unsynced.push(this.list)
+      const { session } = this
+      events.afterSync(() => this.acknowledged(session as Session<Part | null>))
+    }
+    this.list.push(id, sequence)
+  }
+
+  private acknowledged(session: Session<Part | null>): void {
+    const list = this.unsynced.shift() as number[]
+    // A lost link's receipts are stored, but their answers have nowhere to go: the carrier sends them again.
+    if (session.state === 'closed') return
+    for (let i = 0; i < list.length; i += 2) {
+      const buf = session.reserve(17)
+      session.commit(writeSmResp(buf, session.offset, list[i] as number, 0, list[i + 1] as number, ''))
+    }
+  }
+
+  turn(): void {
+    this.host.events.room()
+  }
+
+  room(): void {
+    this.weigh()
+    this.host.events.room()
+  }
+
+  closed(session: Session<Part | null>, reason: CloseReason, unanswered: (Part | null)[]): void {
+    const { events, log, name } = this.host
+    this.session = null
+    this.gathering = 0
+    const why = this.refusedCode !== 0 ? `refused: ${statusName(this.refusedCode)}` : reason
+    log.warn({ carrier: name, peer: session.peer, reason: why, unanswered: unanswered.length }, 'carrier link closed')
+    // Duty 4: first the loss, then what was lost with it.
+    this.lost(why)
+    for (const part of unanswered) if (part !== null) events.answered(part, { kind: 'unsure', code: 'link_lost' })
+    for (const part of this.waiting.keys()) events.answered(part, { kind: 'unsure', code: 'link_lost' })
+    this.waiting.clear()
+    events.room()
+  }
+
+  private lost(reason: string): void {
+    this.lastReason = reason
+    if (this.stand !== 'closed') this.move('closed')
+    this.host.events.count('link_closed')
+    this.host.events.changed()
+    if (this.stopped) return
+    const { settings, log, name } = this.host
+    this.attempts++
+    const refused = CREDENTIAL_CODES.has(this.refusedCode)
+    const grown = Math.min(settings.reconnectMinMs * 2 ** Math.min(this.attempts - 1, 30), settings.reconnectMaxMs)
+    const delayMs = refused
+      ? Math.max(CREDENTIAL_RETRY_MS, settings.reconnectMaxMs)
+      : Math.round(grown * (0.75 + this.host.random() / 2))
+    if (refused) log.error({ carrier: name, reason, retryMs: delayMs }, 'carrier refuses our credentials')
+    else log.info({ carrier: name, reason, retryMs: delayMs }, 'carrier link comes back')
+    this.refusedCode = 0
+    this.timer = setTimeout(() => this.connect(), delayMs)
+  }
+
+  onFault(_session: Session<Part | null>, error: unknown): void {
+    this.host.events.fault(error)
+  }
+
+  /** Unbinds; the session closes by itself when its window is empty or its time is up. */
+  stop(): void {
+    this.stopped = true
+    clearTimeout(this.timer)
+    if (this.session) this.session.unbind('unbound by us')
+    else {
+      this.socket?.destroy()
+      if (this.stand !== 'closed') this.move('closed')
+    }
+  }
+
+  destroy(): void {
+    this.session?.destroy('unbound by us')
+  }
+
+  figures(): LinkFigures {
+    return {
+      stand: this.stand,
+      peer: this.session?.peer ?? `${this.host.settings.host}:${this.host.settings.port}`,
+      inFlight: this.session?.inFlight ?? 0,
+      window: this.host.settings.window,
+      sinceMs: this.sinceMs,
+      lastReason: this.lastReason,
+    }
+  }
+}
+
+function withPayload(tlvs: Buffer, body: Buffer): Buffer {
+  const all = Buffer.allocUnsafe(tlvs.length + 4 + body.length)
+  tlvs.copy(all)
+  all.writeUInt16BE(tlv.message_payload, tlvs.length)
+  all.writeUInt16BE(body.length, tlvs.length + 2)
+  body.copy(all, tlvs.length + 4)
+  return all
+}

@@ -1,0 +1,347 @@
+// From the spool to the carriers: claims what there is room for, sends it, settles what
+// comes back, decides when to try again. Knows lanes, carriers and outcomes; knows no
+// protocol, and never why a message was accepted.
+
+import type { Driver, Part } from '../carriers/driver.js'
+import type { Clock } from '../base/clock.js'
+import { Counters, Histogram } from '../base/figures.js'
+import { type ClassRank, type Message, state } from '../model/message.js'
+import type { Outcome } from '../model/outcome.js'
+import { serving, weigh } from '../routing/choose.js'
+import type { RouteTable } from '../routing/table.js'
+import type { Claimer, Spool } from '../spool/contract.js'
+import { type CutSettings, cut } from './cut.js'
+import { retryDelayMs } from './retry.js'
+
+/** A claim at a time: what is handed out is in nobody's queue, so not too much of it. */
+const CLAIM = 256
+/** Messages of a weighted route that wait for the carrier they were weighed to. */
+const HANDED = 512
+const RETRY_FIRST_MS = 5_000
+const RETRY_CAP_MS = 600_000
+const NAMED_CARRIER_DOWN_MS = 1_000
+
+/** A carrier as dispatch sees it. */
+export class Line {
+  readonly id: number
+  readonly name: string
+  readonly driver: Driver
+  readonly settings: CutSettings
+  paused: boolean
+  readonly claimer: Claimer
+  /** Claimed by others, weighed to this one. */
+  handed: Message[] = []
+  /** submit_sm to its answer, ms, by class. */
+  readonly latency = [new Histogram(), new Histogram(), new Histogram()] as const
+  readonly counts = new Counters()
+  sent = 0
+  accepted = 0
+  concatRef: number
+  pumping = false
+
+  constructor(
+    id: number,
+    name: string,
+    driver: Driver,
+    settings: CutSettings,
+    paused: boolean,
+    claimer: Claimer,
+    concatRef: number,
+  ) {
+    this.id = id
+    this.name = name
+    this.driver = driver
+    this.settings = settings
+    this.paused = paused
+    this.claimer = claimer
+    this.concatRef = concatRef
+  }
+
+  get up(): boolean {
+    return !this.paused && this.driver.up
+  }
+}
+
+/** A message of several parts on its way: what its parts have said so far. */
+interface Whole {
+  left: number
+  worst: Outcome | null
+}
+
+export interface DispatchHost {
+  readonly spool: Spool
+  readonly clock: Clock
+  /** [0, 1) */
+  random(): number
+  weightOf(account: number): number
+  /** The lane of a message whose route is gone; undefined when no route takes it now. */
+  rematch(message: Message): number | undefined
+}
+
+export class Dispatch {
+  routes: RouteTable
+  readonly lines = new Map<number, Line>()
+  private readonly byName = new Map<string, Line>()
+  private readonly host: DispatchHost
+  private readonly wholes = new Map<Message, Whole>()
+  /** Lines that name a lane. */
+  private readonly byLane = new Map<number, Line[]>()
+  private stopping = false
+  /** Messages that were in flight when the last run was killed and may be sent twice: at most this many. */
+  resentAfterCrash = 0
+  private resendable = 0
+
+  constructor(host: DispatchHost, routes: RouteTable) {
+    this.host = host
+    this.routes = routes
+    if (host.spool.crashed) this.resendable = Number.POSITIVE_INFINITY
+  }
+
+  add(id: number, name: string, driver: Driver, settings: CutSettings, paused: boolean): Line {
+    const claimer = this.host.spool.claimer(name, [], account => this.host.weightOf(account))
+    const line = new Line(id, name, driver, settings, paused, claimer, Math.floor(this.host.random() * 65_535))
+    this.lines.set(id, line)
+    this.byName.set(name, line)
+    this.align()
+    return line
+  }
+
+  /** Takes no more for the carrier; what is in flight is answered by its driver's stop. */
+  remove(line: Line): void {
+    line.paused = true
+    this.byName.delete(line.name)
+    this.align()
+    line.claimer.close()
+    this.lines.delete(line.id)
+  }
+
+  useRoutes(routes: RouteTable): void {
+    this.routes = routes
+    this.align()
+  }
+
+  /** Which lanes does each carrier serve now? Asked when routes change, and when links come up or go down. */
+  align(): void {
+    const isUp = (name: string): boolean => this.byName.get(name)?.up ?? false
+    const lanes = new Map<Line, number[]>()
+    this.byLane.clear()
+    for (const rule of this.routes.rules) {
+      const lines: Line[] = []
+      for (const name of serving(rule, isUp)) {
+        const line = this.byName.get(name)
+        if (!line) continue
+        lines.push(line)
+        const list = lanes.get(line)
+        if (list) list.push(rule.id)
+        else lanes.set(line, [rule.id])
+      }
+      this.byLane.set(rule.id, lines)
+    }
+    for (const line of this.lines.values()) {
+      line.claimer.serve(lanes.get(line) ?? [])
+      if (!line.up) this.giveBackHanded(line)
+    }
+    for (const line of this.lines.values()) this.pump(line)
+  }
+
+  private giveBackHanded(line: Line): void {
+    const handed = line.handed
+    line.handed = []
+    for (let i = handed.length - 1; i >= 0; i--) this.host.spool.giveBack(handed[i] as Message)
+  }
+
+  /** A lane got something to claim. */
+  ready(lane: number): void {
+    const lines = this.byLane.get(lane)
+    if (lines) for (const line of lines) this.pump(line)
+  }
+
+  /** Sends as much as the carrier has room for. */
+  pump(line: Line): void {
+    if (line.pumping || this.stopping || !line.up) return
+    // A driver that answers within send() would come back here before its message is on its way.
+    line.pumping = true
+    for (;;) {
+      const room = line.driver.room()
+      if (room <= 0) break
+      const messages = line.handed.length > 0 ? line.handed.splice(0, Math.min(room, CLAIM)) : this.claim(line, room)
+      if (messages.length === 0) break
+      for (const m of messages) this.send(line, m)
+    }
+    line.pumping = false
+  }
+
+  private claim(line: Line, room: number): Message[] {
+    if (!line.claimer.waiting) return []
+    const claimed = line.claimer.claim(Math.min(room, CLAIM))
+    if (this.resendable > 0) this.countResent(line, claimed.length)
+    let handedAny = false
+    let kept = 0
+    for (const m of claimed) {
+      const target = this.target(line, m)
+      if (target === line) {
+        claimed[kept++] = m
+        continue
+      }
+      if (target === undefined) this.host.spool.defer(m, this.host.clock.now() + NAMED_CARRIER_DOWN_MS)
+      else {
+        target.handed.push(m)
+        handedAny = true
+      }
+    }
+    claimed.length = kept
+    if (handedAny) {
+      for (const other of this.lines.values()) if (other !== line && other.handed.length > 0) this.pump(other)
+      // All of this claim was for others: there may be more for us behind it.
+      if (kept === 0) return this.claim(line, room)
+    }
+    return claimed
+  }
+
+  /** Who sends `m`, that `line` has claimed. Undefined: the one carrier that may is down. */
+  private target(line: Line, m: Message): Line | undefined {
+    if (m.parts !== null && m.carrier !== 0 && m.carrier !== line.id) {
+      // Its other parts went over that carrier: the phone joins parts of one reference only.
+      const first = this.lines.get(m.carrier)
+      return first?.up ? first : undefined
+    }
+    if (m.carrierName !== '') {
+      const named = this.byName.get(m.carrierName)
+      return named?.up ? named : undefined
+    }
+    const rule = this.routes.route(m.lane)
+    if (rule === undefined || rule.to.length < 2 || rule.to[0]?.weight == null) return line
+    const name = weigh(rule, m, other => this.byName.get(other)?.up ?? false)
+    const weighed = name === undefined ? undefined : this.byName.get(name)
+    if (weighed === undefined || weighed.handed.length >= HANDED) return line
+    return weighed
+  }
+
+  /** After a kill, whatever a link's window may have held is among the first that it claims. */
+  private countResent(line: Line, claimed: number): void {
+    if (this.resendable === Number.POSITIVE_INFINITY) {
+      this.resendable = 0
+      for (const one of this.lines.values()) {
+        for (const link of one.driver.figures().links) this.resendable += link.window
+      }
+    }
+    const n = Math.min(claimed, this.resendable)
+    this.resendable -= n
+    this.resentAfterCrash += n
+    line.counts.add('resent_after_crash', n)
+  }
+
+  private send(line: Line, m: Message): void {
+    if (!line.up) {
+      this.host.spool.giveBack(m)
+      return
+    }
+    const parts = cut(m, line.settings, m.concatRef === 0 ? this.nextRef(line) : m.concatRef)
+    if (parts === undefined) {
+      this.end(m, 'too_long')
+      return
+    }
+    if (parts.length === 1) {
+      line.sent++
+      line.driver.send(parts[0] as Part)
+      return
+    }
+    if (m.parts === null || m.carrier !== line.id || m.parts.length !== parts.length) {
+      this.host.spool.cut(m, line.id, parts.length, line.concatRef)
+    }
+    const states = m.parts
+    const open = parts.filter(part => !states?.[part.index]?.answered)
+    this.wholes.set(m, { left: open.length, worst: null })
+    for (const part of open) {
+      line.sent++
+      line.driver.send(part)
+    }
+  }
+
+  private nextRef(line: Line): number {
+    const most = line.settings.longMessages === 'udh8' || line.settings.longMessages === 'sar' ? 255 : 65_535
+    line.concatRef = (line.concatRef % most) + 1
+    return line.concatRef
+  }
+
+  /** A driver's answer to a part. */
+  answered(line: Line, part: Part, outcome: Outcome): void {
+    const { message: m } = part
+    const { spool } = this.host
+    if (outcome.kind === 'accepted') {
+      line.accepted++
+      const whole = m.parts === null ? undefined : this.wholes.get(m)
+      spool.accepted(m, part.index, line.id, outcome.ref, (part.registered_delivery & 3) !== 0)
+      if (whole) this.partDone(m, whole, null)
+      return
+    }
+    line.counts.add(`${outcome.kind}:${outcome.code}`)
+    const whole = m.parts === null ? undefined : this.wholes.get(m)
+    if (whole) this.partDone(m, whole, outcome)
+    else this.settle(m, outcome)
+  }
+
+  private partDone(m: Message, whole: Whole, outcome: Outcome | null): void {
+    if (outcome && (whole.worst === null || severity(outcome) > severity(whole.worst))) whole.worst = outcome
+    if (--whole.left > 0) return
+    this.wholes.delete(m)
+    if (whole.worst !== null) this.settle(m, whole.worst)
+  }
+
+  /** What becomes of a message that was not accepted. */
+  private settle(m: Message, outcome: Outcome): void {
+    const { spool, clock } = this.host
+    switch (outcome.kind) {
+      case 'refused':
+        this.end(m, outcome.code)
+        break
+      case 'deferred':
+        m.attempts++
+        spool.defer(m, clock.now() + retryDelayMs(m.attempts, RETRY_FIRST_MS, RETRY_CAP_MS, this.host.random()))
+        break
+      // The link's fault, or nobody's: the message keeps its place. At least once is the promise.
+      case 'throttled':
+      case 'unsure':
+        spool.giveBack(m)
+    }
+  }
+
+  private end(m: Message, code: string): void {
+    const { spool, clock } = this.host
+    spool.end(m, { state: state.REJECTED, error: code, doneMs: clock.now() })
+  }
+
+  /** Lanes of routes that are gone get another; once a second is often enough. */
+  rematch(): void {
+    const { spool } = this.host
+    for (const { lane } of spool.figures().lanes) {
+      if (this.routes.route(lane) === undefined) spool.rematch(lane, m => this.host.rematch(m) ?? lane)
+    }
+  }
+
+  /** Claims nothing more. */
+  stop(): void {
+    this.stopping = true
+    for (const line of this.lines.values()) this.giveBackHanded(line)
+  }
+
+  latency(line: Line, rank: ClassRank, ms: number): void {
+    line.latency[rank].observe(ms)
+  }
+}
+
+/** Of a message's parts, the outcome that decides for the whole. */
+function severity(outcome: Outcome): number {
+  switch (outcome.kind) {
+    case 'refused':
+      return 4
+    case 'deferred':
+      return 3
+    case 'unsure':
+      return 2
+    case 'throttled':
+      return 1
+    default:
+      return 0
+  }
+}
