@@ -26,7 +26,7 @@ if (!args.includes('--build-only')) serve()
 function serve() {
   // A process group of its own keeps the terminal's signals away from the daemon; the channel tells it if
   // this process is killed.
-  const daemon = spawn(process.execPath, ['--enable-source-maps', 'dist/src/cli.js', 'serve', '--demo', ...args], {
+  const daemon = spawn(process.execPath, ['dist/src/cli.js', 'serve', '--demo', ...args], {
     cwd: root,
     detached: true,
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],

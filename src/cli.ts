@@ -13,6 +13,7 @@ interface CommandFile {
 }
 
 const COMMANDS: readonly [name: string, summary: string, load: () => Promise<CommandFile>][] = [
+  ['serve', 'run the daemon', () => import('./cli/serve.js')],
   ['check', 'check the configuration', () => import('./cli/check.js')],
 ]
 

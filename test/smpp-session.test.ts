@@ -199,6 +199,9 @@ t.test('framing', async t => {
     t.ok((framer as unknown as { partial: Buffer }).partial.length <= 512)
     for (let i = 0; i < 3000; i++) framer.push(Buffer.from([1]), sink)
     t.ok((framer as unknown as { partial: Buffer }).partial.length <= 8192)
+    framer.push(Buffer.alloc(70_000 - 3004), sink)
+    t.equal(framer.held, 0)
+    t.ok((framer as unknown as { partial: Buffer }).partial.length <= 4096, 'and gives it back after the PDU')
     t.end()
   })
 
@@ -634,16 +637,19 @@ t.test('timers', async t => {
     const station = new Station(t, 'smsc', { inactivityMs: 3000, enquireLinkMs: 0 })
     const { wire } = await station.bound(t)
     const clock = station.clock as HandClock
-    for (let i = 1; i <= 2; i++) {
+    clock.pass(1000)
+    wire.send(submit(1))
+    t.equal(await wire.next(), 'submit_sm_resp 0 1')
+    for (const sequence of [2, 3]) {
       clock.pass(1000)
-      wire.send(enquire(i))
-      t.equal(await wire.next(), `enquire_link_resp 0 ${i}`)
+      wire.send(enquire(sequence))
+      t.equal(await wire.next(), `enquire_link_resp 0 ${sequence}`)
     }
     clock.pass(1000)
     t.equal(await wire.next(), 'unbind 0 1')
     wire.send(pdu(command.unbind_resp, 0, 1))
     t.equal(await wire.next(), 'closed')
-    t.same(station.owner.calls, ['closed inactive []'])
+    t.same(station.owner.calls, ['request submit_sm 1', 'closed inactive []'])
   })
 })
 
@@ -679,9 +685,15 @@ t.test('unbinding', async t => {
   })
 
   await t.test('a peer that hangs up right behind its unbind still has its answers', async t => {
-    const { wire } = await new Station(t, 'smsc').bound(t)
+    const station = new Station(t, 'smsc')
+    const { wire, session, socket } = await station.bound(t)
+    station.owner.onRequest = () => {}
+    const ended = once(socket, 'end')
     wire.socket.end(Buffer.concat([submit(2), pdu(unbind, 0, 3)]))
+    await ended
+    session.respondHeader(submit_sm_resp, 0, 2)
     t.same(await wire.take(3), ['submit_sm_resp 0 2', 'unbind_resp 0 3', 'closed'])
+    t.same(station.owner.closes, [{ reason: 'unbound by peer', unanswered: [] }])
   })
 
   await t.test(
@@ -765,8 +777,13 @@ t.test('slow readers', async t => {
   await t.test('who reads again has room again, is read from, and misses no octet', async t => {
     const { wire, session, socket, station, sent, clock } = await stuck(t)
     t.equal(session.room(), 0)
+    let held = 0
+    station.owner.onRoom = session => {
+      held = session.heldBytes
+    }
     wire.socket.resume()
     await station.owner.until(() => station.owner.calls.includes('room'))
+    t.ok(held <= 100_000, 'room is offered at half of sendBytes')
     t.notOk(socket.isPaused())
     await wire.take(sent)
     t.ok(intact(wire, sent))
@@ -801,6 +818,21 @@ t.test('slow readers', async t => {
     t.same(station.owner.calls, [])
     session.resume()
     t.equal(await wire.next(), 'submit_sm_resp 0 2')
+    session.pause()
+    ;(station.clock as HandClock).pass(50_000)
+    session.resume()
+    ;(station.clock as HandClock).pass(999)
+    wire.send(enquire(3))
+    t.equal(await wire.next(), 'enquire_link_resp 0 3', 'not asked: the silence was ours')
+    ;(station.clock as HandClock).pass(1000)
+    t.equal(await wire.next(), 'enquire_link 0 1')
+    session.pause()
+    ;(station.clock as HandClock).pass(50_000)
+    session.resume()
+    ;(station.clock as HandClock).pass(999)
+    t.equal(session.state, 'bound_trx', 'it was asked before, and its answer may be waiting')
+    ;(station.clock as HandClock).pass(1)
+    t.equal(session.state, 'closed')
   })
 })
 

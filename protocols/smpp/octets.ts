@@ -49,8 +49,8 @@ export function readText(b: Buffer, start: number, end: number): string {
 
 /**
  * Writes `text` as Latin-1 and returns the offset after it, without a terminator; up to some 24 characters the loop
- * beats a call of `write`. A NUL, or a character past U+00FF
- * whose low octet could be one, would shift every field behind it: that is our own bug and throws RangeError.
+ * beats a call of `write`. A NUL, or a character past U+00FF whose low octet could be one, would shift every field
+ * behind it: that is our own bug and throws RangeError.
  */
 export function writeText(buf: Buffer, off: number, text: string): number {
   let wrong = 0

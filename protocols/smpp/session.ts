@@ -40,6 +40,8 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
   peer: string
   /** May be replaced while the session lives; only maxPduBytes is fixed by the constructor. */
   limits: SessionLimits
+  /** Sees every whole PDU, both ways, when it is set. */
+  trace: ((direction: 'received' | 'sent', buf: Buffer, start: number, end: number) => void) | null = null
   /** Requests of the peer that the owner has not answered. unbind_resp waits for it to become 0. */
   owed = 0
   readonly side: Side
@@ -96,10 +98,13 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
       socket.setNoDelay(true)
       this.peer = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? ''}`
     }
-    // What is already answered goes out although the peer has finished sending: `end` is ours to call.
+    // Answers still go out after the peer has finished sending: `end` is ours to call.
     socket.allowHalfOpen = true
     socket.on('data', (chunk: Buffer) => this.onData(chunk))
-    socket.on('end', () => this.finish('peer closed', true))
+    socket.on('end', () => {
+      // It may have unbound and shut its half: what it is owed it may still read.
+      if (this.state !== 'unbound' || this.owed <= 0) this.finish('peer closed', true)
+    })
     socket.on('error', () => this.finish('connection lost', false))
     socket.on('close', () => {
       this.finish('connection lost', false)
@@ -138,6 +143,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
       const id = int32(this.out, at + 4)
       this.counts.sent(id, int32(this.out, at + 8))
       if (id < 0) this.settled()
+      if (this.trace !== null) this.trace('sent', this.out, at, at + length)
       at += length
     }
     this.advance(end)
@@ -158,7 +164,9 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
   private header(id: number, code: number, sequence: number): void {
     const buf = this.reserve(HEADER)
     this.counts.sent(id | 0, code)
-    this.advance(writeHeader(buf, this.offset, HEADER, id, code, sequence))
+    const end = writeHeader(buf, this.offset, HEADER, id, code, sequence)
+    if (this.trace !== null) this.trace('sent', buf, this.offset, end)
+    this.advance(end)
   }
 
   protected override endOfTurn(): void {
@@ -327,6 +335,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     this.heardAt = this.clock.time
     this.askedAt = -1
     this.counts.received(id, code)
+    if (this.trace !== null) this.trace('received', buf, start, end)
     if (id < 0) this.onResponse(id, code >>> 0, sequence, buf, start, end)
     else this.onRequest(id, sequence, buf, start, end)
     return this.state !== 'closed'

@@ -14,6 +14,9 @@ const LIVE_ACCOUNTS = 50_000
 /** Longer names are nobody's, and LMDB refuses long keys. */
 const MAX_NAME = 64
 
+/** What belongs to an account and is looked up by its own name: API keys by their hash in hex, numbers as they are. */
+export type OwnedBy = 'keys' | 'numbers'
+
 /** How far a copy has come, and of which database. */
 export interface CopyState {
   readonly format: number
@@ -61,8 +64,7 @@ export class DirectoryCopy {
   private readonly root: RootDatabase<unknown, string>
   private readonly accounts: Database<Stored, number>
   private readonly idsBySystemId: Database<number, string>
-  private readonly idsByKey: Database<number, string>
-  private readonly idsByNumber: Database<number, string>
+  private readonly owners: Readonly<Record<OwnedBy, Database<number, string>>>
   private readonly live = new LRUCache<number, Account>({ max: LIVE_ACCOUNTS })
 
   constructor(path: string) {
@@ -78,8 +80,7 @@ export class DirectoryCopy {
     this.root = root
     this.accounts = root.openDB({ name: 'accounts', keyEncoding: 'uint32' })
     this.idsBySystemId = root.openDB({ name: 'systemIds' })
-    this.idsByKey = root.openDB({ name: 'keys' })
-    this.idsByNumber = root.openDB({ name: 'numbers' })
+    this.owners = { keys: root.openDB({ name: 'keys' }), numbers: root.openDB({ name: 'numbers' }) }
   }
 
   // ---- looking up, on the hot path
@@ -98,13 +99,9 @@ export class DirectoryCopy {
     return isName(systemId) ? this.idsBySystemId.get(systemId) : undefined
   }
 
-  /** @param hash in hex */
-  idOfKey(hash: string): number | undefined {
-    return isName(hash) ? this.idsByKey.get(hash) : undefined
-  }
-
-  idOfNumber(number: string): number | undefined {
-    return isName(number) ? this.idsByNumber.get(number) : undefined
+  /** The account that `name` belongs to. */
+  ownerOf(what: OwnedBy, name: string): number | undefined {
+    return isName(name) ? this.owners[what].get(name) : undefined
   }
 
   get state(): CopyState | undefined {
@@ -154,13 +151,10 @@ export class DirectoryCopy {
     else for (const id of ids) this.live.delete(id)
   }
 
-  /** @param entries hash in hex, and the account; undefined = gone */
-  setKeys(entries: Iterable<readonly [hash: string, account: number | undefined]>): void {
-    set(this.idsByKey, entries)
-  }
-
-  setNumbers(entries: Iterable<readonly [number: string, account: number | undefined]>): void {
-    set(this.idsByNumber, entries)
+  /** Who each of these belongs to from now on; undefined = it is gone. */
+  setOwners(what: OwnedBy, owners: ReadonlyMap<string, number | undefined>): void {
+    const table = this.owners[what]
+    for (const [name, account] of owners) void (account === undefined ? table.remove(name) : table.put(name, account))
   }
 
   // ---- walking, to find what is no longer in SQL
@@ -169,12 +163,11 @@ export class DirectoryCopy {
     return Array.from(this.accounts.getKeys({ start: id + 1, limit: count }))
   }
 
-  keysAfter(hash: string, count: number): string[] {
-    return after(this.idsByKey, hash, count)
-  }
-
-  numbersAfter(number: string, count: number): string[] {
-    return after(this.idsByNumber, number, count)
+  ownedAfter(what: OwnedBy, name: string, count: number): string[] {
+    // The range begins with the name itself.
+    const range = name === '' ? { limit: count } : { start: name, limit: count + 1 }
+    const found = Array.from(this.owners[what].getKeys(range))
+    return found[0] === name ? found.slice(1) : found.slice(0, count)
   }
 
   async close(): Promise<void> {
@@ -188,16 +181,6 @@ function openRoot(path: string): RootDatabase<unknown, string> {
 }
 
 const isName = (text: string): boolean => text.length > 0 && text.length <= MAX_NAME
-
-function set(db: Database<number, string>, entries: Iterable<readonly [string, number | undefined]>): void {
-  for (const [key, account] of entries) void (account === undefined ? db.remove(key) : db.put(key, account))
-}
-
-function after(db: Database<number, string>, key: string, count: number): string[] {
-  // The range begins with the key itself.
-  const found = Array.from(db.getKeys(key === '' ? { limit: count } : { start: key, limit: count + 1 }))
-  return found[0] === key ? found.slice(1) : found.slice(0, count)
-}
 
 const store = (record: AccountRecord): Stored => [
   record.systemId,

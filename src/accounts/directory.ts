@@ -3,14 +3,13 @@
 // sure). A node that has a copy serves without SQL. Knows rows; judges nobody but by password.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { QueryResult, QueryResultRow } from 'pg'
 import type { Log } from '../base/log.js'
-import { type MessageClass, rankOf } from '../model/message.js'
 import type { Store } from '../store/postgres.js'
 import { backOffMs, logged } from '../store/retry.js'
 import type { Account } from './account.js'
-import { type CarrierKind, type CarrierRow, readFields, type SimulatorSettings, type SmppFields } from './carrier.js'
-import { type AccountRecord, DirectoryCopy } from './copy.js'
+import { type CarrierRow, readFields, type SimulatorSettings, type SmppFields } from './carrier.js'
+import { DirectoryCopy, type OwnedBy } from './copy.js'
+import { DirectoryRows, type StoredCarrier } from './directoryRows.js'
 import { type RouteRow, readRoute, type StoredRoute } from './route.js'
 import type { Secrets } from './secrets.js'
 
@@ -23,7 +22,6 @@ const POLL_MS = 1000
 const LAST_RETRY_MS = 15_000
 /** Rows in one go: what keeps the event loop under 5 ms. */
 const SLICE = 250
-const KEEP_CHANGES = '7 days'
 const PRUNE_EVERY_PASSES = 3600
 
 export interface DirectoryOptions {
@@ -36,6 +34,7 @@ export interface DirectoryOptions {
 
 export class Directory {
   private readonly store: Store
+  private readonly rows: DirectoryRows
   private readonly secrets: Secrets
   private readonly log: Log
   private readonly copy: DirectoryCopy
@@ -53,6 +52,7 @@ export class Directory {
 
   constructor(options: DirectoryOptions) {
     this.store = options.store
+    this.rows = new DirectoryRows(options.store, this.closing.signal)
     this.secrets = options.secrets
     this.log = options.log
     this.copy = new DirectoryCopy(options.path)
@@ -80,7 +80,7 @@ export class Directory {
   }
 
   accountByKey(apiKey: string): Account | undefined {
-    const id = this.copy.idOfKey(this.secrets.keyHash(apiKey).toString('hex'))
+    const id = this.copy.ownerOf('keys', this.secrets.keyHash(apiKey).toString('hex'))
     return id === undefined ? undefined : this.copy.account(id)
   }
 
@@ -91,7 +91,7 @@ export class Directory {
 
   /** The account that gets what phones send to `number`. */
   ownerOf(number: string): number | undefined {
-    return this.copy.idOfNumber(number)
+    return this.copy.ownerOf('numbers', number)
   }
 
   carriers(): readonly CarrierRow[] {
@@ -167,14 +167,13 @@ export class Directory {
       this.unsure = false
     }
     while (!this.closing.signal.aborted && (await this.takeChanges())) {}
-    if (this.passes++ % PRUNE_EVERY_PASSES === 0) await this.query(PRUNE, [KEEP_CHANGES])
+    if (this.passes++ % PRUNE_EVERY_PASSES === 0) await this.rows.prune()
   }
 
   /** Whether the changes in the database go on where the copy stands. */
   private async isContinuation(): Promise<boolean> {
-    const { rows } = await this.query<Head>(HEAD)
-    const { identity, key_check, oldest, newest } = rows[0] as Head
-    if (key_check !== null && !key_check.equals(this.secrets.check)) {
+    const { identity, keyCheck, oldest, newest } = await this.rows.head()
+    if (keyCheck !== null && !keyCheck.equals(this.secrets.check)) {
       this.log.error({}, 'the database was written under another server key: no password or API key will be good')
     }
     const state = this.copy.state
@@ -186,24 +185,24 @@ export class Directory {
   private async takeChanges(): Promise<boolean> {
     const state = this.copy.state
     if (state === undefined) return false
-    const { rows } = await this.query<Change>(CHANGES, [state.version, SLICE])
-    const last = rows.at(-1)
+    const changes = await this.rows.changes(state.version, SLICE)
+    const last = changes.at(-1)
     if (last === undefined) return false
     const named = (what: string): string[] => [
-      ...new Set(rows.filter(change => change.what === what).map(change => change.id)),
+      ...new Set(changes.filter(change => change.what === what).map(change => change.id)),
     ]
     const ids = named('accounts').map(Number)
     const keys = named('keys')
     const numbers = named('numbers')
-    const records = await this.fetchAccounts('a.id = any($1)', [ids])
-    const owners = await this.fetchOwners(OWNERS_OF_KEYS, keys)
-    const takers = await this.fetchOwners(OWNERS_OF_NUMBERS, numbers)
-    const carriers = named('carriers').length > 0 ? await this.fetchCarriers() : undefined
-    const routes = named('routes').length > 0 ? await this.fetchRoutes() : undefined
+    const records = await this.rows.accounts(ids)
+    const owners = await this.rows.owners('keys', keys)
+    const takers = await this.rows.owners('numbers', numbers)
+    const carriers = named('carriers').length > 0 ? await this.rows.carriers() : undefined
+    const routes = named('routes').length > 0 ? await this.rows.routes() : undefined
     await this.copy.write(() => {
       this.copy.setAccounts(ids, records)
-      this.copy.setKeys(keys.map(hash => [hash, owners.get(hash)]))
-      this.copy.setNumbers(numbers.map(number => [number, takers.get(number)]))
+      this.copy.setOwners('keys', owners)
+      this.copy.setOwners('numbers', takers)
       if (carriers) this.copy.setRows('carriers', carriers)
       if (routes) this.copy.setRows('routes', routes)
       this.copy.setState({ ...state, version: last.number })
@@ -212,17 +211,16 @@ export class Directory {
     if (ids.length > 0) this.tell('accounts', ids)
     if (carriers) this.readCarriers()
     if (routes) this.readRoutes()
-    return rows.length === SLICE
+    return changes.length === SLICE
   }
 
   /** Everything anew, over what is there: look-ups go on meanwhile. */
   private async loadAll(): Promise<void> {
     const before = this.copy.state
-    const { rows } = await this.query<Head>(HEAD)
-    const { identity, newest } = rows[0] as Head
+    const { identity, newest } = await this.rows.head()
     this.log.info({ version: newest }, 'loading the directory')
-    const carriers = await this.fetchCarriers()
-    const routes = await this.fetchRoutes()
+    const carriers = await this.rows.carriers()
+    const routes = await this.rows.routes()
     await this.copy.write(() => {
       this.copy.setRows('carriers', carriers)
       this.copy.setRows('routes', routes)
@@ -230,8 +228,8 @@ export class Directory {
     this.readCarriers()
     this.readRoutes()
     const accounts = await this.loadAccounts()
-    await this.loadOwners(PAGE_OF_KEYS, entries => this.copy.setKeys(entries))
-    await this.loadOwners(PAGE_OF_NUMBERS, entries => this.copy.setNumbers(entries))
+    await this.loadOwners('keys')
+    await this.loadOwners('numbers')
     if (before !== undefined) await this.sweep()
     await this.copy.write(() => this.copy.setState({ identity, version: newest, complete: true }))
     this.copy.forget()
@@ -242,7 +240,7 @@ export class Directory {
   private async loadAccounts(): Promise<number> {
     let count = 0
     for (let last = 0; ; ) {
-      const records = await this.fetchAccounts('a.id > $1 order by a.id limit $2', [last, SLICE])
+      const records = await this.rows.accountsAfter(last, SLICE)
       if (records.length === 0) return count
       const ids = records.map(record => record.id)
       await this.copy.write(() => this.copy.setAccounts(ids, records))
@@ -251,12 +249,12 @@ export class Directory {
     }
   }
 
-  private async loadOwners(page: string, put: (entries: Iterable<readonly [string, number]>) => void): Promise<void> {
+  private async loadOwners(what: OwnedBy): Promise<void> {
     for (let last = ''; ; ) {
-      const { rows } = await this.query<Owner>(page, [last, SLICE])
-      if (rows.length === 0) return
-      await this.copy.write(() => put(rows.map(row => [row.name, row.account])))
-      last = rows.at(-1)?.name as string
+      const owners = await this.rows.ownersAfter(what, last, SLICE)
+      if (owners.size === 0) return
+      await this.copy.write(() => this.copy.setOwners(what, owners))
+      last = [...owners.keys()].at(-1) as string
     }
   }
 
@@ -265,50 +263,20 @@ export class Directory {
     for (let last = 0; ; ) {
       const ids = this.copy.accountsAfter(last, SLICE)
       if (ids.length === 0) break
-      const { rows } = await this.query<{ id: number }>('select id from accounts where id = any($1)', [ids])
-      const known = new Set(rows.map(row => row.id))
+      const known = await this.rows.knownAccounts(ids)
       const gone = ids.filter(id => !known.has(id))
       if (gone.length > 0) await this.copy.write(() => this.copy.setAccounts(gone, []))
       last = ids.at(-1) as number
     }
-    for (let last = ''; ; ) {
-      const hashes = this.copy.keysAfter(last, SLICE)
-      if (hashes.length === 0) break
-      const owners = await this.fetchOwners(OWNERS_OF_KEYS, hashes)
-      await this.copy.write(() => this.copy.setKeys(hashes.map(hash => [hash, owners.get(hash)])))
-      last = hashes.at(-1) as string
+    for (const what of ['keys', 'numbers'] as const) {
+      for (let last = ''; ; ) {
+        const names = this.copy.ownedAfter(what, last, SLICE)
+        if (names.length === 0) break
+        const owners = await this.rows.owners(what, names)
+        await this.copy.write(() => this.copy.setOwners(what, owners))
+        last = names.at(-1) as string
+      }
     }
-    for (let last = ''; ; ) {
-      const numbers = this.copy.numbersAfter(last, SLICE)
-      if (numbers.length === 0) break
-      const takers = await this.fetchOwners(OWNERS_OF_NUMBERS, numbers)
-      await this.copy.write(() => this.copy.setNumbers(numbers.map(number => [number, takers.get(number)])))
-      last = numbers.at(-1) as string
-    }
-  }
-
-  private async fetchAccounts(where: string, values: unknown[]): Promise<AccountRecord[]> {
-    const { rows } = await this.query<AccountRow>(`${ACCOUNTS} where ${where}`, values)
-    return rows.map(toRecord)
-  }
-
-  private async fetchOwners(text: string, names: string[]): Promise<Map<string, number>> {
-    if (names.length === 0) return new Map()
-    const { rows } = await this.query<Owner>(text, [names])
-    return new Map(rows.map(row => [row.name, row.account]))
-  }
-
-  private async fetchCarriers(): Promise<StoredCarrier[]> {
-    return (await this.query<StoredCarrier>(CARRIERS)).rows
-  }
-
-  private async fetchRoutes(): Promise<StoredRoute[]> {
-    return (await this.query<StoredRoute>(ROUTES)).rows
-  }
-
-  private query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<QueryResult<Row>> {
-    this.closing.signal.throwIfAborted()
-    return this.store.query<Row>(text, values)
   }
 
   private readCarriers(): void {
@@ -360,86 +328,3 @@ function differing(before: readonly { id: number }[], after: readonly { id: numb
   }
   return [...changed, ...texts.keys()]
 }
-
-// ---- statements
-
-interface Head {
-  identity: string
-  key_check: Buffer | null
-  oldest: number
-  newest: number
-}
-/** A change is kept at least as long as it is the newest, so an empty table means a new database. */
-const HEAD = `
-  select identity, key_check,
-    (select coalesce(min(number), 0) from changes) as oldest,
-    (select coalesce(max(number), 0) from changes) as newest
-  from gateway`
-
-interface Change {
-  number: number
-  what: string
-  id: string
-}
-const CHANGES = 'select number, what, id from changes where number > $1 order by number limit $2'
-const PRUNE = 'delete from changes where at < now() - $1::interval and number < (select max(number) from changes)'
-
-interface AccountRow {
-  id: number
-  system_id: string
-  secret: Buffer | null
-  suspended: string | null
-  throughput: number
-  max_binds: number
-  class: MessageClass
-  weight: number
-  max_waiting: number | null
-  service_types: Record<string, MessageClass>
-  credit_micros: number | null
-  senders: string[]
-}
-const ACCOUNTS = `
-  select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, array(select address from senders where account = a.id) as senders
-  from accounts a`
-
-const toRecord = (row: AccountRow): AccountRecord => ({
-  id: row.id,
-  systemId: row.system_id,
-  secret: row.secret,
-  suspended: row.suspended,
-  throughput: row.throughput,
-  maxBinds: row.max_binds,
-  rank: rankOf(row.class),
-  weight: row.weight,
-  maxWaiting: row.max_waiting,
-  serviceTypes: Object.entries(row.service_types).map(([type, name]) => [type, rankOf(name)]),
-  senders: row.senders,
-  creditMicros: row.credit_micros,
-})
-
-interface Owner {
-  name: string
-  account: number
-}
-const OWNERS_OF_KEYS = `
-  select encode(hash, 'hex') as name, account from api_keys
-  where hash = any(select decode(unnest($1::text[]), 'hex'))`
-const OWNERS_OF_NUMBERS = 'select number as name, account from numbers where number = any($1)'
-const PAGE_OF_KEYS = `
-  select encode(hash, 'hex') as name, account from api_keys where hash > decode($1, 'hex') order by hash limit $2`
-const PAGE_OF_NUMBERS = `
-  select number as name, account from numbers where number > $1 order by number limit $2`
-
-interface StoredCarrier {
-  id: number
-  name: string
-  kind: CarrierKind
-  settings: unknown
-  /** base64 */
-  secret: string | null
-  paused: boolean
-}
-const CARRIERS = `
-  select id, name, kind, settings, encode(secret, 'base64') as secret, paused from carriers order by id`
-const ROUTES = 'select id, position, name, match, targets from routes order by position, id'

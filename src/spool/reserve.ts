@@ -1,5 +1,5 @@
-// Free space of the disk that the spool stands on. LMDB must never meet ENOSPC (it
-// aborts the process), so space is asked for each second and what was committed
+// Free space for the spool: on its disk and in its map. LMDB must never meet ENOSPC
+// (it aborts the process), so space is asked for each second and what was committed
 // since is counted against it. Says how bad it is; others decide what to refuse.
 
 import { statfs } from 'node:fs/promises'
@@ -13,13 +13,17 @@ export class Reserve {
   exhausted = false
   private readonly path: string
   private readonly reserveBytes: number
+  /** Octets that the store itself can still take. */
+  private readonly room: () => number
   private freeBytes = Number.POSITIVE_INFINITY
   private sinceBytes = 0
   private timer: NodeJS.Timeout | undefined
+  private stopped = false
 
-  constructor(path: string, reserveMb: number) {
+  constructor(path: string, reserveMb: number, room: () => number) {
     this.path = path
     this.reserveBytes = reserveMb * 2 ** 20
+    this.room = room
   }
 
   async start(): Promise<void> {
@@ -29,6 +33,7 @@ export class Reserve {
   }
 
   stop(): void {
+    this.stopped = true
     clearInterval(this.timer)
   }
 
@@ -38,11 +43,12 @@ export class Reserve {
     this.judge()
   }
 
-  async check(): Promise<void> {
+  private async check(): Promise<void> {
     const asked = this.sinceBytes
     try {
       const disk = await statfs(this.path)
-      this.freeBytes = disk.bavail * disk.bsize
+      if (this.stopped) return
+      this.freeBytes = Math.min(disk.bavail * disk.bsize, this.room())
       this.sinceBytes -= asked
     } catch {
       // A disk that does not answer is judged by what it said last.

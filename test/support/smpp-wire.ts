@@ -143,6 +143,7 @@ export class Recorder implements SessionOwner<number> {
     this.note(`late ${token} ${commandName(id)} ${code}`)
   }
   turn(session: Session<number>): void {
+    if (session.state === 'closed') this.note('turn after closed')
     this.onTurn(session)
     this.wake()
   }

@@ -66,9 +66,16 @@ export class Bind implements SessionOwner<Report> {
   private list: number[] = []
   private account: Account | undefined
 
+  private gone: () => void = () => {}
+
   constructor(host: BindHost) {
     this.host = host
     this.sinceMs = host.clock.now()
+  }
+
+  /** Called once, when the connection is gone. */
+  onGone(then: () => void): void {
+    this.gone = then
   }
 
   /** True when it may be sent deliver_sm. */
@@ -256,6 +263,7 @@ export class Bind implements SessionOwner<Report> {
   closed(_session: Session<Report>, reason: CloseReason, unanswered: Report[]): void {
     const { host } = this
     if (this.accountId !== 0) host.binds.leave(this, this.accountId)
+    this.gone()
     host.closed(this, reason)
     for (let i = unanswered.length - 1; i >= 0; i--) host.answered(unanswered[i] as Report, undefined)
   }

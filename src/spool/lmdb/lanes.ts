@@ -2,14 +2,17 @@
 // lane; a claimer serves the rows of the lanes that name its carrier. Pure memory
 // and order: what stands on disk is read through the host it is given.
 
+import { assert } from '../../base/assert.js'
 import type { ClassRank, Message } from '../../model/message.js'
 import type { Claimer } from '../contract.js'
 
 const RANKS = [0, 1, 2] as const
-/** What each lower class keeps of a carrier's pace while a higher one has messages. */
-const LOWER_SHARE = 0.05
+/** Each lower class keeps one message in this many of a carrier's pace while a higher one has messages: 5 %. */
+const LOWER_EVERY = 20
 /** priority_flag is 0-3 in SMPP v3.4 and 0-4 in v5.0. */
 const PRIORITIES = 5
+/** Messages that a claim finds unusable before it returns with what it has: ending them takes time too. */
+const PATIENCE = 500
 
 export interface LaneHost {
   /** Reads messages of a queue that follow `queue.read` from disk into its head. False when there are none left. */
@@ -18,22 +21,44 @@ export interface LaneHost {
   usable(message: Message): boolean
 }
 
-/** One priority of a row: a head in memory and, when `behind`, more on disk after block `read`. */
+/** One priority of a row: what was given back, a head in memory and, when `behind`, more on disk after block `read`. */
 export class Queue {
   readonly priority: number
+  /** Given back, the next one last: all of them are older than the head. */
+  readonly returned: Message[] = []
   head: Message[] = []
   headAt = 0
   behind = false
   read = 0
+  /** The oldest id that stood on disk only, when `behind` began: nothing there is older. */
+  behindId = 0
 
   constructor(priority: number) {
     this.priority = priority
   }
 
   get inMemory(): number {
-    return this.head.length - this.headAt
+    return this.returned.length + this.head.length - this.headAt
+  }
+
+  /** Back to where it stood: by the moment of readiness, whatever the order of giving back. */
+  giveBack(m: Message): void {
+    const { returned } = this
+    let at = returned.length
+    while (at > 0 && isBefore(returned[at - 1] as Message, m)) at--
+    returned.splice(at, 0, m)
+  }
+
+  /** Everything in it has ended. */
+  clear(): void {
+    this.returned.length = 0
+    this.head = []
+    this.headAt = 0
+    this.behind = false
   }
 }
+
+const isBefore = (a: Message, b: Message): boolean => a.ready < b.ready || (a.ready === b.ready && a.id < b.id)
 
 export class Row {
   readonly lane: number
@@ -153,11 +178,12 @@ export class Lanes {
   /** Messages left the row by another way than a claim. */
   shrank(row: Row, by: number): void {
     row.waiting -= by
-    if (row.waiting <= 0) this.empty(row)
+    if (row.waiting === 0) this.empty(row)
   }
 
+  /** The row leaves until something new stands in it. */
   empty(row: Row): void {
-    row.waiting = 0
+    assert(row.waiting === 0, 'a lane loses no message')
     if (row.listed) {
       row.listed = false
       const claimers = this.claimers.get(row.lane)
@@ -165,15 +191,14 @@ export class Lanes {
     }
     for (const queue of row.queues) {
       if (!queue) continue
-      // What is left in the heads has ended.
       this.inMemory -= queue.inMemory
-      queue.head = []
-      queue.headAt = 0
-      queue.behind = false
+      queue.clear()
     }
     const ofLane = this.rows.get(row.lane)
-    ofLane?.delete(row.account * 4 + row.rank)
-    if (ofLane?.size === 0) this.rows.delete(row.lane)
+    const key = row.account * 4 + row.rank
+    if (ofLane?.get(key) !== row) return
+    ofLane.delete(key)
+    if (ofLane.size === 0) this.rows.delete(row.lane)
   }
 
   claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer {
@@ -196,30 +221,76 @@ export class Lanes {
     this.claimers.get(lane)?.delete(claimer)
   }
 
-  /** The next message of a row: highest priority first, then the order of readiness. */
+  /** The next message of a row: highest priority first, then the order of readiness. Undefined when the row is empty or patience is out. */
   take(row: Row): Message | undefined {
     for (let priority = PRIORITIES - 1; priority >= 0; priority--) {
       const queue = row.queues[priority]
       if (!queue) continue
-      for (;;) {
-        if (queue.headAt === queue.head.length) {
-          queue.head.length = 0
-          queue.headAt = 0
-          if (!queue.behind || !this.host.refill(row, queue)) break
-          this.inMemory += queue.head.length
+      for (let m = this.front(row, queue); m; m = this.front(row, queue)) {
+        this.drop(queue)
+        if (this.host.usable(m)) {
+          row.waiting--
+          return m
         }
-        const message = queue.head[queue.headAt++] as Message
-        this.inMemory--
-        if (queue.headAt === 1024) {
-          queue.head = queue.head.slice(queue.headAt)
-          queue.headAt = 0
-        }
-        if (!this.host.usable(message)) continue
-        row.waiting--
-        return message
+        if (--this.patience <= 0) return undefined
       }
     }
     return undefined
+  }
+
+  /** What {@link take} may still find unusable. */
+  patience = PATIENCE
+
+  /** The first of a queue, read from disk if need be. It stays where it is. */
+  private front(row: Row, queue: Queue): Message | undefined {
+    for (;;) {
+      const { returned } = queue
+      let m: Message
+      if (returned.length > 0) m = returned[returned.length - 1] as Message
+      else {
+        if (queue.headAt === queue.head.length) {
+          queue.head.length = 0
+          queue.headAt = 0
+          if (!queue.behind || !this.host.refill(row, queue)) return undefined
+          this.inMemory += queue.head.length
+        }
+        m = queue.head[queue.headAt] as Message
+      }
+      if (m.ready !== 0) return m
+      // It ended while it waited.
+      this.drop(queue)
+    }
+  }
+
+  private drop(queue: Queue): void {
+    this.inMemory--
+    if (queue.returned.length > 0) {
+      queue.returned.pop()
+      return
+    }
+    if (++queue.headAt < 1024) return
+    queue.head = queue.head.slice(queue.headAt)
+    queue.headAt = 0
+  }
+
+  /** Of an account's rows in several lanes: the one whose next message comes first, by priority and readiness. */
+  first(rows: readonly Row[]): Row {
+    let best = rows[0] as Row
+    if (rows.length === 1) return best
+    let bestMessage: Message | undefined
+    for (const row of rows) {
+      for (let priority = PRIORITIES - 1; priority >= (bestMessage ? bestMessage.priority_flag : 0); priority--) {
+        const queue = row.queues[priority]
+        const m = queue && this.front(row, queue)
+        if (!m) continue
+        if (!bestMessage || m.priority_flag > bestMessage.priority_flag || isBefore(m, bestMessage)) {
+          best = row
+          bestMessage = m
+        }
+        break
+      }
+    }
+    return best
   }
 }
 
@@ -228,7 +299,7 @@ class LaneClaimer implements Claimer {
   private readonly lanes: Lanes
   private readonly weightOf: (account: number) => number
   private readonly rings = [new Ring(), new Ring(), new Ring()] as const
-  /** What lower classes have saved up while higher ones were served. */
+  /** Messages claimed since a lower class had its share. */
   private readonly saved = [0, 0, 0]
   private served: readonly number[] = []
 
@@ -267,7 +338,8 @@ class LaneClaimer implements Claimer {
 
   claim(n: number): Message[] {
     const out: Message[] = []
-    while (out.length < n) {
+    this.lanes.patience = PATIENCE
+    while (out.length < n && this.lanes.patience > 0) {
       const rank = this.nextRank()
       if (rank === undefined) break
       const message = this.take(this.rings[rank])
@@ -279,32 +351,32 @@ class LaneClaimer implements Claimer {
   /** Highest class first, unless a lower one has saved up a whole message. */
   private nextRank(): ClassRank | undefined {
     let first: ClassRank | undefined
+    let due: ClassRank | undefined
     for (const rank of RANKS) {
-      if (this.rings[rank].turns.length === 0) {
-        this.saved[rank] = 0
-        continue
-      }
-      if (first === undefined) first = rank
-      else if ((this.saved[rank] as number) >= 1) {
-        this.saved[rank] = (this.saved[rank] as number) - 1
-        return rank
+      if (this.rings[rank].turns.length === 0) this.saved[rank] = 0
+      else if (first === undefined) first = rank
+      else {
+        const saved = (this.saved[rank] as number) + 1
+        this.saved[rank] = saved
+        if (saved >= LOWER_EVERY && due === undefined) due = rank
       }
     }
-    if (first !== undefined) {
-      for (const rank of RANKS) if (rank > first) this.saved[rank] = (this.saved[rank] as number) + LOWER_SHARE
-    }
-    return first
+    if (due === undefined) return first
+    this.saved[due] = (this.saved[due] as number) - LOWER_EVERY
+    return due
   }
 
   /** One message of the account whose turn it is. Undefined when its rows turned out empty. */
   private take(ring: Ring): Message | undefined {
     if (ring.at >= ring.turns.length) ring.at = 0
     const turn = ring.turns[ring.at] as Turn
-    let best: Row = turn.rows[0] as Row
-    if (turn.rows.length > 1) best = oldest(turn.rows)
-    const message = this.lanes.take(best)
-    if (best.waiting <= 0 || !message) this.lanes.empty(best)
-    if (!message) return undefined
+    const row = this.lanes.first(turn.rows)
+    const message = this.lanes.take(row)
+    if (!message) {
+      if (this.lanes.patience > 0) this.lanes.empty(row)
+      return undefined
+    }
+    if (row.waiting === 0) this.lanes.empty(row)
     if (--turn.left <= 0) {
       turn.left = turn.weight
       // The account may have left the ring with its last message; then `at` already points at the next.
@@ -312,26 +384,4 @@ class LaneClaimer implements Claimer {
     }
     return message
   }
-}
-
-/** Of an account's rows in several lanes: the one whose head has waited longest, by id. */
-function oldest(rows: Row[]): Row {
-  let best = rows[0] as Row
-  let bestId = Number.POSITIVE_INFINITY
-  for (const row of rows) {
-    for (let priority = PRIORITIES - 1; priority >= 0; priority--) {
-      const queue = row.queues[priority]
-      if (!queue || (queue.inMemory === 0 && !queue.behind)) continue
-      // A head on disk only is older than whatever came since.
-      const id = queue.inMemory > 0 ? (queue.head[queue.headAt] as Message).id : 0
-      // Priority before age, across lanes too.
-      const key = id - priority * 2 ** 53
-      if (key < bestId) {
-        bestId = key
-        best = row
-      }
-      break
-    }
-  }
-  return best
 }

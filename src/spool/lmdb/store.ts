@@ -1,6 +1,9 @@
 // The only file of the spool that knows the lmdb package: opens the environment and
-// its tables. Knows nothing of what the octets mean.
+// its tables, lends the octets that a commit writes from, and says how much room is
+// left in the map. Knows nothing of what the octets mean.
 
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 
 export type { Database }
@@ -53,5 +56,80 @@ export function openTables(path: string, mapGb: number): Tables {
     refs: table<number[]>('refs'),
     parked: table<number>('parked'),
     meta: table<string>('meta'),
+  }
+}
+
+interface TableStats {
+  pageSize: number
+  treeBranchPageCount: number
+  treeLeafPageCount: number
+  overflowPages: number
+}
+
+/** Octets that the map can still take. A file never shrinks, so once it is nearly as large as the map the pages in use are counted. */
+export function mapRoom(tables: Tables, path: string, mapGb: number): number {
+  const map = mapGb * 2 ** 30
+  const file = statSync(join(path, 'data.mdb')).size
+  // A value of many pages needs them in one piece: a tenth is left for gaps.
+  const usable = map * 0.9
+  if (file < usable / 2) return usable - file
+  let used = 0
+  for (const table of Object.values(tables) as Database<Buffer, number>[]) {
+    const { pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages } = table.getStats() as TableStats
+    used += (treeBranchPageCount + treeLeafPageCount + overflowPages) * pageSize
+  }
+  return Math.max(usable - file, usable - used)
+}
+
+const SLAB = 2 ** 20
+
+/**
+ * Octets for the values of one commit. lmdb reads them on its own thread until the
+ * commit is durable; there is one commit at a time, so the next one may use them again.
+ */
+export class Slabs {
+  private readonly slabs: Buffer[] = [Buffer.allocUnsafeSlow(SLAB)]
+  private index = 0
+  private before = 0
+  /** Where to write, from {@link at} on. */
+  buffer = this.slabs[0] as Buffer
+  at = 0
+
+  /** Octets used since {@link clear}. */
+  get used(): number {
+    return this.before + this.at
+  }
+
+  /** Afterwards at least `most` octets of `buffer` are free from `at` on. */
+  reserve(most: number): void {
+    if (this.at + most <= this.buffer.length) return
+    this.before += this.at
+    this.at = 0
+    if (most > SLAB) {
+      this.buffer = Buffer.allocUnsafeSlow(most)
+      return
+    }
+    let next = this.slabs[++this.index]
+    if (!next) {
+      next = Buffer.allocUnsafeSlow(SLAB)
+      this.slabs.push(next)
+    }
+    this.buffer = next
+  }
+
+  /** What was written from {@link at} up to `end` is a value; the next begins there. */
+  take(end: number): Buffer {
+    const value = this.buffer.subarray(this.at, end)
+    this.at = end
+    return value
+  }
+
+  clear(): void {
+    // What a burst took is given back.
+    if (this.slabs.length > 8) this.slabs.length = 8
+    this.index = 0
+    this.before = 0
+    this.buffer = this.slabs[0] as Buffer
+    this.at = 0
   }
 }

@@ -1,0 +1,167 @@
+// The directory's rows in SQL as its copies read them: by change, by name, and page by page.
+// Statements and the shapes they answer with; what is done with them is directory.ts's.
+
+import type { QueryResultRow } from 'pg'
+import { type MessageClass, rankOf } from '../model/message.js'
+import type { Store } from '../store/postgres.js'
+import type { CarrierKind } from './carrier.js'
+import type { AccountRecord, OwnedBy } from './copy.js'
+import type { StoredRoute } from './route.js'
+
+/** How long a node may be away before it has to load all anew. */
+const KEEP_CHANGES = '7 days'
+
+export interface Head {
+  /** Of the database. */
+  identity: string
+  /** See {@link Secrets.check}; null = nobody wrote secrets yet. */
+  keyCheck: Buffer | null
+  /** Change numbers that are still there; 0 = none was ever made. */
+  oldest: number
+  newest: number
+}
+
+export interface Change {
+  number: number
+  what: 'accounts' | 'carriers' | 'routes' | OwnedBy
+  id: string
+}
+
+export interface StoredCarrier {
+  id: number
+  name: string
+  kind: CarrierKind
+  settings: unknown
+  /** base64 */
+  secret: string | null
+  paused: boolean
+}
+
+/** Hash in hex, or number, and the account it belongs to; undefined = nobody's any more. */
+export type Owners = Map<string, number | undefined>
+
+export class DirectoryRows {
+  private readonly store: Store
+  private readonly closing: AbortSignal
+
+  /** After `closing` every call throws. */
+  constructor(store: Store, closing: AbortSignal) {
+    this.store = store
+    this.closing = closing
+  }
+
+  async head(): Promise<Head> {
+    return (await this.query<Head>(HEAD))[0] as Head
+  }
+
+  changes(after: number, count: number): Promise<Change[]> {
+    return this.query<Change>(CHANGES, [after, count])
+  }
+
+  /** Forgets old changes. The newest stays: an empty table means that there never was one. */
+  async prune(): Promise<void> {
+    await this.query(PRUNE, [KEEP_CHANGES])
+  }
+
+  /** Those of `ids` that there are. */
+  async accounts(ids: readonly number[]): Promise<AccountRecord[]> {
+    if (ids.length === 0) return []
+    return (await this.query<AccountRow>(`${ACCOUNTS} where id = any($1)`, [ids])).map(toRecord)
+  }
+
+  async accountsAfter(id: number, count: number): Promise<AccountRecord[]> {
+    return (await this.query<AccountRow>(`${ACCOUNTS} where id > $1 order by id limit $2`, [id, count])).map(toRecord)
+  }
+
+  async knownAccounts(ids: readonly number[]): Promise<Set<number>> {
+    const rows = await this.query<{ id: number }>('select id from accounts where id = any($1)', [ids])
+    return new Set(rows.map(row => row.id))
+  }
+
+  /** Has every one of `names`. */
+  async owners(what: OwnedBy, names: readonly string[]): Promise<Owners> {
+    const owners: Owners = new Map(names.map(name => [name, undefined]))
+    if (names.length === 0) return owners
+    for (const { name, account } of await this.query<Owner>(OWNERS[what], [names])) owners.set(name, account)
+    return owners
+  }
+
+  /** The next `count` after `name`, in order; '' is before all. */
+  async ownersAfter(what: OwnedBy, name: string, count: number): Promise<Owners> {
+    const rows = await this.query<Owner>(OWNERS_AFTER[what], [name, count])
+    return new Map(rows.map(row => [row.name, row.account]))
+  }
+
+  carriers(): Promise<StoredCarrier[]> {
+    return this.query<StoredCarrier>(CARRIERS)
+  }
+
+  routes(): Promise<StoredRoute[]> {
+    return this.query<StoredRoute>(ROUTES)
+  }
+
+  private async query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
+    this.closing.throwIfAborted()
+    return (await this.store.query<Row>(text, values)).rows
+  }
+}
+
+const HEAD = `
+  select identity, key_check as "keyCheck",
+    (select coalesce(min(number), 0) from changes) as oldest,
+    (select coalesce(max(number), 0) from changes) as newest
+  from gateway`
+const CHANGES = 'select number, what, id from changes where number > $1 order by number limit $2'
+const PRUNE = 'delete from changes where at < now() - $1::interval and number < (select max(number) from changes)'
+
+interface AccountRow {
+  id: number
+  system_id: string
+  secret: Buffer | null
+  suspended: string | null
+  throughput: number
+  max_binds: number
+  class: MessageClass
+  weight: number
+  max_waiting: number | null
+  service_types: Record<string, MessageClass>
+  credit_micros: number | null
+  senders: string[]
+}
+const ACCOUNTS = `
+  select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
+    credit_micros, array(select address from senders where account = a.id) as senders
+  from accounts a`
+
+const toRecord = (row: AccountRow): AccountRecord => ({
+  id: row.id,
+  systemId: row.system_id,
+  secret: row.secret,
+  suspended: row.suspended,
+  throughput: row.throughput,
+  maxBinds: row.max_binds,
+  rank: rankOf(row.class),
+  weight: row.weight,
+  maxWaiting: row.max_waiting,
+  serviceTypes: Object.entries(row.service_types).map(([type, name]) => [type, rankOf(name)]),
+  senders: row.senders,
+  creditMicros: row.credit_micros,
+})
+
+interface Owner {
+  name: string
+  account: number
+}
+const OWNERS: Readonly<Record<OwnedBy, string>> = {
+  keys: `select encode(hash, 'hex') as name, account from api_keys
+    where hash = any(select decode(unnest($1::text[]), 'hex'))`,
+  numbers: 'select number as name, account from numbers where number = any($1)',
+}
+const OWNERS_AFTER: Readonly<Record<OwnedBy, string>> = {
+  keys: `select encode(hash, 'hex') as name, account from api_keys
+    where hash > decode($1, 'hex') order by hash limit $2`,
+  numbers: 'select number as name, account from numbers where number > $1 order by number limit $2',
+}
+const CARRIERS = `
+  select id, name, kind, settings, encode(secret, 'base64') as secret, paused from carriers order by id`
+const ROUTES = 'select id, position, name, match, targets from routes order by position, id'

@@ -1,0 +1,129 @@
+// `trunkline serve`: the daemon as a process. Knows signals, exit codes, systemd and what
+// a first-time user wants to read; everything else is daemon.ts's.
+
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Command } from 'commander'
+import { DirectoryOwned } from '../admin/lock.js'
+import { createLog } from '../base/log.js'
+import type { ConfigInput } from '../config.js'
+import { type Daemon, startDaemon } from '../daemon.js'
+import { CommandError, EXIT } from './exit.js'
+import { type GlobalOptions, optionsOf, readSettings, requireSettings } from './settings.js'
+
+interface ServeOptions extends GlobalOptions {
+  demo?: boolean
+  workers: string
+  dataDir?: string
+}
+
+const ROOT = new URL('../../../', import.meta.url)
+
+export function register(program: Command): void {
+  program
+    .command('serve')
+    .description('Runs the daemon until SIGTERM or SIGINT; a second signal hurries. SIGHUP reloads what may change live.')
+    .option('--demo', 'begin with a demo account and the built-in carrier, if the database is empty')
+    .option('--data-dir <dir>', 'the folder that holds everything (setting dataDir)')
+    .option('--workers <n>', 'nodes on this machine; above 1 needs redis.url', '1')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  trunkline serve --config /etc/trunkline/trunkline.yaml
+  trunkline serve --demo --data-dir /tmp/trunkline`,
+    )
+    .action(async (_options, command: Command) => serve(optionsOf<ServeOptions>(command)))
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  if (options.workers !== '1') {
+    throw new CommandError(EXIT.usage, '--workers above 1 needs Redis, and this release stores in LMDB only')
+  }
+  const overrides: ConfigInput = {}
+  if (options.dataDir !== undefined) overrides.dataDir = options.dataDir
+  let config = requireSettings(options, overrides)
+  let demoKey: string | undefined
+  if (options.demo && config.bootstrap === null) {
+    const { file, apiKey } = demoGateway(config.dataDir)
+    demoKey = apiKey
+    config = { ...config, bootstrap: file }
+  }
+  const log = createLog({ level: config.log.level, pretty: config.log.pretty })
+  let daemon: Daemon | undefined
+  const early: string[] = []
+  const onSignal = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, 'signal')
+    if (daemon) void daemon.stop()
+    else early.push(signal)
+  }
+  process.on('SIGTERM', onSignal)
+  process.on('SIGINT', onSignal)
+  process.on('SIGHUP', () => {
+    const loaded = readSettings(options, overrides)
+    if (loaded.ok) daemon?.reload(loaded.config)
+    else log.error({ faults: loaded.faults }, 'settings not reloaded: they are faulty')
+  })
+  process.on('uncaughtException', error => {
+    log.error({ err: error }, 'a fault of ours: ending')
+    process.exit(70)
+  })
+  try {
+    daemon = await startDaemon({ config, log, version: versionOf(), fatal: code => process.exit(code) })
+  } catch (error) {
+    if (error instanceof DirectoryOwned) throw new CommandError(EXIT.owned, error.message)
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'EADDRINUSE') {
+      console.error(`cannot listen: ${message}`)
+      process.exit(EXIT.failed)
+    }
+    console.error(`cannot start: ${message}`)
+    process.exit(EXIT.failed)
+  }
+  notify('--ready')
+  if (options.demo && process.stdout.isTTY) welcome(daemon, demoKey)
+  if (early.length > 0) void daemon.stop()
+  await daemon.stopped
+  process.exit(EXIT.ok)
+}
+
+/** The demo's gateway file with an API key of its own, written once beside the data. */
+function demoGateway(dataDir: string): { file: string; apiKey: string | undefined } {
+  const file = join(dataDir, 'demo.yaml')
+  try {
+    return { file, apiKey: /apiKey: (\S+)/.exec(readFileSync(file, 'utf8'))?.[1] }
+  } catch {
+    const apiKey = `tl_demo_${randomBytes(16).toString('hex')}`
+    const preset = readFileSync(new URL('config/demo.yaml', ROOT), 'utf8')
+    writeFileSync(file, preset.replace('    maxBinds: 32\n', `    maxBinds: 32\n    apiKey: ${apiKey}\n`), { mode: 0o600 })
+    return { file, apiKey }
+  }
+}
+
+function welcome(daemon: Daemon, apiKey: string | undefined): void {
+  const { smpp, admin } = daemon.ports
+  console.log(`
+Trunkline is running.
+  SMPP    127.0.0.1:${smpp}   system_id demo, password demo1234
+  admin   http://127.0.0.1:${admin}/health  /metrics${apiKey ? `\n  API key ${apiKey}` : ''}
+
+Send the first message, from another terminal:
+  npx trunkline send --to 15550001111 --text "Hello from Trunkline"
+
+Ctrl-C stops it, and loses nothing.
+`)
+}
+
+/** sd_notify through systemd's own tool: Node cannot open the datagram socket. */
+function notify(what: string): void {
+  if (process.env.NOTIFY_SOCKET === undefined) return
+  execFile('systemd-notify', [what, `--pid=${process.pid}`], () => {})
+}
+
+function versionOf(): string {
+  const described: unknown = JSON.parse(readFileSync(fileURLToPath(new URL('package.json', ROOT)), 'utf8'))
+  return (described as { version: string }).version
+}

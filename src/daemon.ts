@@ -1,0 +1,334 @@
+// The house put together: builds in one order, starts in that order, stops in reverse.
+// Decides nothing that a station could decide.
+
+import { join } from 'node:path'
+import { PduCounts } from '../protocols/smpp/counts.js'
+import type { SessionLimits } from '../protocols/smpp/session.js'
+import { SessionClock } from '../protocols/smpp/session-clock.js'
+import { Directory } from './accounts/directory.js'
+import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
+import { gatewayFaultLine } from './accounts/gatewayFile.js'
+import { Limits } from './accounts/limits.js'
+import { Secrets, serverKey } from './accounts/secrets.js'
+import { createAdmin } from './admin/admin.js'
+import { takeDirectory } from './admin/lock.js'
+import { type Clock, systemClock } from './base/clock.js'
+import { Counters, Histogram } from './base/figures.js'
+import type { RootLog } from './base/log.js'
+import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
+import { Lines } from './daemon/lines.js'
+import { Trace } from './daemon/trace.js'
+import { Dispatch } from './dispatch/dispatch.js'
+import type { Bind, BindHost } from './intake/smpp/bind.js'
+import { Binds } from './intake/smpp/binds.js'
+import { SmppServer } from './intake/smpp/server.js'
+import { Door } from './intake/submit.js'
+import { stateNames } from './model/message.js'
+import { HistoryWriter } from './returns/history.js'
+import { Receipts } from './returns/receipts.js'
+import { Reporter } from './returns/report.js'
+import { digitsOf, RouteTable } from './routing/table.js'
+import { LmdbSpool } from './spool/lmdb/spool.js'
+import { openStore } from './store/postgres.js'
+
+const TICK_MS = 50
+const SESSION_TICK_MS = 100
+const REMATCH_MS = 1_000
+const WINDOW_BYTES = 4 * 2 ** 20
+/** A stop that was hurried gives peers and carriers this long. */
+const HURRIED_MS = 100
+
+export interface DaemonOptions {
+  readonly config: Config
+  readonly log: RootLog
+  readonly version: string
+  /** The store failed, or something of ours threw: the process must end with this code. */
+  fatal(code: number): void
+}
+
+export interface Daemon {
+  /** Ports in use; null = off. */
+  readonly ports: { readonly smpp: number | null; readonly admin: number | null }
+  /** Stops in order; a second call hurries. */
+  stop(): Promise<void>
+  /** Settings that may change while it runs. */
+  reload(config: Config): void
+  readonly stopped: Promise<void>
+}
+
+const COMMIT_FAILED = 75
+
+/** Starts the daemon. Throws DirectoryOwned, or what keeps it from starting. */
+export async function startDaemon({ config, log, version, fatal }: DaemonOptions): Promise<Daemon> {
+  const clock: Clock = systemClock
+  const startedMs = clock.now()
+  const counters = new Counters()
+  const { dataDir } = config
+
+  const lockFault = prepareAdminSocket(dataDir)
+  if (lockFault !== null) throw new Error(lockFault)
+  const lock = await takeDirectory(dataDir, adminSocketPath(dataDir), process.pid)
+
+  const secrets = new Secrets(await serverKey(dataDir))
+  const store = openStore({ url: config.database.url, dataDir, log, pool: config.database.pool })
+  const directory = new Directory({ path: join(dataDir, 'directory'), store, secrets, log })
+  const spool = await LmdbSpool.open({
+    path: join(dataDir, 'spool'),
+    node: config.node,
+    clock,
+    mapGb: config.spool.mapGb,
+    reserveMb: config.spool.reserveMb,
+    maxWaiting: config.spool.maxWaiting,
+    maxWaitingPerAccount: config.spool.maxWaitingPerAccount,
+    keepReportsMs: config.spool.keepReceiptsHours * 3_600_000,
+    keepReportsPerAccount: config.spool.keepReceiptsPerAccount,
+  })
+  const syncMs = new Histogram()
+  const commitRecords = new Histogram([1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000])
+  const history = new HistoryWriter({ spool, store, log, node: config.node, retentionDays: config.history.retentionDays })
+
+  const routes = new RouteTable(directory.routes())
+  const limits = new Limits()
+  const door = new Door(spool, routes, limits, clock, config.lifetimes)
+  const dispatch = new Dispatch(
+    {
+      spool,
+      clock,
+      random: Math.random,
+      weightOf: account => directory.account(account)?.weight ?? 1,
+      rematch: m =>
+        door.routes.match(
+          directory.account(m.account)?.systemId ?? '',
+          m.rank,
+          m.source_addr,
+          digitsOf(m.destination_addr),
+        )?.id,
+    },
+    routes,
+  )
+  const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
+  const binds = new Binds()
+  const reporter = new Reporter(spool, binds, counters)
+  const trace = new Trace(log)
+  const sessionClock = new SessionClock(() => clock.mono(), SESSION_TICK_MS)
+  const faulty = (error: unknown): void => {
+    counters.add('internal_faults')
+    log.error({ err: error }, 'a fault of ours: the session was closed')
+  }
+  const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
+
+  spool.events = {
+    ready: lane => dispatch.ready(lane),
+    report: account => reporter.pump(account),
+    logged: () => history.wake(),
+    ended: (_message, ending) => counters.add(`ended_${stateNames[ending.state].toLowerCase()}`),
+    unmatched: (carrier, { state }) => {
+      counters.add('receipts_unmatched')
+      log.warn({ carrier, state }, 'a receipt for no message of ours: dropped')
+    },
+    reportsDropped: count => {
+      counters.add('reports_dropped', count)
+      log.warn({ count }, 'receipts and replies that nobody took: dropped, they stand in history')
+    },
+    synced: (ms, records) => {
+      syncMs.observe(ms)
+      commitRecords.observe(records)
+    },
+    failed: error => {
+      log.error({ err: error }, 'the spool could not be written: ending at once, nothing of this turn is acknowledged')
+      fatal(COMMIT_FAILED)
+    },
+  }
+
+  let stopping = false
+  const smppCounts = new PduCounts()
+  const host: BindHost = {
+    door,
+    binds,
+    clock,
+    log,
+    systemId: config.smpp.systemId,
+    peerWindow: config.smpp.peerWindow,
+    accountBySystemId: systemId => directory.accountBySystemId(systemId),
+    account: id => directory.account(id),
+    verify: (account, password) => directory.verify(account, password),
+    get stopping() {
+      return stopping
+    },
+    refused: (bind, why) => {
+      counters.add('binds_refused')
+      log.warn({ peer: bind.session.peer, systemId: bind.systemId, why }, 'bind refused')
+    },
+    bound: bind => {
+      counters.add('binds')
+      trace.renamed(bind.session)
+      const { peer, state } = bind.session
+      log.info({ peer, systemId: bind.systemId, state, version: bind.interfaceVersion }, 'bound')
+    },
+    closed: (bind, reason) => {
+      counters.add(`closed_${reason.replaceAll(' ', '_')}`)
+      server.gone(bind)
+      if (bind.accountId === 0) {
+        // Port scanners and load balancers' probes come by the thousand.
+        log.debug({ peer: bind.session.peer, reason }, 'connection closed')
+        return
+      }
+      const { systemId, submitted, delivered } = bind
+      log.info({ peer: bind.session.peer, systemId, reason, submitted, delivered }, 'unbound')
+    },
+    room: account => reporter.pump(account),
+    answered: (report, code) => reporter.answered(report, code),
+    fault: faulty,
+  }
+  const limitsOfBinds: SessionLimits = {
+    maxPduBytes: config.smpp.maxPduBytes,
+    windowRequests: config.smpp.window,
+    windowBytes: WINDOW_BYTES,
+    sendBytes: config.smpp.sendBytes,
+    lateRequests: 1_000,
+    sessionInitMs: config.smpp.sessionInitMs,
+    enquireLinkMs: config.smpp.enquireLinkMs,
+    responseMs: config.smpp.responseMs,
+    inactivityMs: config.smpp.inactivityMs,
+    stallMs: config.smpp.stallMs,
+  }
+  const server = new SmppServer(host, limitsOfBinds, sessionClock, smppCounts, config.smpp.maxConnections)
+  server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, () => bind.systemId))
+
+  // -- start, from the stores outwards
+
+  directory.onChange(part => {
+    if (part === 'routes') {
+      door.routes = new RouteTable(directory.routes())
+      dispatch.useRoutes(door.routes)
+    } else if (part === 'carriers') lines.follow(directory.carriers())
+    else closeSuspended(binds, directory)
+  })
+  await firstRows()
+  if (!door.routes.rules.length) door.routes = new RouteTable(directory.routes())
+  dispatch.useRoutes(door.routes)
+  lines.follow(directory.carriers())
+  trace.use(config.log.trace)
+  history.start()
+  const ticker = setInterval(tick, TICK_MS)
+  const rematcher = setInterval(() => dispatch.rematch(), REMATCH_MS)
+
+  let finished: () => void = () => {}
+  const stopped = new Promise<void>(resolve => {
+    finished = resolve
+  })
+  let hurry: (() => void) | undefined
+  let running: Promise<void> | undefined
+  const stop = (): Promise<void> => {
+    if (running) hurry?.()
+    running ??= inOrder()
+    return running
+  }
+
+  const admin = await createAdmin({
+    version,
+    startedMs,
+    clock,
+    log,
+    config,
+    spool,
+    dispatch,
+    lines,
+    binds,
+    smppCounts,
+    directory,
+    counters,
+    history,
+    store,
+    syncMs,
+    commitRecords,
+    trace,
+    get stopping() {
+      return stopping
+    },
+    drain: () => void stop(),
+  })
+  lock.serve(admin.handler)
+  const smppAt = parseListen(config.smpp.listen)
+  const adminAt = parseListen(config.admin.listen)
+  const ports = {
+    admin: adminAt ? await admin.listen(adminAt) : null,
+    smpp: smppAt ? await server.listen(smppAt) : null,
+  }
+  log.info({ ...ports, node: config.node, crashed: spool.crashed }, 'ready')
+
+  return {
+    ports,
+    stop,
+    stopped,
+    reload: next => {
+      log.setLevel(next.log.level)
+      trace.use(next.log.trace)
+      log.info({ level: next.log.level, trace: next.log.trace }, 'settings reloaded')
+    },
+  }
+
+  /** The directory's rows, from SQL if it is there; from this node's own copy if it is not. */
+  async function firstRows(): Promise<void> {
+    directory.start()
+    try {
+      await store.firstTry
+      if (config.bootstrap !== null) {
+        const applied = await bootstrapIfEmpty(store, secrets, config.bootstrap, log)
+        if (applied && !applied.ok) {
+          const file = config.bootstrap
+          throw new BootstrapFaulty(applied.faults.map(fault => gatewayFaultLine(file, fault)).join('\n'))
+        }
+      }
+      await directory.refresh()
+    } catch (error) {
+      if (error instanceof BootstrapFaulty || !directory.ready) throw error
+      log.warn({ err: error }, 'the database is away: serving from this node’s own copy')
+    }
+  }
+
+  function tick(): void {
+    if (spool.tick()) setImmediate(tick)
+  }
+
+  async function inOrder(): Promise<void> {
+    const { drainMs } = config.stop
+    log.info({ drainMs }, 'stopping')
+    stopping = true
+    const hurried = new Promise<void>(resolve => {
+      hurry = resolve
+    })
+    server.close()
+    spool.stop()
+    dispatch.stop()
+    reporter.stop()
+    const atMost = <T>(work: Promise<T>, ms: number): Promise<unknown> => {
+      const time = new Promise(resolve => setTimeout(resolve, ms).unref())
+      return Promise.race([work, time, hurried.then(() => new Promise(resolve => setTimeout(resolve, HURRIED_MS)))])
+    }
+    await atMost(Promise.all([lines.stop(drainMs), server.drain()]), drainMs)
+    server.destroy()
+    clearInterval(ticker)
+    clearInterval(rematcher)
+    await spool.synced().catch(() => {})
+    await atMost(history.stop(), drainMs / 4)
+    await spool.close()
+    await directory.close()
+    await store.close()
+    await admin.close()
+    await lock.release()
+    log.info({ afterMs: clock.now() - startedMs }, 'stopped')
+    finished()
+  }
+}
+
+class BootstrapFaulty extends Error {}
+
+/** Suspended accounts keep no bind. */
+function closeSuspended(binds: Binds, directory: Directory): void {
+  for (const bind of [...binds.all]) {
+    if (bind.accountId === 0) continue
+    const account = directory.account(bind.accountId)
+    if (account === undefined || account.suspended !== null) bind.session.unbind('account suspended')
+  }
+}

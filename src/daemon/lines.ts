@@ -1,0 +1,139 @@
+// The carriers of the directory as running drivers: made, replaced and taken away as the
+// rows change. Knows which driver serves which kind; the only place where carriers,
+// dispatch and returns are joined.
+
+import { PduCounts } from '../../protocols/smpp/counts.js'
+import type { SessionClock } from '../../protocols/smpp/session-clock.js'
+import type { CarrierRow } from '../accounts/carrier.js'
+import type { Clock } from '../base/clock.js'
+import type { Counters } from '../base/figures.js'
+import type { Log } from '../base/log.js'
+import type { Driver, DriverEvents } from '../carriers/driver.js'
+import { Simulator } from '../carriers/simulator.js'
+import { SmppCarrier } from '../carriers/smpp.js'
+import type { CutSettings } from '../dispatch/cut.js'
+import type { Dispatch, Line } from '../dispatch/dispatch.js'
+import type { Receipts } from '../returns/receipts.js'
+import type { Spool } from '../spool/contract.js'
+import type { Trace } from './trace.js'
+
+/** What a carrier that leaves may take for its open windows. */
+const LEAVE_MS = 10_000
+
+export interface LinesHost {
+  readonly dispatch: Dispatch
+  readonly receipts: Receipts
+  readonly spool: Spool
+  readonly clock: Clock
+  readonly sessionClock: SessionClock
+  readonly counters: Counters
+  readonly log: Log
+  readonly trace: Trace
+  fault(error: unknown): void
+}
+
+interface Running {
+  readonly row: CarrierRow
+  readonly line: Line
+  /** By command and status; null for what speaks no SMPP. */
+  readonly counts: PduCounts | null
+}
+
+export class Lines {
+  readonly running = new Map<number, Running>()
+  private readonly host: LinesHost
+  private readonly leaving = new Set<Promise<void>>()
+
+  constructor(host: LinesHost) {
+    this.host = host
+  }
+
+  /** Makes the running carriers those of `rows`. */
+  follow(rows: readonly CarrierRow[]): void {
+    const { dispatch, log } = this.host
+    const wanted = new Map(rows.map(row => [row.id, row]))
+    for (const [id, { row, line }] of this.running) {
+      const next = wanted.get(id)
+      if (next && same(row, next)) {
+        if (next.paused !== line.paused) {
+          line.paused = next.paused
+          log.info({ carrier: row.name }, next.paused ? 'carrier paused' : 'carrier resumed')
+          dispatch.align()
+        }
+        wanted.delete(id)
+        continue
+      }
+      log.info({ carrier: row.name }, next ? 'carrier changed' : 'carrier removed')
+      this.running.delete(id)
+      dispatch.remove(line)
+      const gone = line.driver.stop(LEAVE_MS)
+      this.leaving.add(gone)
+      void gone.finally(() => this.leaving.delete(gone))
+    }
+    for (const row of wanted.values()) this.add(row)
+  }
+
+  private add(row: CarrierRow): void {
+    const { host } = this
+    const events = this.eventsOf(row)
+    const counts = row.kind === 'smpp' ? new PduCounts() : null
+    const driver = this.driverOf(row, events, counts)
+    const settings: CutSettings =
+      row.kind === 'smpp'
+        ? { receipts: row.settings.receipts, longMessages: row.settings.longMessages }
+        : { receipts: 'always', longMessages: 'udh8' }
+    const line = host.dispatch.add(row.id, row.name, driver, settings, row.paused)
+    events.line = line
+    this.running.set(row.id, { row, line, counts })
+    host.log.info({ carrier: row.name, kind: row.kind }, 'carrier added')
+    driver.start()
+  }
+
+  private driverOf(row: CarrierRow, events: DriverEvents, counts: PduCounts | null): Driver {
+    const { clock, sessionClock, log, trace } = this.host
+    if (row.kind === 'simulator') return new Simulator(row.settings, events, clock)
+    return new SmppCarrier(
+      row.settings,
+      {
+        carrier: row.id,
+        name: row.name,
+        events,
+        clock,
+        sessionClock,
+        counts: counts as PduCounts,
+        log,
+        trace: session => trace.watch(session, () => row.name),
+      },
+      Math.random,
+    )
+  }
+
+  private eventsOf(row: CarrierRow): DriverEvents & { line: Line } {
+    const { dispatch, receipts, spool, counters } = this.host
+    const events: DriverEvents & { line: Line } = {
+      // Set before the driver starts, so before its first event.
+      line: undefined as unknown as Line,
+      answered: (part, outcome) => dispatch.answered(events.line, part, outcome),
+      receipt: receipt => receipts.receipt(row.id, receipt),
+      reply: reply => receipts.reply({ ...reply, carrier: row.id }),
+      gathering: () => spool.gathering,
+      afterSync: then => spool.afterSync(then),
+      room: () => dispatch.pump(events.line),
+      changed: () => dispatch.align(),
+      answeredIn: (ms, rank) => events.line.latency[rank].observe(ms),
+      count: name => counters.add(name),
+      fault: error => this.host.fault(error),
+    }
+    return events
+  }
+
+  /** Lets all windows empty, at most for `withinMs`. */
+  async stop(withinMs: number): Promise<void> {
+    const all = [...this.running.values()].map(({ line }) => line.driver.stop(withinMs))
+    await Promise.all([...all, ...this.leaving])
+  }
+}
+
+/** Nothing that a driver or dispatch was built from has changed. */
+const same = (a: CarrierRow, b: CarrierRow): boolean =>
+  a.name === b.name && a.kind === b.kind && JSON.stringify(a.settings) === JSON.stringify(b.settings)

@@ -1,0 +1,195 @@
+// The one writer of history: takes rows from the spool's log, copies them into SQL in one
+// transaction with the spool's position, and only then drops them from the log. So each row
+// stands there once, whatever dies when. With SQL away the log grows on disk.
+
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
+import { from as copyFrom } from 'pg-copy-streams'
+import type { Log } from '../base/log.js'
+import type { LogSlice, Spool } from '../spool/contract.js'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { backOffMs, logged, retryDelayMs } from '../store/retry.js'
+import { keepDays } from './historyDays.js'
+import { COPY_END, COPY_HISTORY, COPY_START, encodeRows } from './historyRows.js'
+
+/** Rows read and encoded in one go: about 1 ms. */
+const PIECE = 1000
+/** Rows in one transaction at most. */
+const SLICE = 20_000
+/** After a wake, rows are gathered this long: a transaction costs five round trips however many there are. */
+const GATHER_MS = 50
+const UPKEEP_MS = 3_600_000
+const UPKEEP_RETRY_MS = 60_000
+const FIRST_RETRY_MS = 200
+const LAST_RETRY_MS = 30_000
+
+export interface HistoryOptions {
+  spool: Pick<Spool, 'identity' | 'clock' | 'readLog' | 'dropLog'>
+  store: Store
+  /** This node's number. */
+  node: number
+  retentionDays: number
+  log: Log
+}
+
+export interface HistoryFigures {
+  /** Rows in SQL by this writer. */
+  rows: number
+  slices: number
+  failures: number
+  /** Age of the oldest row that was not in SQL at the last look; 0 = all were. */
+  lagMs: number
+}
+
+export class HistoryWriter {
+  readonly figures: HistoryFigures = { rows: 0, slices: 0, failures: 0, lagMs: 0 }
+
+  private readonly spool: HistoryOptions['spool']
+  private readonly store: Store
+  private readonly node: number
+  private readonly retentionDays: number
+  private readonly log: Log
+  /** Up to here all rows are known to be in SQL. */
+  private position = 0
+  private nextUpkeepMs = Number.NEGATIVE_INFINITY
+  private isStopping = false
+  private isAwake = true
+  private waking = new AbortController()
+  private loop: Promise<void> | undefined
+  private unsubscribe: (() => void) | undefined
+
+  constructor(options: HistoryOptions) {
+    this.spool = options.spool
+    this.store = options.store
+    this.node = options.node
+    this.retentionDays = options.retentionDays
+    this.log = options.log
+  }
+
+  start(): void {
+    this.unsubscribe = this.store.onUp(() => this.wake())
+    this.loop = this.run()
+  }
+
+  /** The log got rows. Cheap: call it for every commit. */
+  wake(): void {
+    if (this.isAwake) return
+    this.isAwake = true
+    this.waking.abort()
+  }
+
+  /** Resolves when the running slice is in SQL, or has failed. What is left stays in the log. */
+  async stop(): Promise<void> {
+    this.isStopping = true
+    this.unsubscribe?.()
+    this.waking.abort()
+    await this.loop
+  }
+
+  private async run(): Promise<void> {
+    let failures = 0
+    while (!this.isStopping) {
+      this.isAwake = false
+      this.waking = new AbortController()
+      try {
+        if (this.store.ready) {
+          await this.upkeep()
+          while ((await this.copySlice()) && !this.isStopping) {}
+        }
+        failures = 0
+        await this.rest(UPKEEP_MS)
+        // Not cut short by the next wake, which comes with the next commit.
+        if (this.isAwake && !this.isStopping) await pause(GATHER_MS)
+      } catch (error) {
+        this.figures.failures++
+        if (failures++ === 0)
+          this.log.warn({ ...logged(error) }, 'history does not reach the database; it is kept in the log')
+        await this.rest(Math.max(backOffMs(failures, FIRST_RETRY_MS, LAST_RETRY_MS), retryDelayMs(error) ?? 0))
+      }
+    }
+  }
+
+  private async rest(ms: number): Promise<void> {
+    if (!this.isAwake && !this.isStopping) await pause(ms, undefined, { signal: this.waking.signal }).catch(() => {})
+  }
+
+  private async upkeep(): Promise<void> {
+    const { clock } = this.spool
+    if (clock.mono() < this.nextUpkeepMs) return
+    this.nextUpkeepMs = clock.mono() + UPKEEP_MS
+    try {
+      await keepDays(this.store, clock.now(), this.retentionDays)
+    } catch (error) {
+      // Rows without a partition of their own stand in the default one until the next try.
+      this.nextUpkeepMs = clock.mono() + UPKEEP_RETRY_MS
+      this.log.warn({ ...logged(error) }, 'the days of history could not be looked after')
+    }
+  }
+
+  /** True when there may be more. */
+  private async copySlice(): Promise<boolean> {
+    const { spool } = this
+    const first = spool.readLog(this.position, PIECE)
+    this.figures.lagMs = first ? Math.max(0, spool.clock.now() - (first.rows[0]?.atMs ?? 0)) : 0
+    if (first === undefined) return false
+    const done = await this.store.transaction(async client => {
+      const known = await this.knownPosition(client)
+      // Our last transaction holds, though the connection broke before it said so; or we were killed before the drop.
+      if (known > this.position) return { position: known, rows: 0 }
+      const copied = await this.copy(client, first)
+      await client.query(MOVE_POSITION, [spool.identity, this.node, copied.position])
+      return copied
+    })
+    this.position = done.position
+    spool.dropLog(done.position)
+    this.figures.rows += done.rows
+    this.figures.slices++
+    return true
+  }
+
+  private async knownPosition(client: SqlClient): Promise<number> {
+    const { rows } = await client.query<{ position: number }>(KNOWN_POSITION, [this.spool.identity])
+    return rows[0]?.position ?? 0
+  }
+
+  private async copy(client: SqlClient, first: LogSlice): Promise<{ position: number; rows: number }> {
+    const stream = client.query(copyFrom(COPY_HISTORY))
+    let isBroken = false
+    const finished = new Promise<void>((resolve, reject) => {
+      stream.on('finish', resolve)
+      stream.on('error', error => {
+        isBroken = true
+        reject(error)
+      })
+    })
+    // It is raced with every write; alone it must not count as unhandled.
+    finished.catch(() => {})
+    const write = (chunk: Buffer): Promise<unknown> =>
+      Promise.race([new Promise(taken => stream.write(chunk, taken)), finished])
+    let { position } = this
+    let rows = 0
+    try {
+      await write(COPY_START)
+      for (let piece: LogSlice | undefined = first; piece; ) {
+        for (let from = 0; from < piece.rows.length; from += PIECE) {
+          await write(encodeRows(piece.rows, from, Math.min(from + PIECE, piece.rows.length)))
+          // The socket may take it all at once, and the loop belongs to others too.
+          await nextTurn()
+        }
+        position = piece.position
+        rows += piece.rows.length
+        piece = rows < SLICE ? this.spool.readLog(position, PIECE) : undefined
+      }
+      stream.end(COPY_END)
+      await finished
+    } catch (error) {
+      if (!isBroken) stream.destroy(error as Error)
+      throw error
+    }
+    return { position, rows }
+  }
+}
+
+const KNOWN_POSITION = 'select position from spool_position where spool = $1 for update'
+const MOVE_POSITION = `
+  insert into spool_position (spool, node, position) values ($1, $2, $3)
+  on conflict (spool) do update set node = excluded.node, position = excluded.position, moved_at = now()`

@@ -1,0 +1,32 @@
+// How much of each thing stands in memory or is done in one go. The defaults fit one
+// process of a gateway; tests make them small, so that every overflow is met.
+
+export interface LmdbLimits {
+  /** Messages that all lanes together hold in memory; what comes on top is read from disk in its turn. */
+  heads: number
+  /** Messages read from disk at a time for one row of a lane. */
+  refill: number
+  /** References held in memory over all carriers before a generation is cut. */
+  references: number
+  /** Of those, this many newest hold the message itself and spare a read. */
+  recent: number
+  /** Reports that one account's queue holds in memory. */
+  reports: number
+  /** Due messages released, or messages moved to another lane, in one go. */
+  release: number
+  /** Records looked at for their validity in one go. */
+  sweep: number
+  /** A commit under load waits this long after the one before: fewer, larger commits cost less CPU each. */
+  gatherMs: number
+}
+
+export const defaultLimits: LmdbLimits = {
+  heads: 30_000,
+  refill: 500,
+  references: 250_000,
+  recent: 16_384,
+  reports: 2_000,
+  release: 500,
+  sweep: 1_500,
+  gatherMs: 2,
+}
