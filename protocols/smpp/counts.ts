@@ -24,7 +24,7 @@ export interface PduCount {
 }
 
 export class PduCounts {
-  /** Responses that answer nothing in flight, late ones included. */
+  /** Responses that answer no request of ours, in flight or remembered. */
   unmatched = 0
   /** Responses with an id that the standard does not number. */
   unknownResponses = 0

@@ -23,8 +23,6 @@ export function int32(buf: Buffer, at: number): number {
 }
 
 const FIRST_BYTES = 512
-/** An assembly buffer up to this size is kept for the next PDU that spans chunks. */
-const KEPT_BYTES = 4096
 const none = Buffer.alloc(0)
 
 export class Framer {
@@ -68,7 +66,8 @@ export class Framer {
     if (this.held < length) return at
     const whole = this.partial
     this.held = 0
-    if (whole.length > KEPT_BYTES) this.partial = none
+    // Owners keep views of what they are shown: the buffer is theirs now.
+    this.partial = none
     if (!sink.frame(whole, 0, length)) this.ended = true
     return at
   }

@@ -46,7 +46,7 @@ export const defaultLimits: SessionLimits = {
 }
 
 /**
- * Who listens to a session. All calls are synchronous; `buf` is valid only during the call. Command ids and statuses are
+ * Who listens to a session. All calls are synchronous; `buf` is never written again, so views of it may be kept. Command ids and statuses are
  * unsigned. T is the owner's token for each request it sends. An exception out of any of them closes that session with
  * 'internal fault' and goes to `onFault`.
  */

@@ -85,16 +85,27 @@ export class Window<T> {
   /** The slot of the oldest request if it was sent before `time`, or -1. */
   sentBefore(time: number): number {
     if (this.count === 0) return -1
-    const sequences = this.sequences as Int32Array
-    // Each number is stepped over once, so the walk costs no more than the sending did.
-    let sequence = this.oldest
-    while (sequences[sequence & this.mask] !== sequence) sequence = sequence === MAX_SEQUENCE ? 1 : sequence + 1
-    this.oldest = sequence
-    const slot = sequence & this.mask
+    const slot = this.oldestSlot(this.sequences as Int32Array)
     return (this.times[slot] as number) < time ? slot : -1
   }
 
-  /** Takes the request in `slot` out of the window and remembers it, with the `kept - 1` that expired last, for `late`. */
+  /** Steps over the numbers that are done; where a request has outlived more of them than there are slots, looks at the slots. */
+  private oldestSlot(sequences: Int32Array): number {
+    let sequence = this.oldest
+    for (let steps = 0; steps < sequences.length; steps++) {
+      if (sequences[sequence & this.mask] === sequence) {
+        this.oldest = sequence
+        return sequence & this.mask
+      }
+      sequence = sequence === MAX_SEQUENCE ? 1 : sequence + 1
+    }
+    let nearest = MAX_SEQUENCE
+    for (const held of sequences) if (held !== 0) nearest = Math.min(nearest, (held - sequence) & MAX_SEQUENCE)
+    this.oldest = (sequence + nearest) & MAX_SEQUENCE
+    return this.oldest & this.mask
+  }
+
+  /** Takes the request in `slot` out of the window and remembers it, with the `kept - 1` that expired last, for `takeLate`. */
   expire(slot: number, kept: number): T {
     const sequence = (this.sequences as Int32Array)[slot] as number
     const token = this.release(slot)

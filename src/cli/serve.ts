@@ -25,7 +25,9 @@ const ROOT = new URL('../../../', import.meta.url)
 export function register(program: Command): void {
   program
     .command('serve')
-    .description('Runs the daemon until SIGTERM or SIGINT; a second signal hurries. SIGHUP reloads what may change live.')
+    .description(
+      'Runs the daemon until SIGTERM or SIGINT; a second signal hurries. SIGHUP reloads what may change live.',
+    )
     .option('--demo', 'begin with a demo account and the built-in carrier, if the database is empty')
     .option('--data-dir <dir>', 'the folder that holds everything (setting dataDir)')
     .option('--workers <n>', 'nodes on this machine; above 1 needs redis.url', '1')
@@ -98,7 +100,9 @@ function demoGateway(dataDir: string): { file: string; apiKey: string | undefine
   } catch {
     const apiKey = `tl_demo_${randomBytes(16).toString('hex')}`
     const preset = readFileSync(new URL('config/demo.yaml', ROOT), 'utf8')
-    writeFileSync(file, preset.replace('    maxBinds: 32\n', `    maxBinds: 32\n    apiKey: ${apiKey}\n`), { mode: 0o600 })
+    writeFileSync(file, preset.replace('    maxBinds: 32\n', `    maxBinds: 32\n    apiKey: ${apiKey}\n`), {
+      mode: 0o600,
+    })
     return { file, apiKey }
   }
 }

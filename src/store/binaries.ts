@@ -73,17 +73,21 @@ const UNUSED = /\.a$|^(pkgconfig|pgxs|include)$/
 async function copyTree(from: string, to: string): Promise<void> {
   await mkdir(to)
   await chmod(to, 0o755)
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    if (UNUSED.test(entry.name)) continue
-    const source = join(from, entry.name)
-    const target = join(to, entry.name)
-    if (entry.isDirectory()) await copyTree(source, target)
-    else if (entry.isSymbolicLink()) await symlink(await readlink(source), target)
-    else {
-      await copyFile(source, target)
-      await chmod(target, 0o755)
-    }
-  }
+  const entries = await readdir(from, { withFileTypes: true })
+  // Side by side: a thousand small files, one after the other, take a second.
+  await Promise.all(
+    entries.map(async entry => {
+      if (UNUSED.test(entry.name)) return
+      const source = join(from, entry.name)
+      const target = join(to, entry.name)
+      if (entry.isDirectory()) await copyTree(source, target)
+      else if (entry.isSymbolicLink()) await symlink(await readlink(source), target)
+      else {
+        await copyFile(source, target)
+        await chmod(target, 0o755)
+      }
+    }),
+  )
 }
 
 const exists = (path: string): Promise<boolean> =>

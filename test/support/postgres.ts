@@ -2,7 +2,9 @@
 // that each test clones. A janitor process outlives us and clears up, whatever ends us.
 
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { connect as connectTo, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -37,9 +39,12 @@ export function janitor(dataDir: string): void {
 }
 
 export interface TestCluster {
+  readonly dataDir: string
   /** A fresh clone of the migrated template; its URL. */
   database(): Promise<string>
+  /** The directory stays. */
   stop(): Promise<void>
+  close(): Promise<void>
 }
 
 const TEMPLATE = 'template_trunkline'
@@ -55,15 +60,23 @@ export async function testCluster(): Promise<TestCluster> {
   await migrate(template, silent)
   await template.end()
   let count = 0
+  let running = true
+  const stop = async (): Promise<void> => {
+    if (!running) return
+    running = false
+    await admin.end()
+    await embedded.stop()
+  }
   return {
+    dataDir,
     async database() {
       const name = `test_${++count}`
       await admin.query(`create database ${name} template ${TEMPLATE}`)
       return urlOf(name)
     },
-    async stop() {
-      await admin.end()
-      await embedded.stop()
+    stop,
+    async close() {
+      await stop()
       rmSync(dataDir, { recursive: true })
     },
   }
@@ -74,4 +87,62 @@ export async function connect(url: string): Promise<pg.Client> {
   client.on('error', () => {})
   await client.connect()
   return client
+}
+
+/** A way to a database that can be closed, opened again, and cut in the middle of a sentence. */
+export class Way {
+  /** Through this way. */
+  readonly url: string
+  /** Sees what goes to the server; false = it is passed on, and then the connection is cut before the answer. */
+  inspect: (chunk: Buffer) => boolean = () => true
+  private readonly target: string
+  private readonly port: number
+  private server: Server | undefined
+  private readonly sockets = new Set<Socket>()
+
+  private constructor(url: string, port: number) {
+    const { pathname, searchParams } = new URL(url)
+    this.target = `${searchParams.get('host')}/.s.PGSQL.5432`
+    this.port = port
+    this.url = `postgresql://trunkline@127.0.0.1:${port}${pathname}`
+  }
+
+  /** Closed at first: nobody answers. */
+  static async to(url: string): Promise<Way> {
+    const finder = createServer().listen(0, '127.0.0.1')
+    await once(finder, 'listening')
+    const { port } = finder.address() as { port: number }
+    finder.close()
+    await once(finder, 'close')
+    return new Way(url, port)
+  }
+
+  async open(): Promise<void> {
+    this.server = createServer(client => {
+      const upstream = connectTo(this.target)
+      for (const [socket, other] of [
+        [client, upstream],
+        [upstream, client],
+      ] as const) {
+        this.sockets.add(socket)
+        socket.on('error', () => {})
+        socket.on('close', () => {
+          this.sockets.delete(socket)
+          other.destroy()
+        })
+      }
+      upstream.on('data', chunk => client.write(chunk))
+      client.on('data', chunk => {
+        if (this.inspect(chunk)) upstream.write(chunk)
+        // Only when the server has closed as well has it done what it was told.
+        else upstream.end(chunk, () => client.destroy())
+      })
+    }).listen(this.port, '127.0.0.1')
+    await once(this.server, 'listening')
+  }
+
+  close(): void {
+    this.server?.close()
+    for (const socket of this.sockets) socket.destroy()
+  }
 }

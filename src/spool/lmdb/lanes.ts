@@ -137,6 +137,8 @@ export class Lanes {
   private readonly claimers = new Map<number, Set<LaneClaimer>>()
   /** Messages that all heads hold in memory. */
   inMemory = 0
+  /** What {@link take} may still find unusable. */
+  patience = PATIENCE
 
   constructor(host: LaneHost) {
     this.host = host
@@ -238,9 +240,6 @@ export class Lanes {
     return undefined
   }
 
-  /** What {@link take} may still find unusable. */
-  patience = PATIENCE
-
   /** The first of a queue, read from disk if need be. It stays where it is. */
   private front(row: Row, queue: Queue): Message | undefined {
     for (;;) {
@@ -277,14 +276,16 @@ export class Lanes {
   first(rows: readonly Row[]): Row {
     let best = rows[0] as Row
     if (rows.length === 1) return best
+    let bestPriority = 0
     let bestMessage: Message | undefined
     for (const row of rows) {
-      for (let priority = PRIORITIES - 1; priority >= (bestMessage ? bestMessage.priority_flag : 0); priority--) {
+      for (let priority = PRIORITIES - 1; priority >= bestPriority; priority--) {
         const queue = row.queues[priority]
         const m = queue && this.front(row, queue)
         if (!m) continue
-        if (!bestMessage || m.priority_flag > bestMessage.priority_flag || isBefore(m, bestMessage)) {
+        if (!bestMessage || priority > bestPriority || isBefore(m, bestMessage)) {
           best = row
+          bestPriority = priority
           bestMessage = m
         }
         break

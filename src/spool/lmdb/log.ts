@@ -2,6 +2,7 @@
 // rows ever logged up to its end, so that a position is also a count. Knows the
 // octets of a row; knows nothing of SQL.
 
+import { assert } from '../../base/assert.js'
 import type { Message, MessageState } from '../../model/message.js'
 import type { HistoryRow, LogSlice } from '../contract.js'
 import type { Database } from './store.js'
@@ -12,29 +13,42 @@ import type { Database } from './store.js'
 const FORMAT = 1
 const ROW_HEAD = 2 + 4 + 12 + 24
 
+/** What a chunk holds before it must grow. */
+const CHUNK = 256 * 1024
+
 export class Log {
   private readonly table: Database<Buffer, number>
-  private chunk = Buffer.allocUnsafeSlow(64 * 1024)
+  private chunk = Buffer.allocUnsafeSlow(CHUNK)
+  /** The chunk of the commit being written: lmdb reads it until that is durable. */
+  private spare = Buffer.allocUnsafeSlow(CHUNK)
   private used = 0
-  private pending = 0
-  /** Rows ever logged and durable. */
+  private pendingRows = 0
+  /** Rows ever logged. */
   private end: number
   /** Rows ever dropped. */
   private start: number
+  /** Rows whose chunks were taken from the table. */
+  private removed: number
 
+  /** @param startAt rows ever dropped, as {@link dropped} said when the log was last written */
   constructor(table: Database<Buffer, number>, startAt: number) {
     this.table = table
     this.start = startAt
+    this.removed = startAt
     this.end = startAt
     for (const key of table.getKeys({ reverse: true, limit: 1 })) this.end = Math.max(this.end, key)
   }
 
   get rows(): number {
-    return this.end - this.start
+    return this.end + this.pendingRows - this.start
   }
 
-  get position(): number {
-    return this.end
+  get dropped(): number {
+    return this.start
+  }
+
+  get pending(): boolean {
+    return this.pendingRows > 0 || this.start > this.removed
   }
 
   /** Adds a row to this commit's chunk. */
@@ -62,7 +76,7 @@ export class Log {
     at = putShort(to, at, m.clientRef)
     to.writeUInt16LE(at - start - 2, start)
     this.used = at
-    this.pending++
+    this.pendingRows++
   }
 
   private grow(most: number): void {
@@ -71,18 +85,26 @@ export class Log {
     this.chunk = larger
   }
 
-  /** Writes this commit's chunk. The buffer is free again once the commit is durable. */
-  write(): void {
-    if (this.pending === 0) return
-    const key = this.end + this.pending
-    this.table.put(key, this.chunk.subarray(0, this.used))
-    // lmdb reads the octets on its own thread until the commit is done.
-    this.chunk = Buffer.allocUnsafeSlow(Math.max(64 * 1024, this.used))
+  /** Writes this commit's chunk and takes away what was dropped. @returns octets written */
+  write(): number {
+    if (this.start > this.removed) {
+      for (const key of this.table.getKeys({ start: this.removed + 1, end: this.start + 1 })) this.table.remove(key)
+      this.removed = this.start
+    }
+    if (this.pendingRows === 0) return 0
+    const written = this.used
+    this.end += this.pendingRows
+    this.table.put(this.end, this.chunk.subarray(0, written))
+    // What grew in a burst is not kept.
+    const next = this.spare.length > 16 * CHUNK ? Buffer.allocUnsafeSlow(CHUNK) : this.spare
+    this.spare = this.chunk
+    this.chunk = next
     this.used = 0
-    this.pending = 0
-    this.end = key
+    this.pendingRows = 0
+    return written
   }
 
+  /** Rows after `after`, a position that a read gave; a little over `maxRows` when a commit held more. */
   read(after: number, maxRows: number): LogSlice | undefined {
     const rows: HistoryRow[] = []
     let position = after
@@ -94,8 +116,8 @@ export class Log {
     return rows.length === 0 ? undefined : { position, rows }
   }
 
+  /** Everything up to `position` goes with the next commit. */
   drop(position: number): void {
-    for (const key of this.table.getKeys({ end: position + 1 })) this.table.remove(key)
     this.start = Math.max(this.start, Math.min(position, this.end))
   }
 }
@@ -119,6 +141,7 @@ function putLong(to: Buffer, at: number, text: string): number {
 }
 
 function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
+  assert(chunk[0] === FORMAT, `log chunk format ${chunk[0]}`)
   let at = 1
   const text = (): string => {
     const length = chunk[at++] as number

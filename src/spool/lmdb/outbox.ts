@@ -3,76 +3,113 @@
 // stands in memory, the rest is read when its turn comes. Knows nothing of how they
 // are delivered.
 
-import type { Message, MessageState } from '../../model/message.js'
-import { EMPTY, excerpt } from '../../model/message.js'
+import { assert } from '../../base/assert.js'
+import { EMPTY, excerpt, type Message, type MessageState, state } from '../../model/message.js'
 import type { Reply } from '../../model/outcome.js'
-import type { Ending, Report } from '../contract.js'
-import type { Database } from './store.js'
+import type { Ending, ReceiptReport, Report } from '../contract.js'
+import type { Database, Slabs } from './store.js'
 
-/** Reports that one account's queue holds in memory. */
-const HEAD = 2_000
+/** Blocks read from disk in one go. */
 const READ_BLOCKS = 32
+const BLOCK_REPORTS = 256
 
 interface Block {
   readonly account: number
   readonly seq: number
-  /** Reports of the block, done ones included. */
-  readonly count: number
   remaining: number
-  done: Uint8Array
+  /** A bit for each report that is done. */
+  readonly done: Buffer
   /** Some but not all of it is done, and that is not on disk yet. */
   touched: boolean
 }
 
 /** A report in memory knows its place on disk. */
-interface Held extends Report {
-  readonly block: Block
-  readonly index: number
+class Held implements Report {
+  seq = 0
+  readonly account: number
+  readonly kind: 'receipt' | 'reply'
+  readonly atMs: number
+  declare readonly receipt?: ReceiptReport
+  declare readonly reply?: Reply
+  /** Null until its commit is written. */
+  block: Block | null = null
+  index = 0
+  /** In the hands of a caller. */
+  claimed = false
+
+  constructor(account: number, atMs: number, receipt: ReceiptReport | null, reply: Reply | null) {
+    this.account = account
+    this.kind = receipt ? 'receipt' : 'reply'
+    this.atMs = atMs
+    if (receipt) this.receipt = receipt
+    else if (reply) this.reply = reply
+  }
+
+  place(block: Block, index: number): void {
+    this.block = block
+    this.index = index
+    this.seq = block.seq * BLOCK_REPORTS + index
+  }
 }
 
-interface Queue {
+class Queue {
   readonly account: number
-  head: Held[]
-  headAt: number
+  /** Reports of the commit being gathered. */
+  fresh: Held[] = []
+  /** Given back, the next one last: all of them are older than the head. */
+  readonly returned: Held[] = []
+  head: Held[] = []
+  headAt = 0
   /** Blocks after `read` stand on disk only. */
-  behind: boolean
+  behind = false
   read: number
   /** Reports waiting or held by a caller. */
-  count: number
+  count = 0
+
+  constructor(account: number, read: number) {
+    this.account = account
+    this.read = read
+  }
 }
 
 export class Outbox {
   private readonly blocks: Database<Buffer, number[]>
   private readonly marks: Database<Buffer, number[]>
+  private readonly maxPerAccount: number
+  /** Reports that one account's queue holds in memory. */
+  private readonly most: number
   private readonly queues = new Map<number, Queue>()
   private seq = 0
-  /** Reports of the commit being gathered, by account. */
-  private fresh = new Map<number, Report[]>()
+  /** Reports waiting or held by callers, over all accounts. */
+  total = 0
+  /** Queues with something for the next commit. */
+  private fresh: Queue[] = []
   /** Blocks of the commit being written. */
   private writing: Held[][] = []
   private readonly touched: Block[] = []
   private readonly gone: Block[] = []
   /** Reports dropped because an account has too many or they are too old. */
   dropped = 0
-  private readonly maxPerAccount: number
 
-  constructor(blocks: Database<Buffer, number[]>, marks: Database<Buffer, number[]>, maxPerAccount: number) {
+  constructor(
+    blocks: Database<Buffer, number[]>,
+    marks: Database<Buffer, number[]>,
+    maxPerAccount: number,
+    most: number,
+  ) {
     this.blocks = blocks
     this.marks = marks
     this.maxPerAccount = maxPerAccount
+    this.most = most
     for (const { key, value } of blocks.getRange({})) {
       const [account, seq] = key as [number, number]
-      const queue = this.queue(account)
+      const queue = this.queue(account, 0)
+      const n = value.readUInt16LE(1) - doneCount(marks.get(key))
       queue.behind = true
-      queue.count += value.readUInt16LE(1) - doneCount(marks.get(key))
+      queue.count += n
+      this.total += n
       if (seq > this.seq) this.seq = seq
     }
-  }
-
-  get total(): number {
-    let n = 0
-    for (const queue of this.queues.values()) n += queue.count
-    return n
   }
 
   count(account: number): number {
@@ -84,64 +121,66 @@ export class Outbox {
   }
 
   get pending(): boolean {
-    return this.fresh.size > 0 || this.touched.length > 0 || this.gone.length > 0
+    return this.fresh.length > 0 || this.touched.length > 0 || this.gone.length > 0
   }
 
-  private queue(account: number): Queue {
+  /** @param read the last block of the account that is done with */
+  private queue(account: number, read: number): Queue {
     let queue = this.queues.get(account)
     if (!queue) {
-      queue = { account, head: [], headAt: 0, behind: false, read: 0, count: 0 }
+      queue = new Queue(account, read)
       this.queues.set(account, queue)
     }
     return queue
   }
 
-  /** False when the account has too many already: the report is dropped and counted. */
-  add(report: Report): boolean {
-    const waiting = this.queues.get(report.account)?.count ?? 0
-    if (waiting >= this.maxPerAccount) {
+  private add(report: Held): void {
+    // A queue that ended left no block but such as are on their way out.
+    const queue = this.queue(report.account, this.seq)
+    if (queue.count >= this.maxPerAccount) {
       this.dropped++
-      return false
+      if (queue.count === 0) this.queues.delete(queue.account)
+      return
     }
-    const list = this.fresh.get(report.account)
-    if (list) list.push(report)
-    else this.fresh.set(report.account, [report])
-    return true
+    queue.count++
+    this.total++
+    if (queue.fresh.length === 0) this.fresh.push(queue)
+    queue.fresh.push(report)
   }
 
-  addReceipt(m: Message, ending: Ending, atMs: number): boolean {
-    return this.add({
-      seq: 0,
-      account: m.account,
-      kind: 'receipt',
-      atMs,
-      receipt: {
-        id: m.id,
-        state: ending.state,
-        err: ending.error,
-        doneMs: ending.doneMs,
-        parts: m.parts ? m.parts.length : 1,
-        delivered: deliveredParts(m, ending.state),
-        service_type: m.service_type,
-        source_addr_ton: m.source_addr_ton,
-        source_addr_npi: m.source_addr_npi,
-        source_addr: m.source_addr,
-        dest_addr_ton: m.dest_addr_ton,
-        dest_addr_npi: m.dest_addr_npi,
-        destination_addr: m.destination_addr,
-        text: m.isText ? Buffer.from(excerpt(m).toString('utf8').slice(0, 20), 'latin1') : excerpt(m),
-        data_coding: m.data_coding,
-        registered_delivery: m.registered_delivery,
-        tlvs: m.tlvs,
-      },
-    })
+  addReply(account: number, reply: Reply, atMs: number): void {
+    this.add(new Held(account, atMs, null, reply))
+  }
+
+  addReceipt(m: Message, ending: Ending, atMs: number): void {
+    const receipt: ReceiptReport = {
+      id: m.id,
+      state: ending.state,
+      err: ending.error,
+      doneMs: ending.doneMs,
+      parts: m.parts ? m.parts.length : 1,
+      delivered: deliveredParts(m, ending.state),
+      service_type: m.service_type,
+      source_addr_ton: m.source_addr_ton,
+      source_addr_npi: m.source_addr_npi,
+      source_addr: m.source_addr,
+      dest_addr_ton: m.dest_addr_ton,
+      dest_addr_npi: m.dest_addr_npi,
+      destination_addr: m.destination_addr,
+      text: m.isText ? Buffer.from(excerpt(m).toString('utf8').slice(0, 20), 'latin1') : excerpt(m),
+      data_coding: m.data_coding,
+      registered_delivery: m.registered_delivery,
+      tlvs: m.tlvs,
+    }
+    this.add(new Held(m.account, atMs, receipt, null))
   }
 
   /** Puts this commit's blocks, marks and removals into the transaction. */
-  write(): void {
+  write(slabs: Slabs): void {
     for (const block of this.touched) {
       if (!block.touched) continue
       block.touched = false
+      // A copy: the block may change again while lmdb reads.
       this.marks.put([block.account, block.seq], Buffer.from(block.done))
     }
     this.touched.length = 0
@@ -150,35 +189,42 @@ export class Outbox {
       this.marks.remove([block.account, block.seq])
     }
     this.gone.length = 0
-    if (this.fresh.size === 0) return
-    for (const [account, reports] of this.fresh) {
-      for (let from = 0; from < reports.length; from += BLOCK_REPORTS) {
-        const slice = reports.slice(from, from + BLOCK_REPORTS)
-        const block = newBlock(account, ++this.seq, slice.length)
-        this.blocks.put([account, block.seq], writeReports(slice))
-        this.writing.push(slice.map((report, index) => hold(report, block, index)))
+    if (this.fresh.length === 0) return
+    for (const queue of this.fresh) {
+      const { account, fresh } = queue
+      queue.fresh = []
+      for (let from = 0; from < fresh.length; from += BLOCK_REPORTS) {
+        const reports = fresh.length <= BLOCK_REPORTS ? fresh : fresh.slice(from, from + BLOCK_REPORTS)
+        const block = newBlock(account, ++this.seq, reports.length)
+        for (let index = 0; index < reports.length; index++) (reports[index] as Held).place(block, index)
+        this.blocks.put([account, block.seq], writeReports(reports, slabs))
+        this.writing.push(reports)
       }
     }
-    this.fresh = new Map()
+    this.fresh = []
   }
 
-  /** The commit is durable: its reports may be delivered. Calls back once per account. */
+  /** The commit is durable: its reports may be delivered. Calls back for each account. */
   written(ready: (account: number) => void): void {
     if (this.writing.length === 0) return
     const written = this.writing
     this.writing = []
-    let last = -1
-    for (const held of written) {
-      const block = (held[0] as Held).block
-      const queue = this.queue(block.account)
-      queue.count += held.length
-      if (queue.behind || queue.head.length - queue.headAt + held.length > HEAD) queue.behind = true
+    for (const reports of written) {
+      const { account, seq } = (reports[0] as Held).block as Block
+      const queue = this.queues.get(account)
+      // A claim that ran after the commit, but before this, has read the block from disk.
+      if (!queue || seq <= queue.read) continue
+      if (queue.behind || queue.head.length - queue.headAt + reports.length > this.most) queue.behind = true
       else {
-        for (const one of held) queue.head.push(one)
-        queue.read = block.seq
+        for (const report of reports) queue.head.push(report)
+        queue.read = seq
       }
-      if (block.account !== last) ready(block.account)
-      last = block.account
+    }
+    let last = -1
+    for (const reports of written) {
+      const { account } = reports[0] as Held
+      if (account !== last) ready(account)
+      last = account
     }
   }
 
@@ -187,95 +233,116 @@ export class Outbox {
     if (!queue) return []
     const out: Report[] = []
     while (out.length < n) {
-      if (queue.headAt === queue.head.length) {
-        queue.head = []
-        queue.headAt = 0
-        if (!queue.behind || !this.read(queue)) break
-      }
-      out.push(queue.head[queue.headAt++] as Held)
-      if (queue.headAt > 512) {
-        queue.head = queue.head.slice(queue.headAt)
-        queue.headAt = 0
-      }
+      const report = this.next(queue)
+      if (!report) break
+      report.claimed = true
+      out.push(report)
     }
     return out
   }
 
+  /** Takes the next report of a queue, read from disk if need be. */
+  private next(queue: Queue): Held | undefined {
+    const returned = queue.returned.pop()
+    if (returned) return returned
+    if (queue.headAt === queue.head.length) {
+      queue.head.length = 0
+      queue.headAt = 0
+      if (!queue.behind || !this.read(queue)) return undefined
+    }
+    const report = queue.head[queue.headAt++] as Held
+    if (queue.headAt > 512) {
+      queue.head = queue.head.slice(queue.headAt)
+      queue.headAt = 0
+    }
+    return report
+  }
+
   /** Reads the next blocks of a queue whose head is empty. False when there are none. */
   private read(queue: Queue): boolean {
-    let blocks = 0
-    const start = [queue.account, queue.read + 1]
-    for (const { key, value } of this.blocks.getRange({ start, end: [queue.account + 1], limit: READ_BLOCKS })) {
-      blocks++
-      const seq = key[1] as number
-      queue.read = seq
-      const reports = readReports(queue.account, value)
-      const block = newBlock(queue.account, seq, reports.length)
-      const done = this.marks.get(key)
-      if (done) block.done = new Uint8Array(done)
-      for (let index = 0; index < reports.length; index++) {
-        if (isDone(block, index)) block.remaining--
-        else queue.head.push(hold(reports[index] as Report, block, index))
+    for (;;) {
+      let blocks = 0
+      const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: READ_BLOCKS }
+      for (const { key, value } of this.blocks.getRange(range)) {
+        blocks++
+        const seq = key[1] as number
+        queue.read = seq
+        const reports = readReports(queue.account, value)
+        const block = newBlock(queue.account, seq, reports.length)
+        this.marks.get(key)?.copy(block.done)
+        for (let index = 0; index < reports.length; index++) {
+          const report = reports[index] as Held
+          report.place(block, index)
+          if (isDone(block, index)) block.remaining--
+          else queue.head.push(report)
+        }
+        if (block.remaining === 0) this.gone.push(block)
+        if (queue.head.length >= this.most / 2) break
       }
-      if (block.remaining === 0) this.gone.push(block)
-      if (queue.head.length >= HEAD / 2) break
+      if (queue.head.length > 0) return true
+      if (blocks > 0) continue
+      queue.behind = false
+      return false
     }
-    if (blocks === 0) queue.behind = false
-    return queue.head.length > 0 ? true : blocks > 0 ? this.read(queue) : false
   }
 
   done(report: Report): void {
     const { block, index } = report as Held
-    if (isDone(block, index)) return
+    if (!block || isDone(block, index)) return
     block.done[index >>> 3] = (block.done[index >>> 3] as number) | (1 << (index & 7))
-    const queue = this.queue(block.account)
-    queue.count--
+    const queue = this.queues.get(block.account) as Queue
+    this.total--
+    if (--queue.count === 0) this.queues.delete(block.account)
     if (--block.remaining === 0) {
       block.touched = false
       this.gone.push(block)
-      if (queue.count === 0 && !queue.behind && !this.fresh.has(block.account)) this.queues.delete(block.account)
     } else if (!block.touched) {
       block.touched = true
       this.touched.push(block)
     }
   }
 
-  /** Drops what is older than `beforeMs`, from the head of each queue, at most `most` reports. */
-  expire(beforeMs: number, most: number): void {
-    for (const account of [...this.queues.keys()]) {
-      while (most-- > 0) {
-        const [report] = this.claim(account, 1)
-        if (!report) break
-        if (report.atMs >= beforeMs) {
+  /** Back to where it stood. */
+  giveBack(report: Report): void {
+    const held = report as Held
+    const { block } = held
+    if (!held.claimed || !block || isDone(block, held.index)) return
+    held.claimed = false
+    const { returned } = this.queues.get(block.account) as Queue
+    let at = returned.length
+    while (at > 0 && (returned[at - 1] as Held).seq < held.seq) at--
+    returned.splice(at, 0, held)
+  }
+
+  /** Drops what is older than `beforeMs`, from the head of each queue, at most `most` reports. True when there may be more. */
+  expire(beforeMs: number, most: number): boolean {
+    for (const queue of this.queues.values()) {
+      for (let report = this.next(queue); report; report = this.next(queue)) {
+        report.claimed = true
+        if (most <= 0 || report.atMs >= beforeMs) {
           this.giveBack(report)
           break
         }
         this.done(report)
         this.dropped++
+        most--
       }
+      if (most <= 0) return true
     }
-  }
-
-  giveBack(report: Report): void {
-    const held = report as Held
-    const queue = this.queue(held.block.account)
-    if (queue.headAt > 0) queue.head[--queue.headAt] = held
-    else queue.head.unshift(held)
+    return false
   }
 }
-
-const BLOCK_REPORTS = 256
 
 const newBlock = (account: number, seq: number, count: number): Block => ({
   account,
   seq,
-  count,
   remaining: count,
-  done: new Uint8Array((count + 7) >>> 3),
+  done: Buffer.alloc((count + 7) >>> 3),
   touched: false,
 })
 
-const isDone = (block: Block, index: number): boolean => ((block.done[index >>> 3] as number) & (1 << (index & 7))) !== 0
+const isDone = (block: Block, index: number): boolean =>
+  ((block.done[index >>> 3] as number) & (1 << (index & 7))) !== 0
 
 function doneCount(marks: Buffer | undefined): number {
   let n = 0
@@ -283,21 +350,10 @@ function doneCount(marks: Buffer | undefined): number {
   return n
 }
 
-const hold = (report: Report, block: Block, index: number): Held => ({
-  seq: block.seq * BLOCK_REPORTS + index,
-  account: report.account,
-  kind: report.kind,
-  atMs: report.atMs,
-  ...(report.receipt ? { receipt: report.receipt } : {}),
-  ...(report.reply ? { reply: report.reply } : {}),
-  block,
-  index,
-})
-
-function deliveredParts(m: Message, state: MessageState): number {
-  if (!m.parts) return state === 2 ? 1 : 0
+function deliveredParts(m: Message, ending: MessageState): number {
+  if (!m.parts) return ending === state.DELIVERED ? 1 : 0
   let n = 0
-  for (const part of m.parts) if (part.state === 2) n++
+  for (const part of m.parts) if (part.state === state.DELIVERED) n++
   return n
 }
 
@@ -307,7 +363,7 @@ function deliveredParts(m: Message, state: MessageState): number {
 // reply: carrier u32, eight octets, strings, body u16, tlvs u16.
 const FORMAT = 1
 
-function writeReports(reports: Report[]): Buffer {
+function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
   let size = 3
   for (const r of reports) {
     size += 13
@@ -316,10 +372,12 @@ function writeReports(reports: Report[]): Buffer {
     size += 48 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
     size += r.receipt ? r.receipt.err.length + r.receipt.text.length : (r.reply as Reply).body.length
   }
-  const to = Buffer.allocUnsafeSlow(size)
-  to[0] = FORMAT
-  to.writeUInt16LE(reports.length, 1)
-  let at = 3
+  slabs.reserve(size)
+  const to = slabs.buffer
+  let at = slabs.at
+  to[at] = FORMAT
+  to.writeUInt16LE(reports.length, at + 1)
+  at += 3
   const text = (s: string): void => {
     to[at++] = s.length
     at += to.latin1Write(s, at)
@@ -373,12 +431,13 @@ function writeReports(reports: Report[]): Buffer {
     }
     to.writeUInt32LE(at - start, start)
   }
-  return to.subarray(0, at)
+  return slabs.take(at)
 }
 
-function readReports(account: number, from: Buffer): Report[] {
+function readReports(account: number, from: Buffer): Held[] {
+  assert(from[0] === FORMAT, `report format ${from[0]}`)
   const count = from.readUInt16LE(1)
-  const reports: Report[] = []
+  const reports: Held[] = []
   let at = 3
   const octet = (): number => from[at++] as number
   const text = (): string => {
@@ -393,16 +452,16 @@ function readReports(account: number, from: Buffer): Report[] {
   }
   for (let i = 0; i < count; i++) {
     const end = at + from.readUInt32LE(at)
-    const kind = from[at + 4] === 0 ? 'receipt' : 'reply'
+    const isReceipt = from[at + 4] === 0
     const atMs = from.readDoubleLE(at + 5)
     at += 13
-    if (kind === 'receipt') {
+    if (isReceipt) {
       const id = from.readDoubleLE(at)
       const doneMs = from.readDoubleLE(at + 8)
       at += 16
       const [stateOf, parts, delivered, registered_delivery, data_coding] = [octet(), octet(), octet(), octet(), octet()]
       const [source_addr_ton, source_addr_npi, dest_addr_ton, dest_addr_npi] = [octet(), octet(), octet(), octet()]
-      const receipt = {
+      const receipt: ReceiptReport = {
         id,
         doneMs,
         state: stateOf as MessageState,
@@ -421,7 +480,7 @@ function readReports(account: number, from: Buffer): Report[] {
         text: octets(),
         tlvs: octets(),
       }
-      reports.push({ seq: 0, account, kind, atMs, receipt })
+      reports.push(new Held(account, atMs, receipt, null))
     } else {
       const carrier = from.readUInt32LE(at)
       at += 4
@@ -443,7 +502,7 @@ function readReports(account: number, from: Buffer): Report[] {
         body: octets(),
         tlvs: octets(),
       }
-      reports.push({ seq: 0, account, kind, atMs, reply })
+      reports.push(new Held(account, atMs, null, reply))
     }
     at = end
   }
