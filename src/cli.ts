@@ -15,6 +15,15 @@ interface CommandFile {
 const COMMANDS: readonly [name: string, summary: string, load: () => Promise<CommandFile>][] = [
   ['serve', 'run the daemon', () => import('./cli/serve.js')],
   ['check', 'check the configuration', () => import('./cli/check.js')],
+  ['simulate', 'run a message centre to send to', () => import('./cli/simulate.js')],
+  ['load', 'offer load and account for every message', () => import('./cli/load.js')],
+  ['send', 'send one message', () => import('./cli/send.js')],
+  ['status', 'show how the daemon is', () => import('./cli/status.js')],
+  ['queue', 'show what waits', () => import('./cli/queue.js')],
+  ['account', 'list accounts', () => import('./cli/account.js')],
+  ['carrier', 'list carriers', () => import('./cli/carrier.js')],
+  ['route', 'list routes', () => import('./cli/route.js')],
+  ['drain', 'stop the daemon in order', () => import('./cli/drain.js')],
 ]
 
 // Whoever started us over a channel and is gone cannot stop us any more: that is a stop.

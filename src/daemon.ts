@@ -22,8 +22,9 @@ import { Dispatch } from './dispatch/dispatch.js'
 import type { Bind, BindHost } from './intake/smpp/bind.js'
 import { Binds } from './intake/smpp/binds.js'
 import { SmppServer } from './intake/smpp/server.js'
+import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
-import { stateNames } from './model/message.js'
+import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
 import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
@@ -89,7 +90,8 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
 
   const routes = new RouteTable(directory.routes())
   const limits = new Limits()
-  const door = new Door(spool, routes, limits, clock, config.lifetimes)
+  const tally = new Tally()
+  const door = new Door(spool, routes, limits, clock, tally, config.lifetimes)
   const dispatch = new Dispatch(
     {
       spool,
@@ -108,6 +110,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
   )
   const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
   const binds = new Binds()
+  const totals = new BindTotals(binds)
   const reporter = new Reporter(spool, binds, counters)
   const trace = new Trace(log)
   const sessionClock = new SessionClock(() => clock.mono(), SESSION_TICK_MS)
@@ -121,7 +124,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     ready: lane => dispatch.ready(lane),
     report: account => reporter.pump(account),
     logged: () => history.wake(),
-    ended: (_message, ending) => counters.add(`ended_${stateNames[ending.state].toLowerCase()}`),
+    ended: (message, ending) => tally.countEnded(message.rank, ending.state),
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
       log.warn({ carrier, state }, 'a receipt for no message of ours: dropped')
@@ -168,6 +171,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     closed: (bind, reason) => {
       counters.add(`closed_${reason.replaceAll(' ', '_')}`)
       server.gone(bind)
+      totals.closed(bind)
       if (bind.accountId === 0) {
         // Port scanners and load balancers' probes come by the thousand.
         log.debug({ peer: bind.session.peer, reason }, 'connection closed')
@@ -225,6 +229,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     return running
   }
 
+  let ports: Daemon['ports'] | null = null
   const admin = await createAdmin({
     version,
     startedMs,
@@ -235,6 +240,8 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     dispatch,
     lines,
     binds,
+    totals,
+    tally,
     smppCounts,
     directory,
     counters,
@@ -243,6 +250,9 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     syncMs,
     commitRecords,
     trace,
+    get ports() {
+      return ports
+    },
     get stopping() {
       return stopping
     },
@@ -251,7 +261,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
   lock.serve(admin.handler)
   const smppAt = parseListen(config.smpp.listen)
   const adminAt = parseListen(config.admin.listen)
-  const ports = {
+  ports = {
     admin: adminAt ? await admin.listen(adminAt) : null,
     smpp: smppAt ? await server.listen(smppAt) : null,
   }

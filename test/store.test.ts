@@ -24,7 +24,7 @@ import { openStore, type Store } from '../src/store/postgres.js'
 import { connect, silent, temporaryDirectory, testCluster, Way } from './support/postgres.js'
 
 const isRoot = process.getuid?.() === 0
-const cluster = await testCluster()
+const cluster = await testCluster({ fsync: true })
 t.teardown(() => cluster.close())
 
 const up = (store: Store): Promise<void> =>

@@ -84,6 +84,11 @@ export class Directory {
     return id === undefined ? undefined : this.copy.account(id)
   }
 
+  /** Up to `count` accounts whose ids are above `id`, in the order of their ids. */
+  accountsAfter(id: number, count: number): Account[] {
+    return this.copy.accountsAfter(id, count).flatMap(one => this.copy.account(one) ?? [])
+  }
+
   /** Whether `password` is the account's; as slow for no account as for one. */
   verify(account: Account | undefined, password: string): boolean {
     return this.secrets.verifyPassword(account?.systemId ?? '', password, account?.secret ?? null)
@@ -224,6 +229,8 @@ export class Directory {
     await this.copy.write(() => {
       this.copy.setRows('carriers', carriers)
       this.copy.setRows('routes', routes)
+      // Should we be interrupted, the next load knows that something may be left of this one.
+      if (before === undefined) this.copy.setState({ identity, version: 0, complete: false })
     })
     this.readCarriers()
     this.readRoutes()

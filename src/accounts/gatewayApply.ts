@@ -32,7 +32,7 @@ export type Applied = { ok: true; report: GatewayReport } | { ok: false; faults:
 /** As in the migrations: writers of the directory come one after the other. */
 const LOCK = 5494787
 /** Accounts in one go: their hashes keep the event loop under 5 ms. */
-const SLICE = 250
+const SLICE = 100
 
 class Refused extends Error {
   readonly faults: GatewayFault[]

@@ -6,13 +6,13 @@ import { z } from 'zod'
 import { messageClasses } from '../model/message.js'
 import { simulatorSettings, smppSettings } from './carrier.js'
 import { routeMatch, routeTargets } from './route.js'
+import { yamlText } from './yamlText.js'
 
 /** HMACs and seals in a file: what they are, then base64url. */
 const HASH = /^hmac-sha256:[A-Za-z0-9_-]{43}$/
 const SEALED = /^aes-256-gcm:[A-Za-z0-9_-]+$/
 
-/** YAML reads 0123 and 1e5 as numbers. */
-const text = (max: number) => z.string({ error: 'must be text: put it in quotes' }).min(1).max(max)
+const text = (max: number) => yamlText.min(1).max(max)
 
 const hash = text(60)
   .regex(HASH, 'must be hmac-sha256: and 43 characters')
@@ -46,17 +46,20 @@ const account = z.strictObject({
   class: z.enum(messageClasses).default('transactional'),
   weight: z.int().min(1).max(1000).default(1),
   maxWaiting: z.int().min(0).max(1_000_000_000).nullable().default(null),
-  serviceTypes: z.record(text(5), z.enum(messageClasses)).default({}),
+  serviceTypes: z.record(z.string().regex(/^.{1,5}$/, 'must be 1 to 5 characters'), z.enum(messageClasses)).default({}),
   /** `unlimited`, or units of the account's currency with up to 6 decimals. */
   credit: z
-    .union([
-      z.literal('unlimited').transform(() => null),
-      z
-        .number()
-        .min(-MAX_CREDIT)
-        .max(MAX_CREDIT)
-        .transform(units => Math.round(units * MICROS)),
-    ])
+    .union(
+      [
+        z.literal('unlimited').transform(() => null),
+        z
+          .number()
+          .min(-MAX_CREDIT)
+          .max(MAX_CREDIT)
+          .transform(units => Math.round(units * MICROS)),
+      ],
+      { error: `must be unlimited or a number up to ${MAX_CREDIT}` },
+    )
     .default(null),
   /** Whose messages from phones it gets. */
   numbers: z.array(text(21)).default([]),
@@ -74,9 +77,9 @@ const carrier = z.discriminatedUnion('kind', [
   smppSettings.extend({
     ...carrierHead,
     kind: z.literal('smpp'),
-    systemId: z.string({ error: 'must be text: put it in quotes' }).max(15),
+    systemId: yamlText.max(15),
     /** One of the two, or none: then the present one stays. */
-    password: z.string({ error: 'must be text: put it in quotes' }).max(64).optional(),
+    password: yamlText.max(64).optional(),
     sealed: sealed.optional(),
   }),
   simulatorSettings.extend({ ...carrierHead, kind: z.literal('simulator') }),
@@ -127,13 +130,13 @@ export function parseGateway(written: string): ParsedGateway {
   } catch (error) {
     return { ok: false, faults: [{ path: '', text: `is not YAML: ${(error as Error).message}` }] }
   }
-  const read = gateway.safeParse(tree)
+  const read = gateway.safeParse(tree, { error: words })
   const faults: GatewayFault[] = []
-  const add = (path: readonly PropertyKey[], words: string): void => {
+  const add = (path: readonly PropertyKey[], sentence: string): void => {
     const range = nearest(document, path)
     faults.push({
       path: pathText(path),
-      text: words,
+      text: sentence,
       ...(range === undefined ? {} : { line: lines.linePos(range).line }),
     })
   }
@@ -141,16 +144,49 @@ export function parseGateway(written: string): ParsedGateway {
     if (issue.code === 'unrecognized_keys') for (const key of issue.keys) add([...issue.path, key], 'is no such key')
     else add(issue.path, issue.message)
   }
-  if (read.success) for (const [path, words] of contradictions(read.data)) add(path, words)
-  return read.success && faults.length === 0 ? { ok: true, file: read.data } : { ok: false, faults }
+  if (read.success) for (const [path, sentence] of contradictions(read.data)) add(path, sentence)
+  if (read.success && faults.length === 0) return { ok: true, file: read.data }
+  return { ok: false, faults: faults.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
 }
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a group of keys',
+  record: 'a group of keys',
+}
+
+/** What is wrong with a value, where its schema has no words of its own: completes the path. */
+function words(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case 'invalid_type':
+      return issue.input === undefined ? 'is missing' : `must be ${KINDS[issue.expected] ?? issue.expected}`
+    case 'invalid_value':
+      return `must be ${issue.values.length > 1 ? 'one of ' : ''}${issue.values.join(', ')}`
+    case 'invalid_union':
+      return `must be one of ${(issue as { options?: unknown[] }).options?.join(', ') ?? 'the allowed forms'}`
+    case 'too_small':
+      return `must be at least ${issue.minimum}${unit(issue.origin)}`
+    case 'too_big':
+      return `must be at most ${issue.maximum}${unit(issue.origin)}`
+    case 'invalid_key':
+      return issue.issues[0]?.message
+    default:
+      return undefined
+  }
+}
+
+const unit = (origin: string): string => (origin === 'string' ? ' characters' : '')
 
 /** A fault as one line for people. */
 export const gatewayFaultLine = (name: string, fault: GatewayFault): string =>
   `${name}${fault.line === undefined ? '' : `:${fault.line}`}: ${fault.path === '' ? '' : `${fault.path} `}${fault.text}`
 
 /** What each key alone does not show. */
-function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], words: string]> {
+function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], sentence: string]> {
   const unique = (what: string) => {
     const seen = new Set<string>()
     return (value: string): string | undefined => {

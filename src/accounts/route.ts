@@ -3,6 +3,7 @@
 
 import { z } from 'zod'
 import { type ClassRank, type MessageClass, messageClasses, rankOf } from '../model/message.js'
+import { yamlText } from './yamlText.js'
 
 export interface RouteRow {
   readonly id: number
@@ -29,11 +30,11 @@ export interface RouteTarget {
 const oneOrMany = <T extends z.ZodType>(one: T) =>
   z.preprocess(value => (Array.isArray(value) ? value : [value]), z.array(one)).optional()
 
-const address = z.string({ error: 'must be text: put it in quotes' }).min(1).max(21)
+const address = yamlText.min(1).max(21)
 
 /** `match` of a route in a gateway file: each key one value or a list. */
 export const routeMatch = z.strictObject({
-  account: oneOrMany(z.string({ error: 'must be text: put it in quotes' }).min(1)),
+  account: oneOrMany(yamlText.min(1)),
   class: oneOrMany(z.enum(messageClasses)),
   source: oneOrMany(address),
   destination: oneOrMany(
@@ -44,10 +45,13 @@ export const routeMatch = z.strictObject({
 /** `to` of a route in a gateway file: names of carriers, or names with weights. */
 export const routeTargets = z
   .array(
-    z.union([
-      z.string().transform((carrier): RouteTarget => ({ carrier, weight: null })),
-      z.strictObject({ carrier: z.string(), weight: z.int().min(0).max(1000).nullable().default(null) }),
-    ]),
+    z.union(
+      [
+        z.string().transform((carrier): RouteTarget => ({ carrier, weight: null })),
+        z.strictObject({ carrier: z.string(), weight: z.int().min(0).max(1000).nullable().default(null) }),
+      ],
+      { error: 'must be the name of a carrier, or carrier and weight (0 to 1000)' },
+    ),
   )
   .min(1, 'must name a carrier')
 

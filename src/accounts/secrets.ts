@@ -22,7 +22,7 @@ export async function serverKey(dataDir: string, given: string | null = null): P
   const known = await readFile(file, 'utf8').catch(() => undefined)
   if (known !== undefined) return parseKey(known, file)
   await mkdir(dataDir, { recursive: true, mode: 0o711 })
-  const half = `${file}.${process.pid}`
+  const half = `${file}.${randomBytes(4).toString('hex')}`
   const handle = await open(half, 'w', 0o600)
   await handle.writeFile(`${randomBytes(KEY_BYTES).toString('hex')}\n`)
   await handle.sync()

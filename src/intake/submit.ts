@@ -7,6 +7,7 @@ import type { Limits } from '../accounts/limits.js'
 import type { Clock } from '../base/clock.js'
 import { type Fault, fault } from '../model/fault.js'
 import type { ClassRank, Message } from '../model/message.js'
+import type { Tally } from '../model/tally.js'
 import { type Coding, codingOf } from '../../protocols/gsm/coding.js'
 import { countSegments, countSegmentsOfText } from '../../protocols/gsm/segment.js'
 import { digitsOf, type RouteTable } from '../routing/table.js'
@@ -42,13 +43,15 @@ export class Door {
   readonly spool: Spool
   private readonly limits: Limits
   private readonly clock: Clock
+  private readonly tally: Tally
   private readonly lifetimesMs: readonly [number, number, number]
 
-  constructor(spool: Spool, routes: RouteTable, limits: Limits, clock: Clock, lifetimes: Lifetimes) {
+  constructor(spool: Spool, routes: RouteTable, limits: Limits, clock: Clock, tally: Tally, lifetimes: Lifetimes) {
     this.spool = spool
     this.routes = routes
     this.limits = limits
     this.clock = clock
+    this.tally = tally
     this.lifetimesMs = [lifetimes.otpMs, lifetimes.transactionalMs, lifetimes.bulkMs]
   }
 
@@ -78,6 +81,7 @@ export class Door {
     if (refusal !== undefined) return refusals[refusal]
     if (!this.limits.take(account.id, account.throughput, this.clock.mono())) return rateExceeded
     this.spool.commit(m)
+    this.tally.countAccepted(m.rank)
     return undefined
   }
 

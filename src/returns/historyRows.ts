@@ -30,8 +30,8 @@ const TEMPLATE = makeTemplate()
 
 /** Timestamps count µs from here. */
 const EPOCH_2000_MS = 946_684_800_000
-/** From 1970 to 9999: what a carrier's word may be. */
-const LAST_MS = 253_402_300_799_999
+/** In 2255: until then a double holds each µs. What a carrier says beyond it is nonsense, and stands as 1970. */
+const LAST_MS = 9_000_000_000_000
 
 const ACCEPTED = 'a'.charCodeAt(0)
 const ENDED = 'e'.charCodeAt(0)

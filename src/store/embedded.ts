@@ -136,7 +136,8 @@ async function startOrAdopt(
       return { started: false, socketDir: running.socketDir }
     }
     await ensureCluster(place, binaries, log)
-    await turnOverLog(place.logFile)
+    await dropSocketLock(place)
+    const logStart = await turnOverLog(place.logFile)
     const result = await pgCtl(place, binaries, [
       'start',
       '-w',
@@ -155,7 +156,7 @@ async function startOrAdopt(
     // Somebody else started it between our look and our start: look again.
     if (await findPostmaster(place)) continue
     throw new Error(
-      `the embedded PostgreSQL did not start (${place.data}): ${result.output.trim()}\n${await tail(place.logFile)}`,
+      `the embedded PostgreSQL did not start (${place.data}): ${result.output.trim()}\n${await tail(place.logFile, logStart)}`,
     )
   }
   throw new Error(`the embedded PostgreSQL in ${place.data} starts and stops under our hands`)
@@ -234,6 +235,13 @@ async function findPostmaster(place: Place): Promise<Postmaster | undefined> {
   return undefined
 }
 
+/** As with the pid file: a dead server's number may be another process's, or a zombie's. */
+async function dropSocketLock(place: Place): Promise<void> {
+  const lock = join(place.socketDir, '.s.PGSQL.5432.lock')
+  const pid = Number.parseInt(await readFile(lock, 'utf8').catch(() => ''), 10)
+  if (pid > 0 && isAlive(pid) && !(await isServerOf(pid, place.data))) await rm(lock, { force: true })
+}
+
 /** postmaster.pid: pid, data directory, start, port, socket directory, address, shared memory, status. */
 async function readPidFile(data: string): Promise<Postmaster | undefined> {
   const text = await readFile(join(data, 'postmaster.pid'), 'utf8').catch(() => '')
@@ -279,14 +287,20 @@ async function ensureDatabase(socketDir: string): Promise<void> {
   }
 }
 
-async function turnOverLog(file: string): Promise<void> {
+/** The size from which the next start's lines begin. */
+async function turnOverLog(file: string): Promise<number> {
   const size = (await stat(file).catch(() => undefined))?.size ?? 0
-  if (size > LOG_KEEP_BYTES) await rename(file, `${file}.1`)
+  if (size <= LOG_KEEP_BYTES) return size
+  await rename(file, `${file}.1`)
+  return 0
 }
 
-async function tail(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch(() => '')
-  return text.slice(-LOG_TAIL_BYTES).trim()
+async function tail(file: string, from: number): Promise<string> {
+  const octets = await readFile(file).catch(() => Buffer.alloc(0))
+  return octets
+    .subarray(Math.max(from, octets.length - LOG_TAIL_BYTES))
+    .toString('utf8')
+    .trim()
 }
 
 interface Ended {

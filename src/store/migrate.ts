@@ -8,9 +8,10 @@ import type { Log } from '../base/log.js'
 
 /** From dist/src/store to the root of the package. */
 const DIRECTORY = fileURLToPath(new URL('../../../config/migrations', import.meta.url))
-const TABLE = 'pgmigrations'
+const SCHEMA = 'public'
+const NAME = 'pgmigrations'
+const TABLE = `${SCHEMA}.${NAME}`
 const LOCK = 5494786
-const UNDEFINED_TABLE = '42P01'
 
 /** The names of the migrations that were run now. A newer release's migrations in the database are left alone. */
 export async function migrate(client: ClientBase, log: Log): Promise<string[]> {
@@ -26,8 +27,8 @@ export async function migrate(client: ClientBase, log: Log): Promise<string[]> {
       dbClient: client,
       dir: DIRECTORY,
       direction: 'up',
-      migrationsTable: TABLE,
-      migrationsSchema: 'public',
+      migrationsTable: NAME,
+      migrationsSchema: SCHEMA,
       singleTransaction: true,
       noLock: true,
       logger: {
@@ -44,12 +45,9 @@ export async function migrate(client: ClientBase, log: Log): Promise<string[]> {
 }
 
 async function isComplete(client: ClientBase, wanted: readonly string[]): Promise<boolean> {
-  try {
-    const { rows } = await client.query<{ name: string }>(`select name from public.${TABLE}`)
-    const done = new Set(rows.map(row => row.name))
-    return wanted.every(name => done.has(name))
-  } catch (error) {
-    if ((error as { code?: string }).code === UNDEFINED_TABLE) return false
-    throw error
-  }
+  const { rows } = await client.query<{ known: boolean }>('select to_regclass($1) is not null as known', [TABLE])
+  if (!rows[0]?.known) return false
+  const done = await client.query<{ name: string }>(`select name from ${TABLE}`)
+  const names = new Set(done.rows.map(row => row.name))
+  return wanted.every(name => names.has(name))
 }

@@ -3,7 +3,7 @@
 // data directory is closed to that user the cluster stands elsewhere, with a link to it.
 
 import { createHash, randomBytes } from 'node:crypto'
-import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, stat, symlink } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, readdir, readFile, realpath, rmdir, stat, symlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 
 export interface SystemUser {
@@ -52,22 +52,27 @@ async function findBase(dataDir: string, user: SystemUser | null): Promise<strin
   const beside = join(dataDir, 'postgres')
   // A directory of an earlier start, or our link to one elsewhere.
   const known = await realpath(beside).catch(() => undefined)
-  if (known !== undefined && (user === null || (await canReach(known, user)))) return known
+  if (known !== undefined) {
+    if (user === null || (await canReach(known, user))) return known
+    throw new Error(`${known} is closed to ${user.name}, who has to run PostgreSQL: open its parents (chmod o+x)`)
+  }
   if (user === null || (await canReach(dataDir, user))) {
-    await mkdir(beside, { mode: 0o755 })
+    await mkdir(beside, { mode: 0o755 }).catch(ignoreExisting)
     return realpath(beside)
   }
   // The name has a random part: a data directory that was removed and made again must not meet its old cluster.
   const base = join(ELSEWHERE, `${hash(dataDir)}-${randomBytes(4).toString('hex')}`)
   await mkdir(base, { recursive: true, mode: 0o755 })
-  await symlink(base, beside).catch((error: NodeJS.ErrnoException) => {
-    throw error.code === 'EEXIST'
-      ? new Error(
-          `${beside} is closed to the user ${user.name}, who has to run PostgreSQL; open its parents (chmod o+x)`,
-        )
-      : error
+  await symlink(base, beside).catch(async error => {
+    // Another process was quicker: its place is ours.
+    await rmdir(base)
+    ignoreExisting(error)
   })
-  return base
+  return realpath(beside)
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EEXIST') throw error
 }
 
 /** Owned by `user`, mode 0700. Somebody else's directory under that name is refused. */

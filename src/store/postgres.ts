@@ -29,6 +29,8 @@ const LAST_RETRY_MS = 15_000
 const PING_EVERY_MS = 10_000
 const PING_MS = 5000
 const DEFAULT_POOL = 8
+/** What still runs when we close gets this long. */
+const CLOSE_MS = 2000
 const CONFLICT_TRIES = 5
 /** server_version_num */
 const OLDEST_SERVER = 140_000
@@ -129,9 +131,12 @@ export class Store {
   async close(): Promise<void> {
     this.closing.abort()
     this.ready = false
-    // What runs is let to its end: its owner was closed before us.
-    await this.link?.pool.end()
-    await this.link?.watch.end()
+    const { link } = this
+    if (link) {
+      // What still runs is somebody's who was not closed before us: it gets a moment.
+      await Promise.race([link.pool.end().catch(() => {}), pause(CLOSE_MS, undefined, { ref: false })])
+      destroy(link)
+    }
     await this.loop
     await this.embedded?.stop()
   }

@@ -49,12 +49,17 @@ export interface TestCluster {
 
 const TEMPLATE = 'template_trunkline'
 
-export async function testCluster(): Promise<TestCluster> {
+/** @param options.fsync as the product has it; without it tests do not wait for the disk */
+export async function testCluster(options: { fsync?: boolean } = {}): Promise<TestCluster> {
   const dataDir = temporaryDirectory()
   janitor(dataDir)
   const embedded: Embedded = await startEmbedded({ dataDir, log: silent, role: 'owner' })
   const urlOf = (name: string): string => embedded.url.replace('/trunkline?', `/${name}?`)
   const admin = await connect(embedded.url)
+  if (!options.fsync) {
+    await admin.query('alter system set fsync = off')
+    await admin.query('select pg_reload_conf()')
+  }
   await admin.query(`create database ${TEMPLATE}`)
   const template = await connect(urlOf(TEMPLATE))
   await migrate(template, silent)
@@ -71,7 +76,7 @@ export async function testCluster(): Promise<TestCluster> {
     dataDir,
     async database() {
       const name = `test_${++count}`
-      await admin.query(`create database ${name} template ${TEMPLATE}`)
+      await admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`)
       return urlOf(name)
     },
     stop,

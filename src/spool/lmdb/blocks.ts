@@ -208,7 +208,7 @@ export class Blocks {
       let held = false
       for (let at = 0; at < value.length; at += 8) {
         const m = this.live.message(value.readDoubleLE(at))
-        if (!m || m.standing !== 'waiting' || m.ready !== seq) continue
+        if (m?.standing !== 'waiting' || m.ready !== seq) continue
         if (m.hold & (FRESH | QUEUED | CLAIMED)) {
           // Somebody has it already; its own block object counts it down.
           held = true

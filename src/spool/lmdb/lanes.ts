@@ -41,6 +41,12 @@ export class Queue {
     return this.returned.length + this.head.length - this.headAt
   }
 
+  /** Nothing in it is older than this id; 0 = empty. */
+  get oldestId(): number {
+    const next = this.returned.at(-1) ?? this.head[this.headAt]
+    return next ? next.id : this.behind ? this.behindId : 0
+  }
+
   /** Back to where it stood: by the moment of readiness, whatever the order of giving back. */
   giveBack(m: Message): void {
     const { returned } = this
@@ -110,7 +116,13 @@ class Ring {
       if (!turn.rows.includes(row)) turn.rows.push(row)
       return
     }
-    const made: Turn = { account: row.account, rows: [row], weight: Math.max(1, Math.round(weight)), left: 0, place: this.turns.length }
+    const made: Turn = {
+      account: row.account,
+      rows: [row],
+      weight: Math.max(1, Math.round(weight)),
+      left: 0,
+      place: this.turns.length,
+    }
     made.left = made.weight
     this.byAccount.set(row.account, made)
     this.turns.push(made)

@@ -10,7 +10,7 @@ export interface LmdbLimits {
   references: number
   /** Of those, this many newest hold the message itself and spare a read. */
   recent: number
-  /** Reports that one account's queue holds in memory. */
+  /** Reports that the queues of all accounts together hold in memory; one account takes an eighth at most. */
   reports: number
   /** Due messages released, or messages moved to another lane, in one go. */
   release: number
@@ -25,7 +25,7 @@ export const defaultLimits: LmdbLimits = {
   refill: 500,
   references: 250_000,
   recent: 16_384,
-  reports: 2_000,
+  reports: 32_000,
   release: 500,
   sweep: 1_500,
   gatherMs: 2,

@@ -53,7 +53,8 @@ export class Log {
 
   /** Adds a row to this commit's chunk. */
   append(kind: 'accepted' | 'ended', atMs: number, m: Message, state: MessageState, error: string): void {
-    const most = ROW_HEAD + 4 + m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
+    const most =
+      ROW_HEAD + 4 + m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
     if (this.used + most + 1 > this.chunk.length) this.grow(most)
     const to = this.chunk
     if (this.used === 0) to[this.used++] = FORMAT
@@ -124,6 +125,7 @@ export class Log {
 
 function putShort(to: Buffer, at: number, text: string): number {
   const length = text.length
+  if (length > 0xff) return putLong(to, at, text)
   for (let i = 0; i < length; i++) {
     const code = text.charCodeAt(i)
     if (code > 0x7f) return putLong(to, at, text)

@@ -12,6 +12,9 @@ import type { Database, Slabs } from './store.js'
 /** Blocks read from disk in one go. */
 const READ_BLOCKS = 32
 const BLOCK_REPORTS = 256
+/** Looked at and dropped for their age in one go. */
+const EXPIRE_ACCOUNTS = 500
+const EXPIRE_REPORTS = 500
 
 interface Block {
   readonly account: number
@@ -70,16 +73,22 @@ class Queue {
     this.account = account
     this.read = read
   }
+
+  get inMemory(): number {
+    return this.returned.length + this.head.length - this.headAt
+  }
 }
 
 export class Outbox {
   private readonly blocks: Database<Buffer, number[]>
   private readonly marks: Database<Buffer, number[]>
   private readonly maxPerAccount: number
-  /** Reports that one account's queue holds in memory. */
+  /** Reports that all queues together hold in memory. */
   private readonly most: number
+  private inMemory = 0
   private readonly queues = new Map<number, Queue>()
-  private seq = 0
+  /** The newest block's number; it never runs back. */
+  seq: number
   /** Reports waiting or held by callers, over all accounts. */
   total = 0
   /** Queues with something for the next commit. */
@@ -88,6 +97,7 @@ export class Outbox {
   private writing: Held[][] = []
   private readonly touched: Block[] = []
   private readonly gone: Block[] = []
+  private expiring: Iterator<Queue, undefined> | null = null
   /** Reports dropped because an account has too many or they are too old. */
   dropped = 0
 
@@ -96,19 +106,20 @@ export class Outbox {
     marks: Database<Buffer, number[]>,
     maxPerAccount: number,
     most: number,
+    seq: number,
   ) {
     this.blocks = blocks
     this.marks = marks
     this.maxPerAccount = maxPerAccount
     this.most = most
+    this.seq = seq
     for (const { key, value } of blocks.getRange({})) {
-      const [account, seq] = key as [number, number]
+      const account = key[0] as number
       const queue = this.queue(account, 0)
       const n = value.readUInt16LE(1) - doneCount(marks.get(key))
       queue.behind = true
       queue.count += n
       this.total += n
-      if (seq > this.seq) this.seq = seq
     }
   }
 
@@ -214,9 +225,10 @@ export class Outbox {
       const queue = this.queues.get(account)
       // A claim that ran after the commit, but before this, has read the block from disk.
       if (!queue || seq <= queue.read) continue
-      if (queue.behind || queue.head.length - queue.headAt + reports.length > this.most) queue.behind = true
+      if (queue.behind || this.inMemory >= this.most || queue.inMemory >= this.most / 8) queue.behind = true
       else {
         for (const report of reports) queue.head.push(report)
+        this.inMemory += reports.length
         queue.read = seq
       }
     }
@@ -244,13 +256,17 @@ export class Outbox {
   /** Takes the next report of a queue, read from disk if need be. */
   private next(queue: Queue): Held | undefined {
     const returned = queue.returned.pop()
-    if (returned) return returned
+    if (returned) {
+      this.inMemory--
+      return returned
+    }
     if (queue.headAt === queue.head.length) {
       queue.head.length = 0
       queue.headAt = 0
       if (!queue.behind || !this.read(queue)) return undefined
     }
     const report = queue.head[queue.headAt++] as Held
+    this.inMemory--
     if (queue.headAt > 512) {
       queue.head = queue.head.slice(queue.headAt)
       queue.headAt = 0
@@ -260,6 +276,8 @@ export class Outbox {
 
   /** Reads the next blocks of a queue whose head is empty. False when there are none. */
   private read(queue: Queue): boolean {
+    // With very many accounts the heads of all must still fit.
+    const want = this.inMemory < this.most / 2 ? this.most / 16 : 1
     for (;;) {
       let blocks = 0
       const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: READ_BLOCKS }
@@ -277,9 +295,12 @@ export class Outbox {
           else queue.head.push(report)
         }
         if (block.remaining === 0) this.gone.push(block)
-        if (queue.head.length >= this.most / 2) break
+        if (queue.head.length >= want) break
       }
-      if (queue.head.length > 0) return true
+      if (queue.head.length > 0) {
+        this.inMemory += queue.head.length
+        return true
+      }
       if (blocks > 0) continue
       queue.behind = false
       return false
@@ -312,24 +333,42 @@ export class Outbox {
     let at = returned.length
     while (at > 0 && (returned[at - 1] as Held).seq < held.seq) at--
     returned.splice(at, 0, held)
+    this.inMemory++
   }
 
-  /** Drops what is older than `beforeMs`, from the head of each queue, at most `most` reports. True when there may be more. */
-  expire(beforeMs: number, most: number): boolean {
-    for (const queue of this.queues.values()) {
+  /** Drops what is older than `beforeMs` from the head of each queue, a bounded slice at a time. True when all were seen. */
+  expire(beforeMs: number): boolean {
+    this.expiring ??= this.queues.values()
+    let reports = EXPIRE_REPORTS
+    for (let accounts = 0; accounts < EXPIRE_ACCOUNTS && reports > 0; accounts++) {
+      const { value: queue, done } = this.expiring.next()
+      if (done) {
+        this.expiring = null
+        return true
+      }
+      if (this.oldestMs(queue) >= beforeMs) continue
       for (let report = this.next(queue); report; report = this.next(queue)) {
         report.claimed = true
-        if (most <= 0 || report.atMs >= beforeMs) {
+        if (report.atMs >= beforeMs || reports-- <= 0) {
           this.giveBack(report)
           break
         }
         this.done(report)
         this.dropped++
-        most--
       }
-      if (most <= 0) return true
     }
     return false
+  }
+
+  /** When the next report of a queue came. One that is done may stand for it. */
+  private oldestMs(queue: Queue): number {
+    const held = queue.returned.at(-1) ?? queue.head[queue.headAt]
+    if (held) return held.atMs
+    if (queue.behind) {
+      const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: 1 }
+      for (const { value } of this.blocks.getRange(range)) return value.readDoubleLE(FIRST_AT_MS)
+    }
+    return Number.POSITIVE_INFINITY
   }
 }
 
@@ -362,6 +401,7 @@ function deliveredParts(m: Message, ending: MessageState): number {
 // TON/NPI octets, strings service_type source destination err (u8), text u8, tlvs u16;
 // reply: carrier u32, eight octets, strings, body u16, tlvs u16.
 const FORMAT = 1
+const FIRST_AT_MS = 8
 
 function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
   let size = 3
@@ -379,8 +419,9 @@ function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
   to.writeUInt16LE(reports.length, at + 1)
   at += 3
   const text = (s: string): void => {
-    to[at++] = s.length
-    at += to.latin1Write(s, at)
+    const length = Math.min(s.length, 0xff)
+    to[at++] = length
+    at += to.latin1Write(s, at, length)
   }
   const octets = (b: Buffer): void => {
     to.writeUInt16LE(b.length, at)
@@ -459,7 +500,13 @@ function readReports(account: number, from: Buffer): Held[] {
       const id = from.readDoubleLE(at)
       const doneMs = from.readDoubleLE(at + 8)
       at += 16
-      const [stateOf, parts, delivered, registered_delivery, data_coding] = [octet(), octet(), octet(), octet(), octet()]
+      const [stateOf, parts, delivered, registered_delivery, data_coding] = [
+        octet(),
+        octet(),
+        octet(),
+        octet(),
+        octet(),
+      ]
       const [source_addr_ton, source_addr_npi, dest_addr_ton, dest_addr_npi] = [octet(), octet(), octet(), octet()]
       const receipt: ReceiptReport = {
         id,

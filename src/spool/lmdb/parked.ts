@@ -2,12 +2,18 @@
 // message gets that reference or ten minutes have passed. Bounded: past the limit the
 // oldest goes first.
 
-import type { MessageState } from '../../model/message.js'
+import { type MessageState, state } from '../../model/message.js'
 import type { Receipt } from '../../model/outcome.js'
 import type { Database } from './store.js'
 
 const PARK_MS = 600_000
 const MOST = 100_000
+/** Forgotten in one go. */
+const EXPIRE_SLICE = 500
+
+/** Is this the last word on a part? SMPP v3.4 §5.2.28: ENROUTE is not; ACCEPTED and SCHEDULED are not the end in the field. */
+export const isFinal = (s: MessageState): boolean =>
+  s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
 
 interface Early {
   readonly seq: number
@@ -44,9 +50,11 @@ export class Parked {
   add(carrier: number, receipt: Receipt, atMs: number): void {
     const key = keyOf(carrier, receipt.ref)
     const before = this.byRef.get(key)
-    // A final state is not overwritten by an earlier one that was late.
-    if (before && isLater(before.receipt.state, receipt.state)) return
-    if (before) this.drop(key, before)
+    if (before) {
+      // The last word is not overwritten by an earlier one that was late.
+      if (isFinal(before.receipt.state) && !isFinal(receipt.state)) return
+      this.drop(key, before)
+    }
     const early: Early = { seq: ++this.seq, carrier, receipt, atMs }
     this.byRef.set(key, early)
     this.added.push(early)
@@ -65,11 +73,11 @@ export class Parked {
     this.gone.push(early.seq)
   }
 
-  /** Those whose message never came, now forgotten. */
+  /** Those whose message never came, now forgotten; a bounded slice of them. */
   expire(nowMs: number): Early[] {
     const past: Early[] = []
     for (const [key, early] of this.byRef) {
-      if (early.atMs + PARK_MS > nowMs && this.byRef.size <= MOST) break
+      if ((early.atMs + PARK_MS > nowMs && this.byRef.size <= MOST) || past.length === EXPIRE_SLICE) break
       past.push(early)
       this.drop(key, early)
     }
@@ -77,8 +85,10 @@ export class Parked {
   }
 
   write(): void {
+    if (!this.pending) return
     const gone = new Set(this.gone)
     for (const early of this.added) {
+      // Came and went within one commit.
       if (gone.delete(early.seq)) continue
       const { carrier, receipt, atMs } = early
       this.table.put(early.seq, Buffer.from(JSON.stringify({ carrier, receipt, atMs }), 'utf8'))
@@ -90,6 +100,3 @@ export class Parked {
 }
 
 const keyOf = (carrier: number, ref: string): string => `${carrier}:${ref}`
-
-/** ENROUTE (1) and ACCEPTED (6) may still change; every other state is the end. */
-const isLater = (has: MessageState, comes: MessageState): boolean => has !== 1 && has !== 6 && (comes === 1 || comes === 6)

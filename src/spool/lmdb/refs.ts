@@ -1,46 +1,54 @@
 // Which message does a carrier mean by a reference? The newest references stand in
-// memory; when there are too many, the oldest half of the largest carrier becomes a
+// memory; when there are too many, the older half of the largest carrier becomes a
 // generation: pages of (hash, id) written once, a Bloom filter beside them, dropped
-// whole when its last validity has passed. A page only says where to look: the
+// whole when nothing in it is awaited any more. A page only says where to look: the
 // message's own record is the truth, so a stale or colliding entry does no harm.
 
+import { assert } from '../../base/assert.js'
 import type { Message } from '../../model/message.js'
+import type { LmdbLimits } from './limits.js'
 import type { Database } from './store.js'
 
-/** References held in memory over all carriers before a generation is cut. */
-const IN_MEMORY = 250_000
-/** Of those, this many newest hold the message itself and spare a read. */
-const RECENT = 16_384
 const PAGES = 1024
 const BLOOM_BITS_PER_ENTRY = 10
 const BLOOM_HASHES = 5
 const ENTRIES_PER_SLICE = 4_000
+// Head of a generation: format u8, from f64, lastMs f64, Bloom filter.
+const FORMAT = 1
+const HEAD = 17
+
+/** References of one stretch of time: a message while it is recent, its id afterwards. */
+interface Stretch {
+  readonly entries: Map<string, Message | number>
+  /** Message.refSeq of everything in it is not below. */
+  from: number
+  /** Nothing in it is awaited after this. */
+  lastMs: number
+}
+
+const newStretch = (from: number): Stretch => ({ entries: new Map(), from, lastMs: 0 })
 
 interface Generation {
   readonly number: number
-  readonly carrier: number
-  /** Message.refSeq of everything in it is below. */
+  /** refSeq of everything newer than it is not below. */
   readonly hi: number
-  readonly lastValidMs: number
+  readonly lastMs: number
   readonly bloom: Uint8Array
 }
 
 /** A generation being written: still answered from memory. */
-interface Freezing {
-  readonly number: number
-  readonly entries: Map<string, number>
-  readonly queue: Iterator<[string, number]>
+interface Freezing extends Generation {
+  readonly entries: Map<string, Message | number>
+  readonly queue: Iterator<[string, Message | number], undefined>
   readonly pages: number[][]
-  readonly bloom: Uint8Array
-  readonly hi: number
-  readonly lastValidMs: number
+  /** Nothing left to do but the commit. */
+  done: boolean
 }
 
 interface CarrierRefs {
   readonly carrier: number
-  /** No receipt for anything in memory is awaited after this. */
-  lastValidMs: number
-  newest: Map<string, Message | number>
+  young: Stretch
+  old: Stretch
   freezing: Freezing | null
   /** Newest last. */
   generations: Generation[]
@@ -56,42 +64,46 @@ export interface RefsHost {
 export class Refs {
   private readonly table: Database<Buffer, number[]>
   private readonly host: RefsHost
+  private readonly limits: LmdbLimits
   private readonly carriers = new Map<number, CarrierRefs>()
-  private readonly recent: (Message | null)[] = new Array(RECENT).fill(null)
-  private readonly recentKeys: string[] = new Array(RECENT).fill('')
+  // A ring of the newest: message, and the stretch and reference that hold it.
+  private readonly recent: (Message | null)[]
+  private readonly recentRefs: string[]
+  private readonly recentIn: Map<string, Message | number>[]
   private recentAt = 0
+  /** References in memory. */
   private count = 0
-  private readonly writes: { key: number[]; value: Buffer }[] = []
-  private readonly removes: number[][] = []
+  /** Carriers whose generation is in the commit being written. */
+  private readonly writing: CarrierRefs[] = []
+  private writes: { key: number[]; value: Buffer }[] = []
+  private removes: number[][] = []
+  /** The newest refSeq; it never runs back, over restarts too. */
+  seq: number
 
-  constructor(table: Database<Buffer, number[]>, host: RefsHost) {
+  constructor(table: Database<Buffer, number[]>, host: RefsHost, limits: LmdbLimits, seq: number) {
     this.table = table
     this.host = host
-    for (const { key, value } of table.getRange({})) {
+    this.limits = limits
+    this.seq = seq
+    const ring = limits.recent
+    this.recent = new Array(ring).fill(null)
+    this.recentRefs = new Array(ring).fill('')
+    this.recentIn = new Array(ring).fill(new Map())
+    for (const key of table.getKeys({})) {
       if (key[2] !== -1) continue
+      const head = table.get(key) as Buffer
+      assert(head[0] === FORMAT, `generation format ${head[0]}`)
       const [carrier, number] = key as [number, number]
       const of = this.of(carrier)
-      of.nextNumber = Math.max(of.nextNumber, number + 1)
+      of.nextNumber = number + 1
       of.generations.push({
-        carrier,
         number,
-        hi: value.readDoubleLE(1),
-        lastValidMs: value.readDoubleLE(9),
-        bloom: new Uint8Array(value.subarray(17)),
+        hi: head.readDoubleLE(1),
+        lastMs: head.readDoubleLE(9),
+        bloom: new Uint8Array(head.subarray(HEAD)),
       })
+      of.young.from = of.old.from = head.readDoubleLE(1)
     }
-    for (const of of this.carriers.values()) of.generations.sort((a, b) => a.number - b.number)
-  }
-
-  /** References in memory. */
-  get inMemory(): number {
-    return this.count
-  }
-
-  get generations(): number {
-    let n = 0
-    for (const of of this.carriers.values()) n += of.generations.length
-    return n
   }
 
   /** refSeq below which a carrier's references stand in generations: not to be put in memory again at start. */
@@ -102,132 +114,151 @@ export class Refs {
   private of(carrier: number): CarrierRefs {
     let of = this.carriers.get(carrier)
     if (!of) {
-      of = { carrier, lastValidMs: 0, newest: new Map(), freezing: null, generations: [], nextNumber: 1 }
+      of = { carrier, young: newStretch(0), old: newStretch(0), freezing: null, generations: [], nextNumber: 1 }
       this.carriers.set(carrier, of)
     }
     return of
   }
 
   /** The message is in memory and stays there until {@link RefsHost.forgetRecent}. A reference used twice means its newest message. */
-  add(carrier: number, ref: string, message: Message): void {
-    this.insert(carrier, ref, message, message.validUntilMs)
+  add(carrier: number, ref: string, message: Message, lastMs: number): void {
+    const into = this.insert(carrier, ref, message, lastMs)
     const at = this.recentAt
     const old = this.recent[at]
-    if (old) this.age(old, this.recentKeys[at] as string)
+    if (old) {
+      const entries = this.recentIn[at] as Map<string, Message | number>
+      const oldRef = this.recentRefs[at] as string
+      if (entries.get(oldRef) === old) entries.set(oldRef, old.id)
+      this.host.forgetRecent(old)
+    }
     this.recent[at] = message
-    this.recentKeys[at] = ref
-    this.recentAt = (at + 1) % RECENT
+    this.recentRefs[at] = ref
+    this.recentIn[at] = into
+    this.recentAt = at + 1 === this.recent.length ? 0 : at + 1
   }
 
   /** At start: known by id only, in the order of refSeq. */
-  restore(carrier: number, ref: string, id: number, validUntilMs: number): void {
-    this.insert(carrier, ref, id, validUntilMs)
+  restore(carrier: number, ref: string, id: number, lastMs: number): void {
+    this.insert(carrier, ref, id, lastMs)
   }
 
-  private insert(carrier: number, ref: string, entry: Message | number, validUntilMs: number): void {
+  private insert(carrier: number, ref: string, entry: Message | number, lastMs: number): Map<string, Message | number> {
     const of = this.of(carrier)
-    const newest = of.newest
-    const before = newest.size
-    newest.set(ref, entry)
-    this.count += newest.size - before
-    if (validUntilMs > of.lastValidMs) of.lastValidMs = validUntilMs
-  }
-
-  private age(message: Message, ref: string): void {
-    const newest = this.carriers.get(message.carrier)?.newest
-    if (newest?.get(ref) === message) newest.set(ref, message.id)
-    this.host.forgetRecent(message)
+    const { young } = of
+    const before = young.entries.size
+    young.entries.set(ref, entry)
+    this.count += young.entries.size - before
+    if (lastMs > young.lastMs) young.lastMs = lastMs
+    return young.entries
   }
 
   find(carrier: number, ref: string): Message | undefined {
     const of = this.carriers.get(carrier)
     if (!of) return undefined
-    const entry = of.newest.get(ref)
+    const entry = of.young.entries.get(ref) ?? of.old.entries.get(ref) ?? of.freezing?.entries.get(ref)
     if (entry !== undefined) return typeof entry === 'number' ? this.host.message(entry) : entry
-    const frozen = of.freezing?.entries.get(ref)
-    if (frozen !== undefined) return this.host.message(frozen)
     if (of.generations.length === 0) return undefined
     const hash = hashOf(ref)
     for (let i = of.generations.length - 1; i >= 0; i--) {
       const generation = of.generations[i] as Generation
       if (!bloomHas(generation.bloom, hash)) continue
-      const page = this.table.getBinaryFast([carrier, generation.number, hash % PAGES])
-      if (!page) continue
-      const length = page.length
-      for (let at = 0; at < length; at += 16) {
-        if (page.readDoubleLE(at) !== hash) continue
-        const id = page.readDoubleLE(at + 8)
-        const message = this.host.message(id)
-        if (message && message.carrier === carrier && hasRef(message, ref)) return message
-        break
-      }
+      const id = this.idOnPage([carrier, generation.number, hash % PAGES], hash)
+      if (id === 0) continue
+      const message = this.host.message(id)
+      if (message && message.carrier === carrier && hasRef(message, ref)) return message
     }
     return undefined
   }
 
-  /** The receipt that ends the reference came. */
-  remove(carrier: number, ref: string): void {
+  private idOnPage(key: number[], hash: number): number {
+    const page = this.table.getBinaryFast(key)
+    if (!page) return 0
+    const length = page.length
+    for (let at = 0; at < length; at += 16) if (page.readDoubleLE(at) === hash) return page.readDoubleLE(at + 8)
+    return 0
+  }
+
+  /** The receipt that ends the reference came. It may mean another message by now: then it stays. */
+  remove(carrier: number, ref: string, message: Message): void {
     const of = this.carriers.get(carrier)
     if (!of) return
-    if (of.newest.delete(ref)) this.count--
-    else of.freezing?.entries.delete(ref)
+    if (forget(of.young.entries, ref, message) || forget(of.old.entries, ref, message)) this.count--
+    else if (of.freezing) forget(of.freezing.entries, ref, message)
   }
 
   /** One bounded slice of housekeeping. True when there is more to do at once. */
   tick(nowMs: number): boolean {
-    if (this.count > IN_MEMORY) this.cut()
-    let more = this.count > IN_MEMORY
+    let more = false
+    let largest: CarrierRefs | undefined
     for (const of of this.carriers.values()) {
       if (of.freezing) {
-        this.freezeSlice(of, of.freezing)
-        more = true
-      }
-      const oldest = of.generations[0]
-      if (oldest && oldest.lastValidMs < nowMs) {
-        of.generations.shift()
-        for (let page = -1; page < PAGES; page++) this.removes.push([of.carrier, oldest.number, page])
-      }
+        if (!of.freezing.done) {
+          this.freezeSlice(of, of.freezing)
+          more = true
+        }
+      } else if (!largest || sizeOf(of) > sizeOf(largest)) largest = of
+      // Without this the first cut would take the newest with the old.
+      if (of.old.entries.size === 0 && of.young.entries.size >= this.limits.references / 4) this.turn(of)
+      this.dropPast(of, nowMs)
+    }
+    if (this.count > this.limits.references && largest && sizeOf(largest) >= this.limits.references / 8) {
+      this.cut(largest)
+      more = true
     }
     return more
   }
 
-  private cut(): void {
-    let largest: CarrierRefs | undefined
-    for (const of of this.carriers.values()) {
-      if (!of.freezing && (!largest || of.newest.size > largest.newest.size)) largest = of
+  /** What is young becomes old. */
+  private turn(of: CarrierRefs): void {
+    of.old = of.young
+    of.young = newStretch(this.seq + 1)
+  }
+
+  private dropPast(of: CarrierRefs, nowMs: number): void {
+    for (let i = of.generations.length - 1; i >= 0; i--) {
+      const { number, lastMs } = of.generations[i] as Generation
+      if (lastMs >= nowMs) continue
+      of.generations.splice(i, 1)
+      for (let page = -1; page < PAGES; page++) this.removes.push([of.carrier, number, page])
     }
-    if (!largest || largest.newest.size < IN_MEMORY / 8) return
-    const half = Math.ceil(largest.newest.size / 2)
-    const entries = new Map<string, number>()
-    let taken = 0
-    // A Map gives its entries in the order of insertion: the oldest references come first.
-    for (const [ref, entry] of largest.newest) {
-      if (taken++ === half) break
-      entries.set(ref, typeof entry === 'number' ? entry : entry.id)
-      largest.newest.delete(ref)
+  }
+
+  private cut(of: CarrierRefs): void {
+    if (of.old.entries.size < this.limits.references / 16) {
+      // Too few for a generation: they go with the younger ones. As ids, for the ring knows them in their own stretch.
+      for (const [ref, entry] of of.old.entries) {
+        if (of.young.entries.has(ref)) this.count--
+        else of.young.entries.set(ref, typeof entry === 'number' ? entry : entry.id)
+      }
+      of.young.from = of.old.from
+      of.young.lastMs = Math.max(of.young.lastMs, of.old.lastMs)
+      this.turn(of)
     }
-    this.count -= half
-    const oldestLeft = largest.newest.values().next().value
-    const left = typeof oldestLeft === 'number' ? this.host.message(oldestLeft) : oldestLeft
-    largest.freezing = {
-      number: largest.nextNumber++,
+    const { entries, lastMs } = of.old
+    this.count -= entries.size
+    of.freezing = {
+      number: of.nextNumber++,
       entries,
       queue: entries.entries(),
       pages: Array.from({ length: PAGES }, () => []),
-      bloom: new Uint8Array(Math.ceil((half * BLOOM_BITS_PER_ENTRY) / 8)),
-      // Everything cut was accepted before the oldest that stays.
-      hi: left?.refSeq ?? 0,
-      lastValidMs: largest.lastValidMs,
+      bloom: new Uint8Array(Math.ceil((entries.size * BLOOM_BITS_PER_ENTRY) / 8)),
+      hi: of.young.from,
+      lastMs,
+      done: false,
     }
+    this.turn(of)
   }
 
   private freezeSlice(of: CarrierRefs, freezing: Freezing): void {
     for (let n = 0; n < ENTRIES_PER_SLICE; n++) {
-      const next = freezing.queue.next()
-      if (next.done) return this.finish(of, freezing)
-      const [ref, id] = next.value
+      const { value, done } = freezing.queue.next()
+      if (done) {
+        this.finish(of, freezing)
+        return
+      }
+      const [ref, entry] = value
       const hash = hashOf(ref)
-      ;(freezing.pages[hash % PAGES] as number[]).push(hash, id)
+      ;(freezing.pages[hash % PAGES] as number[]).push(hash, typeof entry === 'number' ? entry : entry.id)
       bloomAdd(freezing.bloom, hash)
     }
   }
@@ -240,12 +271,13 @@ export class Refs {
       for (let i = 0; i < entries.length; i++) value.writeDoubleLE(entries[i] as number, i * 8)
       this.writes.push({ key: [of.carrier, freezing.number, page], value })
     }
-    const head = Buffer.allocUnsafeSlow(17 + freezing.bloom.length)
-    head[0] = 1
+    const head = Buffer.allocUnsafeSlow(HEAD + freezing.bloom.length)
+    head[0] = FORMAT
     head.writeDoubleLE(freezing.hi, 1)
-    head.writeDoubleLE(freezing.lastValidMs, 9)
-    head.set(freezing.bloom, 17)
+    head.writeDoubleLE(freezing.lastMs, 9)
+    head.set(freezing.bloom, HEAD)
     this.writes.push({ key: [of.carrier, freezing.number, -1], value: head })
+    freezing.done = true
   }
 
   get pending(): boolean {
@@ -254,30 +286,31 @@ export class Refs {
 
   /** Puts finished generations into the commit being written; they serve from disk once {@link written}. */
   write(): void {
-    for (const { key, value } of this.writes) this.table.put(key, value)
+    for (const { key, value } of this.writes) {
+      this.table.put(key, value)
+      if (key[2] === -1) this.writing.push(this.carriers.get(key[0] as number) as CarrierRefs)
+    }
     for (const key of this.removes) this.table.remove(key)
-    this.removes.length = 0
+    this.writes = []
+    this.removes = []
   }
 
   /** The commit is durable. */
   written(): void {
-    if (this.writes.length === 0) return
-    for (const { key, value } of this.writes) {
-      if (key[2] !== -1) continue
-      const of = this.of(key[0] as number)
-      const freezing = of.freezing
-      if (!freezing || freezing.number !== key[1]) continue
+    for (const of of this.writing) {
+      const { number, hi, lastMs, bloom } = of.freezing as Freezing
+      of.generations.push({ number, hi, lastMs, bloom })
       of.freezing = null
-      of.generations.push({
-        carrier: of.carrier,
-        number: freezing.number,
-        hi: value.readDoubleLE(1),
-        lastValidMs: value.readDoubleLE(9),
-        bloom: freezing.bloom,
-      })
     }
-    this.writes.length = 0
+    this.writing.length = 0
   }
+}
+
+const sizeOf = (of: CarrierRefs): number => of.young.entries.size + of.old.entries.size
+
+function forget(entries: Map<string, Message | number>, ref: string, message: Message): boolean {
+  const entry = entries.get(ref)
+  return (entry === message || entry === message.id) && entries.delete(ref)
 }
 
 const hasRef = (m: Message, ref: string): boolean => (m.parts ? m.parts.some(part => part.ref === ref) : m.ref === ref)

@@ -37,45 +37,22 @@ import type {
   SpoolRefusal,
 } from '../contract.js'
 import { Reserve } from '../reserve.js'
-import { type Queue, Lanes, type Row } from './lanes.js'
+import { Blocks } from './blocks.js'
+import { Due } from './due.js'
+import { defaultLimits, type LmdbLimits } from './limits.js'
+import { CLAIMED, DIRTY, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
 import { Log } from './log.js'
 import { Outbox } from './outbox.js'
-import { Parked } from './parked.js'
+import { isFinal, Parked } from './parked.js'
 import { Refs } from './refs.js'
-import { openTables, type Tables } from './store.js'
+import { mapRoom, openTables, Slabs, type Tables } from './store.js'
 
-// Message.hold: why the engine keeps a message in memory.
-const FRESH = 1 // becomes claimable with the commit being gathered or written
-const QUEUED = 2 // stands in the head of its row
-const CLAIMED = 4 // in the hands of dispatch
-const DIRTY = 8 // its record changes with the next commit
-const WRITING = 16 // its record changes with the commit being written
-const STORED = 32 // a record of it is on disk
-const RECENT = 256 // counted: references in memory that point at the object
-const KEPT = FRESH | QUEUED | CLAIMED | DIRTY | WRITING | ~(RECENT - 1)
-
-/** Messages that all lanes together hold in memory; what comes on top is read from disk in its turn. */
-const HEADS = 30_000
-const REFILL = 500
 /** A receipt may come this much after the validity of its message. */
 const RECEIPT_GRACE_MS = 3_600_000
-const RELEASE_SLICE = 500
-const SWEEP_SLICE = 1_500
 const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
-const GARBAGE_BLOCKS = 4
-/** A commit under load waits this long after the one before: fewer, larger commits cost half the CPU. */
-const GATHER_MS = 2
+/** Commits of fewer records than this are not held back for more. */
 const GATHER_FROM = 100
-
-interface Block {
-  readonly key: number[]
-  remaining: number
-  /** Those that become claimable when the commit is durable; emptied then. */
-  fresh: Message[]
-  readonly row: Row
-  readonly queue: Queue
-}
 
 export interface LmdbSpoolSettings {
   path: string
@@ -87,6 +64,8 @@ export interface LmdbSpoolSettings {
   maxWaitingPerAccount: number
   keepReportsMs: number
   keepReportsPerAccount: number
+  /** For tests: what is left out stands at its default. */
+  limits?: Partial<LmdbLimits>
 }
 
 const silent: SpoolEvents = {
@@ -102,6 +81,12 @@ const silent: SpoolEvents = {
   },
 }
 
+/** What is asked for when a commit is durable, or when it failed. */
+interface Waiter {
+  resolve: () => void
+  reject: (error: Error) => void
+}
+
 export class LmdbSpool implements Spool {
   readonly identity: string
   readonly crashed: boolean
@@ -110,128 +95,119 @@ export class LmdbSpool implements Spool {
   gathering = 1
 
   private readonly settings: LmdbSpoolSettings
+  private readonly limits: LmdbLimits
   private readonly tables: Tables
   private readonly reserve: Reserve
   private readonly ids: IdMaker
-  private readonly lanes: Lanes
+  /** Messages that must be the same object for everyone who asks. */
+  private readonly live: Live
+  private readonly blocks: Blocks
+  private readonly due: Due
   private readonly refs: Refs
   private readonly outbox: Outbox
   private readonly log: Log
   private readonly parked: Parked
-  /** Messages that must be the same object for everyone who asks. */
-  private readonly live = new Map<number, Message>()
 
   // The commit being gathered.
   private dirty: Message[] = []
-  private fresh: Message[] = []
-  private dueAdded: Message[] = []
-  private dueGone: number[][] = []
-  private blocksGone: number[][] = []
   private thens: (() => void)[] = []
+  private waiters: Waiter[] = []
   private promise: Promise<void> | null = null
   // The commit being written.
   private writing = false
   private written: Message[] = []
-  private blocks: Block[] = []
+  private writtenThens: (() => void)[] = []
+  private writtenWaiters: Waiter[] = []
   private scheduled = false
-  private lastWriteMs = 0
-  private lastRecords = 0
-  private slab = Buffer.allocUnsafeSlow(2 ** 20)
+  private startedMs = 0
+  private records = 0
+  private readonly slabs = new Slabs()
+  private readonly marks = Buffer.alloc(SEQUENCES)
 
-  private blockSeq = 0
-  private refSeq = 0
-  private lastId = 0
+  private lastId: number
   private stopping = false
+  private closed = false
   private broken: Error | null = null
   private waiting = 0
   private claimed = 0
   private sent = 0
-  private due = 0
   private readonly waitingOf = new Map<number, number>()
   private sweepAt = 0
-  private sweepDoneMs = 0
-  private garbageAt: number[] = []
-  private garbageDoneMs = 0
+  private sweepDoneMs: number
+  private garbageDoneMs: number
+  private expireDoneMs: number
   private droppedTold = 0
 
   private constructor(settings: LmdbSpoolSettings, tables: Tables, reserve: Reserve) {
     this.settings = settings
+    this.limits = { ...defaultLimits, ...settings.limits }
     this.clock = settings.clock
     this.tables = tables
     this.reserve = reserve
+    this.sweepDoneMs = this.garbageDoneMs = this.expireDoneMs = this.clock.mono()
     const { meta } = tables
     const known = meta.get('identity')
     this.identity = known ? known.toString('latin1') : randomBytes(8).toString('hex')
     this.crashed = known !== undefined && meta.get('clean') === undefined
     if (!known) meta.putSync('identity', Buffer.from(this.identity, 'latin1'))
     meta.removeSync('clean')
-    this.lanes = new Lanes({
-      refill: (row, queue) => this.refill(row, queue),
-      usable: message => this.usable(message),
-    })
-    this.refs = new Refs(tables.refs, {
-      message: id => this.message(id),
-      forgetRecent: message => {
-        message.hold -= RECENT
-        this.forget(message)
+    const marks = readMarks(meta.get('marks'))
+    this.live = new Live(tables.messages)
+    this.blocks = new Blocks(tables.lanes, tables.messages, this.live, this.limits, marks.blockSeq, m => this.usable(m))
+    this.due = new Due(tables.due)
+    const host = {
+      message: (id: number) => this.live.message(id),
+      forgetRecent: (m: Message) => {
+        m.hold -= RECENT
+        this.live.release(m)
       },
-    })
-    this.outbox = new Outbox(tables.outbox, tables.outboxDone, settings.keepReportsPerAccount)
-    this.log = new Log(tables.log, meta.get('logDropped')?.readDoubleLE(0) ?? 0)
+    }
+    this.refs = new Refs(tables.refs, host, this.limits, marks.refSeq)
+    const { keepReportsPerAccount } = settings
+    this.outbox = new Outbox(
+      tables.outbox,
+      tables.outboxDone,
+      keepReportsPerAccount,
+      this.limits.reports,
+      marks.reportSeq,
+    )
+    this.log = new Log(tables.log, marks.logDropped)
     this.parked = new Parked(tables.parked)
-    this.lastId = meta.get('lastId')?.readDoubleLE(0) ?? 0
+    this.lastId = marks.lastId
     this.restore()
     this.ids = new IdMaker(this.clock, settings.node, this.lastId)
   }
 
   /** Opens or makes the spool in `settings.path` and reads what it needs to know: one pass over the records. */
   static async open(settings: LmdbSpoolSettings): Promise<LmdbSpool> {
-    mkdirSync(settings.path, { recursive: true })
-    const reserve = new Reserve(settings.path, settings.reserveMb)
+    const { path, mapGb } = settings
+    mkdirSync(path, { recursive: true })
+    const tables = openTables(path, mapGb)
+    const reserve = new Reserve(path, settings.reserveMb, () => mapRoom(tables, path, mapGb))
     await reserve.start()
-    return new LmdbSpool(settings, openTables(settings.path, settings.mapGb), reserve)
+    return new LmdbSpool(settings, tables, reserve)
   }
 
   private restore(): void {
-    const awaited: { carrier: number; ref: string; id: number; refSeq: number; validUntilMs: number }[] = []
+    const awaited: Awaited[] = []
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
-      if (recordStanding(value) === 'sent') {
+      const isSent = recordStanding(value) === 'sent'
+      const carrier = recordCarrier(value)
+      // Parts of a waiting message that a carrier has taken may report before the rest is sent.
+      if (carrier !== 0 && recordRefSeq(value) >= this.refs.frozenBelow(carrier))
+        awaitRefs(readRecord(id, value), awaited)
+      if (isSent) {
         this.sent++
-        const m = readRecord(id, value)
-        if (m.refSeq > this.refSeq) this.refSeq = m.refSeq
-        this.awaitRefs(m, awaited)
         continue
       }
       const account = recordAccount(value)
       this.count(account, 1)
-      const ready = recordReady(value)
-      if (ready === 0) {
-        this.due++
-        continue
-      }
-      if (ready > this.blockSeq) this.blockSeq = ready
-      const row = this.lanes.row(recordLane(value), recordRank(value), account)
-      row.queue(recordPriority(value)).behind = true
-      this.lanes.grew(row, 1)
-      // Parts of it that a carrier has taken may report before the rest is sent.
-      if (value.readUInt32LE(12) !== 0) this.awaitRefs(readRecord(id, value), awaited)
+      if (recordReady(value) === 0) this.due.count++
+      else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
     awaited.sort((a, b) => a.refSeq - b.refSeq)
-    for (const one of awaited) this.refs.restore(one.carrier, one.ref, one.id, one.validUntilMs)
-  }
-
-  private awaitRefs(
-    m: Message,
-    into: { carrier: number; ref: string; id: number; refSeq: number; validUntilMs: number }[],
-  ): void {
-    if (m.refSeq < this.refs.frozenBelow(m.carrier)) return
-    const { carrier, id, refSeq, validUntilMs } = m
-    if (!m.parts) {
-      if (m.ref !== '') into.push({ carrier, ref: m.ref, id, refSeq, validUntilMs })
-    } else {
-      for (const part of m.parts) if (part.ref !== '') into.push({ carrier, ref: part.ref, id, refSeq, validUntilMs })
-    }
+    for (const one of awaited) this.refs.restore(one.carrier, one.ref, one.id, one.lastMs)
   }
 
   // -- taking in -------------------------------------------------------------
@@ -259,75 +235,52 @@ export class LmdbSpool implements Spool {
   commit(m: Message): void {
     if (m.id === 0) m.id = this.ids.next()
     if (m.id > this.lastId) this.lastId = m.id
-    this.live.set(m.id, m)
     this.count(m.account, 1)
     const now = this.clock.now()
     this.log.append('accepted', now, m, state.ENROUTE, '')
-    if (m.scheduleMs > now) this.setDue(m, m.scheduleMs)
-    else this.setFresh(m)
     this.touch(m)
-  }
-
-  private setFresh(m: Message): void {
-    m.hold |= FRESH
-    this.fresh.push(m)
-  }
-
-  private setDue(m: Message, dueMs: number): void {
-    m.dueMs = Math.ceil(dueMs)
-    m.ready = 0
-    this.due++
-    this.dueAdded.push(m)
+    if (m.scheduleMs > now) this.due.add(m, m.scheduleMs)
+    else this.blocks.add(m)
   }
 
   /** The record of `m` changes with the next commit. */
   private touch(m: Message): void {
     if (m.hold & DIRTY) return
+    this.live.keep(m)
     m.hold |= DIRTY
     this.dirty.push(m)
-    if (m.hold < RECENT && (m.hold & KEPT) === DIRTY) this.live.set(m.id, m)
     this.schedule()
-  }
-
-  private forget(m: Message): void {
-    if ((m.hold & KEPT) === 0) this.live.delete(m.id)
-  }
-
-  private message(id: number): Message | undefined {
-    const known = this.live.get(id)
-    if (known) return known
-    const record = this.tables.messages.get(id)
-    if (!record) return undefined
-    const m = readRecord(id, record)
-    m.hold = STORED
-    return m
   }
 
   // -- the commit ------------------------------------------------------------
 
   private schedule(): void {
-    if (this.scheduled || this.writing || this.broken) return
+    if (this.scheduled || this.writing || this.broken || this.closed) return
     this.scheduled = true
-    const sinceMs = this.clock.mono() - this.lastWriteMs
-    if (this.lastRecords >= GATHER_FROM && sinceMs < GATHER_MS) setTimeout(this.write, GATHER_MS - sinceMs)
+    const waitMs = this.records >= GATHER_FROM ? this.limits.gatherMs - (this.clock.mono() - this.startedMs) : 0
+    if (waitMs > 0) setTimeout(this.write, waitMs)
     else setImmediate(this.write)
   }
 
   private get pending(): boolean {
     return (
       this.dirty.length > 0 ||
-      this.dueGone.length > 0 ||
-      this.blocksGone.length > 0 ||
+      this.due.pending ||
+      this.blocks.pending ||
       this.outbox.pending ||
       this.parked.pending ||
-      this.refs.pending
+      this.refs.pending ||
+      this.log.pending
     )
   }
 
   synced(): Promise<void> {
     this.promise ??= new Promise((resolve, reject) => {
       if (this.broken) reject(this.broken)
-      else this.afterSync(resolve)
+      else {
+        this.waiters.push({ resolve, reject })
+        this.schedule()
+      }
     })
     return this.promise
   }
@@ -339,203 +292,95 @@ export class LmdbSpool implements Spool {
 
   private readonly write = (): void => {
     this.scheduled = false
-    if (this.broken) return
+    if (this.broken || this.closed) return
     this.gathering++
-    const thens = this.thens
+    this.writtenThens = this.thens
+    this.writtenWaiters = this.waiters
     this.thens = []
+    this.waiters = []
     this.promise = null
     if (!this.pending) {
-      for (const then of thens) then()
+      this.tellWaiters()
       return
     }
     this.writing = true
-    this.lastWriteMs = this.clock.mono()
-    this.listFresh()
-    const records = this.writeRecords()
-    this.lastRecords = records
-    const { due, lanes, meta } = this.tables
-    for (const m of this.dueAdded) if (m.dueMs > 0 && m.standing === 'waiting') due.put([m.dueMs, m.id], NOTHING)
-    this.dueAdded = []
-    for (const key of this.dueGone) due.remove(key)
-    this.dueGone = []
-    for (const key of this.blocksGone) lanes.remove(key)
-    this.blocksGone = []
-    this.outbox.write()
-    this.log.write()
+    this.startedMs = this.clock.mono()
+    this.slabs.clear()
+    this.blocks.list()
+    this.records = this.writeRecords()
+    this.blocks.write(this.slabs)
+    this.due.write()
+    this.outbox.write(this.slabs)
+    const logged = this.log.write()
     this.parked.write()
     this.refs.write()
-    const lastId = Buffer.allocUnsafeSlow(8)
-    lastId.writeDoubleLE(this.lastId)
+    // A commit touches more pages than it has octets.
+    this.reserve.spent((this.slabs.used + logged) * 3)
+    const { marks, blocks, refs, outbox, log } = this
+    writeMarks(marks, this.lastId, blocks.seq, refs.seq, outbox.seq, log.dropped)
     // Everything put in this turn is one transaction: this last promise stands for all.
-    meta.put('lastId', lastId).then(
-      () => this.synced_(thens, records),
-      (error: unknown) => this.fail(error as Error),
-    )
-  }
-
-  /** Gives what becomes claimable its place: one block per row and priority. */
-  private listFresh(): void {
-    if (this.fresh.length === 0) return
-    const groups = new Map<Queue, Block>()
-    for (const m of this.fresh) {
-      if (m.standing !== 'waiting') {
-        m.hold &= ~FRESH
-        continue
-      }
-      const row = this.lanes.row(m.lane, m.rank, m.account)
-      const queue = row.queue(m.priority_flag)
-      let block = groups.get(queue)
-      if (!block) {
-        const key = [m.lane, m.rank, m.account, 9 - queue.priority, ++this.blockSeq]
-        block = { key, remaining: 0, fresh: [], row, queue }
-        groups.set(queue, block)
-        this.blocks.push(block)
-      }
-      block.remaining++
-      block.fresh.push(m)
-      m.block = block
-      m.ready = this.blockSeq
-      m.ready = block.key[4] as number
-    }
-    this.fresh = []
-    for (const block of groups.values()) {
-      const ids = Buffer.allocUnsafeSlow(block.fresh.length * 8)
-      for (let i = 0; i < block.fresh.length; i++) ids.writeDoubleLE((block.fresh[i] as Message).id, i * 8)
-      this.tables.lanes.put(block.key, ids)
-    }
+    this.tables.meta.put('marks', marks).then(this.durable, this.fail)
   }
 
   private writeRecords(): number {
     const { messages } = this.tables
+    const { slabs } = this
     const dirty = this.dirty
     this.dirty = []
     this.written = dirty
-    let used = 0
-    let slab = this.slab
-    let bytes = 0
     for (const m of dirty) {
       m.hold = (m.hold & ~DIRTY) | WRITING
       if (m.standing === 'ended') {
         if (m.hold & STORED) messages.remove(m.id)
         continue
       }
-      const most = recordSize(m)
-      if (used + most > slab.length) {
-        bytes += used
-        // lmdb reads the octets on its own thread until the commit is done: a full slab is left to it.
-        slab = Buffer.allocUnsafeSlow(Math.max(this.slab.length, most))
-        used = 0
-      }
-      const end = writeRecord(m, slab, used)
-      messages.put(m.id, slab.subarray(used, end))
-      used = end
+      slabs.reserve(recordSize(m))
+      messages.put(m.id, slabs.take(writeRecord(m, slabs.buffer, slabs.at)))
       m.hold |= STORED
     }
-    this.reserve.spent((bytes + used) * 3)
     return dirty.length
   }
 
-  private synced_(thens: (() => void)[], records: number): void {
+  private readonly durable = (): void => {
     this.writing = false
-    const written = this.written
-    this.written = []
-    for (const m of written) {
+    for (const m of this.written) {
       m.hold &= ~WRITING
-      if ((m.hold & KEPT) === 0) this.live.delete(m.id)
+      this.live.release(m)
     }
+    this.written = []
     this.refs.written()
-    const blocks = this.blocks
-    this.blocks = []
-    for (const block of blocks) this.makeReady(block)
+    this.due.written()
+    const ready: number[] = []
+    this.blocks.written(lane => ready.push(lane))
+    this.events.synced(this.clock.mono() - this.startedMs, this.records)
+    this.tellWaiters()
+    for (const lane of ready) this.events.ready(lane)
     this.outbox.written(account => this.events.report(account))
-    this.events.synced(this.clock.mono() - this.lastWriteMs, records)
-    for (const then of thens) then()
-    let lane = -1
-    for (const block of blocks) {
-      if (block.row.lane !== lane) this.events.ready(block.row.lane)
-      lane = block.row.lane
-    }
     if (this.log.rows > 0) this.events.logged()
-    if (this.pending || this.thens.length > 0) this.schedule()
+    if (this.pending || this.thens.length > 0 || this.waiters.length > 0) this.schedule()
   }
 
-  private fail(error: Error): void {
+  private tellWaiters(): void {
+    const { writtenThens, writtenWaiters } = this
+    this.writtenThens = []
+    this.writtenWaiters = []
+    for (const then of writtenThens) then()
+    for (const { resolve } of writtenWaiters) resolve()
+  }
+
+  private readonly fail = (error: Error): void => {
     this.broken = error
+    for (const { reject } of [...this.writtenWaiters, ...this.waiters]) reject(error)
     this.events.failed(error)
   }
 
-  private makeReady(block: Block): void {
-    const { queue } = block
-    const fresh = block.fresh
-    block.fresh = []
-    // The row may have been emptied and made anew since the block was listed.
-    const first = fresh[0] as Message
-    const row = this.lanes.row(first.lane, first.rank, first.account)
-    const into = row === block.row ? queue : row.queue(queue.priority)
-    const seq = block.key[4] as number
-    // A refill that ran after the commit, but before this, has passed the block by: it must stay in memory then.
-    const keep = (!into.behind && this.lanes.inMemory < HEADS) || seq <= into.read
-    let joined = 0
-    for (const m of fresh) {
-      m.hold &= ~FRESH
-      if (m.standing !== 'waiting' || m.ready !== seq) continue
-      joined++
-      if (!keep) {
-        m.block = null
-        this.forget(m)
-        continue
-      }
-      m.hold |= QUEUED
-      into.head.push(m)
-    }
-    if (keep) {
-      this.lanes.inMemory += joined
-      if (seq > into.read) into.read = seq
-    } else into.behind = true
-    if (joined > 0) this.lanes.grew(row, joined)
-  }
+  // -- lanes -----------------------------------------------------------------
 
-  /** Reads the next blocks of a queue whose head is empty. */
-  private refill(row: Row, queue: Queue): boolean {
-    const prefix = [row.lane, row.rank, row.account, 9 - queue.priority]
-    const start = [...prefix, queue.read + 1]
-    const end = [...prefix, Number.MAX_SAFE_INTEGER]
-    for (const { key, value } of this.tables.lanes.getRange({ start, end })) {
-      const seq = key[4] as number
-      queue.read = seq
-      const block: Block = { key, remaining: 0, fresh: [], row, queue }
-      let held = false
-      for (let at = 0; at < value.length; at += 8) {
-        const id = value.readDoubleLE(at)
-        const known = this.live.get(id)
-        const m = known ?? this.message(id)
-        if (!m || m.standing !== 'waiting' || m.ready !== seq) continue
-        if (m.hold & (FRESH | QUEUED | CLAIMED)) {
-          // Somebody has it already; its own block object counts it down.
-          held = true
-          continue
-        }
-        m.hold |= QUEUED
-        m.block = block
-        block.remaining++
-        if (!known) this.live.set(id, m)
-        queue.head.push(m)
-      }
-      if (block.remaining === 0 && !held) {
-        this.blocksGone.push(key)
-        this.schedule()
-      }
-      if (queue.head.length >= REFILL) return true
-    }
-    queue.behind = false
-    return queue.head.length > 0
-  }
-
-  /** Just taken from the head of its row: may it be handed out? */
+  /** Just taken from its row: may it be handed out? */
   private usable(m: Message): boolean {
     if ((m.hold & QUEUED) === 0) return false
     if (m.validUntilMs <= this.clock.now()) {
-      this.end(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
+      this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
       return false
     }
     m.hold = (m.hold & ~QUEUED) | CLAIMED
@@ -544,18 +389,11 @@ export class LmdbSpool implements Spool {
   }
 
   claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer {
-    return this.lanes.claimer(name, lanes, weightOf)
+    return this.blocks.lanes.claimer(name, lanes, weightOf)
   }
 
   giveBack(m: Message): void {
-    if (!this.unclaim(m)) return
-    const row = this.lanes.row(m.lane, m.rank, m.account)
-    const queue = row.queue(m.priority_flag)
-    m.hold |= QUEUED
-    if (queue.headAt > 0) queue.head[--queue.headAt] = m
-    else queue.head.unshift(m)
-    this.lanes.inMemory++
-    this.lanes.grew(row, 1)
+    if (this.unclaim(m)) this.blocks.giveBack(m)
   }
 
   private unclaim(m: Message): boolean {
@@ -563,6 +401,13 @@ export class LmdbSpool implements Spool {
     m.hold &= ~CLAIMED
     this.claimed--
     return true
+  }
+
+  /** Takes it out of wherever it waits. */
+  private withdraw(m: Message): void {
+    if (this.unclaim(m)) this.blocks.leave(m)
+    else if (m.dueMs > 0) this.due.remove(m)
+    else this.blocks.withdraw(m)
   }
 
   // -- settling --------------------------------------------------------------
@@ -573,83 +418,82 @@ export class LmdbSpool implements Spool {
     m.parts = Array.from({ length: count }, () => ({ ref: '', answered: false, state: state.ENROUTE }))
   }
 
-  accepted(m: Message, part: number, carrier: number, ref: string, awaitReceipt: boolean): void {
-    if (m.standing !== 'waiting') return
+  /**
+   * The object that stands for a message now. A late answer may come with one that was
+   * let go when its message was deferred; undefined when the message is over.
+   */
+  private current(m: Message): Message | undefined {
+    return isKept(m) ? m : this.live.message(m.id)
+  }
+
+  accepted(message: Message, part: number, carrier: number, ref: string, awaitReceipt: boolean): void {
+    const m = this.current(message)
+    if (m?.standing !== 'waiting') return
     m.carrier = carrier
-    if (m.refSeq === 0) m.refSeq = ++this.refSeq
+    m.refSeq = ++this.refs.seq
     let whole = true
+    let named = ref !== ''
     if (m.parts) {
       const one = m.parts[part]
       assert(one !== undefined, 'an answer names a part of its message')
       one.answered = true
       one.ref = ref
-      for (const other of m.parts) if (!other.answered) whole = false
-    } else m.ref = ref
-    const expects = awaitReceipt && ref !== ''
-    if (expects) {
-      m.hold += RECENT
-      this.refs.add(carrier, ref, m)
-    }
-    if (whole) {
-      this.unclaim(m)
-      if (!awaitReceipt || (ref === '' && !m.parts)) {
-        this.end(m, { state: state.ACCEPTED, error: '', doneMs: this.clock.now() })
-        return
+      for (const other of m.parts) {
+        if (!other.answered) whole = false
+        if (other.ref !== '') named = true
       }
-      this.leaveLane(m)
+    } else m.ref = ref
+    if (whole && !(awaitReceipt && named)) {
+      this.finish(m, { state: state.ACCEPTED, error: '', doneMs: this.clock.now() })
+      return
+    }
+    this.touch(m)
+    if (whole) {
+      this.withdraw(m)
       this.count(m.account, -1)
       m.standing = 'sent'
       this.sent++
     }
+    if (awaitReceipt && ref !== '') {
+      m.hold += RECENT
+      this.refs.add(carrier, ref, m, m.validUntilMs + RECEIPT_GRACE_MS)
+      const early = this.parked.size > 0 ? this.parked.take(carrier, ref) : undefined
+      if (early) {
+        this.apply(m, early)
+        return
+      }
+    }
+    // The last part may have come without a name, when all the others have reported.
+    if (whole && m.parts) this.endIfReported(m, '', this.clock.now())
+  }
+
+  defer(message: Message, dueMs: number): void {
+    const m = this.current(message)
+    if (m?.standing !== 'waiting') return
+    m.attempts = message.attempts
     this.touch(m)
-    if (expects && this.parked.size > 0) {
-      const early = this.parked.take(carrier, ref)
-      if (early) this.apply(m, early)
-    }
-  }
-
-  /** Leaves the block that lists it; the last to leave takes the block away. */
-  private leaveLane(m: Message): void {
-    const block = m.block as Block | null
-    m.block = null
-    m.ready = 0
-    if (block && --block.remaining === 0) this.blocksGone.push(block.key)
-  }
-
-  /** Takes it out of wherever it waits. */
-  private withdraw(m: Message): void {
-    if (m.hold & CLAIMED) this.unclaim(m)
-    else if (m.dueMs > 0) {
-      this.due--
-      this.dueGone.push([m.dueMs, m.id])
-      m.dueMs = 0
-    } else if ((m.hold & FRESH) === 0) {
-      m.hold &= ~QUEUED
-      this.lanes.shrank(this.lanes.row(m.lane, m.rank, m.account), 1)
-    }
-    this.leaveLane(m)
-  }
-
-  defer(m: Message, dueMs: number): void {
-    if (m.standing !== 'waiting') return
     this.withdraw(m)
-    this.setDue(m, dueMs)
-    this.touch(m)
+    this.due.add(m, dueMs)
   }
 
-  end(m: Message, ending: Ending): void {
+  end(message: Message, ending: Ending): void {
+    const m = this.current(message)
+    if (m) this.finish(m, ending)
+  }
+
+  private finish(m: Message, ending: Ending): void {
     if (m.standing === 'ended') return
+    this.touch(m)
     if (m.standing === 'sent') this.sent--
     else {
       this.withdraw(m)
       this.count(m.account, -1)
     }
     m.standing = 'ended'
-    if (m.ref !== '') this.refs.remove(m.carrier, m.ref)
-    if (m.parts) for (const part of m.parts) if (part.ref !== '') this.refs.remove(m.carrier, part.ref)
+    if (m.ref !== '') this.refs.remove(m.carrier, m.ref, m)
+    if (m.parts) for (const part of m.parts) if (part.ref !== '') this.refs.remove(m.carrier, part.ref, m)
     this.log.append('ended', ending.doneMs, m, ending.state, ending.error)
     if (wantsReceipt(m.registered_delivery, ending.state)) this.outbox.addReceipt(m, ending, this.clock.now())
-    this.touch(m)
     this.events.ended(m, ending)
   }
 
@@ -657,101 +501,64 @@ export class LmdbSpool implements Spool {
 
   tick(): boolean {
     const now = this.clock.now()
-    let more = this.release(now)
+    const mono = this.clock.mono()
+    let more = this.due.release(now, this.limits.release, (dueMs, id) => this.releaseOne(dueMs, id))
     if (this.refs.tick(now)) more = true
-    if (this.refs.pending) this.schedule()
-    this.sweep(now)
-    this.collectGarbage(now)
+    if (mono - this.sweepDoneMs >= SWEEP_PAUSE_MS && this.sweep(now)) this.sweepDoneMs = mono
+    if (mono - this.garbageDoneMs >= GARBAGE_PAUSE_MS && this.blocks.collectGarbage()) {
+      this.blocks.startGarbage()
+      this.garbageDoneMs = mono
+    }
     for (const { carrier, receipt } of this.parked.expire(now)) this.events.unmatched(carrier, receipt)
-    if (this.parked.pending) this.schedule()
-    this.outbox.expire(now - this.settings.keepReportsMs, 500)
-    if (this.outbox.pending) this.schedule()
+    if (mono - this.expireDoneMs >= SWEEP_PAUSE_MS && this.outbox.expire(now - this.settings.keepReportsMs)) {
+      this.expireDoneMs = mono
+    }
     if (this.outbox.dropped > this.droppedTold) {
       this.events.reportsDropped(this.outbox.dropped - this.droppedTold)
       this.droppedTold = this.outbox.dropped
     }
+    if (this.pending) this.schedule()
     return more
   }
 
-  private release(now: number): boolean {
-    if (this.due === 0) return false
-    let n = 0
-    for (const key of this.tables.due.getKeys({ end: [now + 1], limit: RELEASE_SLICE })) {
-      n++
-      const [dueMs, id] = key as [number, number]
-      const m = this.message(id)
-      if (!m || m.standing !== 'waiting' || m.dueMs !== dueMs) {
-        this.dueGone.push(key)
-        continue
-      }
-      m.dueMs = 0
-      this.due--
-      this.dueGone.push(key)
-      this.touch(m)
-      this.setFresh(m)
-    }
-    if (n > 0) this.schedule()
-    return n === RELEASE_SLICE
+  private releaseOne(dueMs: number, id: number): boolean {
+    const m = this.live.message(id)
+    if (m?.standing !== 'waiting' || m.dueMs !== dueMs) return false
+    this.touch(m)
+    this.due.remove(m)
+    this.blocks.add(m)
+    return true
   }
 
-  /** Ends what is past its validity, a slice of the records at a time. */
-  private sweep(now: number): void {
-    if (this.sweepAt === 0 && now - this.sweepDoneMs < SWEEP_PAUSE_MS) return
+  /** Ends what is past its validity, a slice of the records at a time. True when all were seen. */
+  private sweep(now: number): boolean {
     const past: number[] = []
     let n = 0
-    for (const { key: id, value } of this.tables.messages.getRange({ start: this.sweepAt, limit: SWEEP_SLICE })) {
+    for (const { key: id, value } of this.tables.messages.getRange({ start: this.sweepAt, limit: this.limits.sweep })) {
       n++
       this.sweepAt = id + 1
       const grace = recordStanding(value) === 'sent' ? RECEIPT_GRACE_MS : 0
       if (recordValidUntil(value) + grace <= now) past.push(id)
     }
-    if (n < SWEEP_SLICE) {
-      this.sweepAt = 0
-      this.sweepDoneMs = now
-    }
     for (const id of past) {
-      const m = this.message(id)
-      if (!m || m.standing === 'ended' || m.hold & CLAIMED) continue
-      if (m.standing === 'waiting') this.end(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
-      else if (m.validUntilMs + RECEIPT_GRACE_MS <= now) {
-        this.end(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
+      const m = this.live.message(id)
+      if (!m || m.hold & CLAIMED) continue
+      // It may have moved on, or have got more time, since the record was written.
+      if (m.standing === 'waiting' && m.validUntilMs <= now) {
+        this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
+      } else if (m.standing === 'sent' && m.validUntilMs + RECEIPT_GRACE_MS <= now) {
+        this.finish(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
       }
     }
-  }
-
-  /** Takes away blocks whose every message has ended or moved while only the disk knew them. */
-  private collectGarbage(now: number): void {
-    if (this.garbageAt.length === 0 && now - this.garbageDoneMs < GARBAGE_PAUSE_MS) return
-    let n = 0
-    for (const { key, value } of this.tables.lanes.getRange({ start: this.garbageAt, limit: GARBAGE_BLOCKS })) {
-      n++
-      const seq = key[4] as number
-      this.garbageAt = [...key.slice(0, 4), seq + 1]
-      let used = false
-      for (let at = 0; at < value.length && !used; at += 8) {
-        const id = value.readDoubleLE(at)
-        const known = this.live.get(id)
-        if (known) used = true
-        else {
-          const record = this.tables.messages.getBinaryFast(id)
-          used = record !== undefined && recordReady(record) === seq
-        }
-      }
-      if (!used) {
-        this.blocksGone.push(key)
-        this.schedule()
-      }
-    }
-    if (n < GARBAGE_BLOCKS) {
-      this.garbageAt = []
-      this.garbageDoneMs = now
-    }
+    if (n === this.limits.sweep) return false
+    this.sweepAt = 0
+    return true
   }
 
   // -- finding and changing --------------------------------------------------
 
   find(id: number): Message | undefined {
-    const m = this.message(id)
+    const m = this.live.message(id)
     return m && m.standing !== 'ended' ? m : undefined
   }
 
@@ -768,33 +575,38 @@ export class LmdbSpool implements Spool {
   cancel(id: number): boolean {
     const m = this.changeable(id)
     if (!m) return false
-    this.end(m, { state: state.DELETED, error: '', doneMs: this.clock.now() })
+    this.finish(m, { state: state.DELETED, error: '', doneMs: this.clock.now() })
     return true
   }
 
   replace(id: number, change: (message: Message) => void): boolean {
     const m = this.changeable(id)
-    if (!m) return false
-    change(m)
+    // A part of the old text that is on its way cannot be called back.
+    if (!m || m.parts?.some(part => part.answered)) return false
     this.touch(m)
+    change(m)
+    m.parts = null
+    m.concatRef = 0
     return true
   }
 
   rematch(from: number, to: (message: Message) => number): boolean {
+    const { lanes } = this.blocks
     let n = 0
-    for (const row of [...this.lanes.ofLane(from)]) {
-      while (n < RELEASE_SLICE) {
-        const m = this.lanes.take(row)
-        if (!m) break
+    for (const row of [...lanes.ofLane(from)]) {
+      while (n < this.limits.release && row.waiting > 0) {
+        lanes.patience = 1
+        const m = lanes.take(row)
         n++
-        this.unclaim(m)
-        this.leaveLane(m)
-        m.lane = to(m)
-        this.setFresh(m)
+        if (!m) continue
         this.touch(m)
+        this.unclaim(m)
+        this.blocks.leave(m)
+        m.lane = to(m)
+        this.blocks.add(m)
       }
-      if (row.waiting <= 0) this.lanes.empty(row)
-      if (n === RELEASE_SLICE) return true
+      lanes.shrank(row, 0)
+      if (n === this.limits.release) return true
     }
     return false
   }
@@ -816,24 +628,28 @@ export class LmdbSpool implements Spool {
   private apply(m: Message, receipt: Receipt): void {
     if (!isFinal(receipt.state)) return
     if (!m.parts) {
-      if (m.standing === 'sent') this.end(m, { state: receipt.state, error: receipt.err, doneMs: receipt.doneMs })
+      if (m.standing === 'sent') this.finish(m, { state: receipt.state, error: receipt.err, doneMs: receipt.doneMs })
       return
     }
-    let open = false
+    this.touch(m)
+    for (const part of m.parts) if (part.ref === receipt.ref && !isFinal(part.state)) part.state = receipt.state
+    this.endIfReported(m, receipt.err, receipt.doneMs)
+  }
+
+  /** Ends a message of parts once every part that has a name has reported. */
+  private endIfReported(m: Message, error: string, doneMs: number): void {
     let whole: MessageState = state.DELIVERED
-    for (const part of m.parts) {
-      if (part.ref === receipt.ref && !isFinal(part.state)) part.state = receipt.state
-      if (!isFinal(part.state)) open = true
+    for (const part of m.parts ?? []) {
+      if (!part.answered || (part.ref !== '' && !isFinal(part.state))) return
       // One part that failed is what the customer must hear of.
-      else if (part.state !== state.DELIVERED) whole = part.state
+      if (isFinal(part.state) && part.state !== state.DELIVERED) whole = part.state
     }
-    if (open) this.touch(m)
-    else this.end(m, { state: whole, error: receipt.err, doneMs: receipt.doneMs })
+    this.finish(m, { state: whole, error, doneMs })
   }
 
   reply(account: number, reply: Reply): boolean {
     if (this.reserve.exhausted) return false
-    this.outbox.add({ seq: 0, account, kind: 'reply', atMs: this.clock.now(), reply })
+    this.outbox.addReply(account, reply, this.clock.now())
     this.schedule()
     return true
   }
@@ -867,18 +683,16 @@ export class LmdbSpool implements Spool {
     return this.log.read(after, maxRows)
   }
 
+  /** Goes with the next commit: what it leaves behind a crash is read and dropped again. */
   dropLog(position: number): void {
     this.log.drop(position)
-    const at = Buffer.allocUnsafeSlow(8)
-    at.writeDoubleLE(position)
-    this.tables.meta.put('logDropped', at)
   }
 
   // -- figures and the end ---------------------------------------------------
 
   figures(): QueueFigures {
     const lanes = new Map<string, { lane: number; rank: ClassRank; waiting: number; oldestMs: number }>()
-    for (const row of this.lanes.all()) {
+    for (const row of this.blocks.lanes.all()) {
       const key = `${row.lane}/${row.rank}`
       let one = lanes.get(key)
       if (!one) {
@@ -887,17 +701,15 @@ export class LmdbSpool implements Spool {
       }
       one.waiting += row.waiting
       for (const queue of row.queues) {
-        const head = queue?.head[queue.headAt]
-        if (!head) continue
-        const ms = idTimeMs(head.id)
-        if (one.oldestMs === 0 || ms < one.oldestMs) one.oldestMs = ms
+        const id = queue?.oldestId ?? 0
+        if (id !== 0 && (one.oldestMs === 0 || idTimeMs(id) < one.oldestMs)) one.oldestMs = idTimeMs(id)
       }
     }
     return {
       waiting: this.waiting,
       claimed: this.claimed,
       sent: this.sent,
-      due: this.due,
+      due: this.due.count,
       outbox: this.outbox.total,
       unclaimed: this.outbox.count(0),
       parked: this.parked.size,
@@ -912,19 +724,51 @@ export class LmdbSpool implements Spool {
 
   async close(): Promise<void> {
     this.stopping = true
-    if (!this.broken) {
+    try {
       while (this.pending || this.writing) await this.synced()
-      await this.tables.meta.put('clean', NOTHING)
+      await this.tables.meta.put('clean', Buffer.from([1]))
+    } finally {
+      this.closed = true
+      this.reserve.stop()
+      await this.tables.root.close()
     }
-    this.reserve.stop()
-    await this.tables.root.close()
   }
 }
 
-const NOTHING = Buffer.from([1])
+// Marks: format u8, then the highest id, block, refSeq and report block ever given,
+// and the history rows dropped, f64 each.
+const MARKS_FORMAT = 1
+const SEQUENCES = 1 + 5 * 8
 
-/** May a receipt still change after this? SMPP v3.4 §5.2.28: ENROUTE is; ACCEPTED and SCHEDULED are not the end in the field. */
-const isFinal = (s: MessageState): boolean => s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
+function readMarks(from: Buffer | undefined) {
+  assert(!from || from[0] === MARKS_FORMAT, `marks format ${from?.[0]}`)
+  const at = (index: number): number => from?.readDoubleLE(1 + index * 8) ?? 0
+  return { lastId: at(0), blockSeq: at(1), refSeq: at(2), reportSeq: at(3), logDropped: at(4) }
+}
+
+function writeMarks(to: Buffer, ...values: [number, number, number, number, number]): void {
+  to[0] = MARKS_FORMAT
+  for (let i = 0; i < values.length; i++) to.writeDoubleLE(values[i] as number, 1 + i * 8)
+}
+
+interface Awaited {
+  carrier: number
+  ref: string
+  id: number
+  refSeq: number
+  lastMs: number
+}
+
+function awaitRefs(m: Message, into: Awaited[]): void {
+  const { carrier, id, refSeq } = m
+  const lastMs = m.validUntilMs + RECEIPT_GRACE_MS
+  if (!m.parts) {
+    if (m.ref !== '') into.push({ carrier, ref: m.ref, id, refSeq, lastMs })
+  } else for (const part of m.parts) if (part.ref !== '') into.push({ carrier, ref: part.ref, id, refSeq, lastMs })
+}
+
+const recordCarrier = (record: Buffer): number => record.readUInt32LE(12)
+const recordRefSeq = (record: Buffer): number => record.readDoubleLE(40)
 
 /** registered_delivery bits 1-0, SMPP v3.4 §5.2.17: 1 = every outcome, 2 = failures only, 3 = success only (v5.0). */
 function wantsReceipt(registered_delivery: number, s: MessageState): boolean {

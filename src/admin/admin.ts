@@ -1,0 +1,126 @@
+// The HTTP side-port: one route tree, reached over TCP and through the unix socket of the data
+// directory. Health, readiness and metrics are open; everything else asks access.ts. Knows
+// HTTP; what is answered comes from status.ts, lists.ts and metrics.ts.
+
+import type { Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { type FastifyError, type FastifyInstance, fastify } from 'fastify'
+import { Access } from './access.js'
+import type { Handler } from './lock.js'
+import { Metrics } from './metrics.js'
+import { Problem, sendProblem } from './problem.js'
+import { Recent } from './recent.js'
+import { adminRoutes } from './routes.js'
+import { readiness, uptimeSeconds } from './status.js'
+import type { AdminSubject } from './subject.js'
+
+export interface Admin {
+  /** For requests over the unix socket: they need no key. */
+  readonly handler: Handler
+  /** Answers over TCP too. Resolves with the port; rejects with what the system says (EADDRINUSE, EACCES). */
+  listen(at: { host: string; port: number }): Promise<number>
+  /** Closes the port. Requests that come all the same get 503. */
+  close(): Promise<void>
+}
+
+/** The port may be reached by anybody: connections and requests are few and short. */
+const MAX_CONNECTIONS = 1_000
+const MAX_BODY_BYTES = 65_536
+const REQUEST_MS = 10_000
+const IDLE_MS = 60_000
+
+export async function createAdmin(subject: AdminSubject): Promise<Admin> {
+  const { config, clock, log, counters } = subject
+  const recent = new Recent(subject)
+  const metrics = new Metrics(subject, recent)
+  const refused = (): void => counters.add('admin_keys_refused')
+  const access = new Access({ key: config.admin.key, clock, log, refused })
+
+  const app = fastify({
+    logger: false,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_MS,
+    connectionTimeout: IDLE_MS,
+    keepAliveTimeout: IDLE_MS,
+    forceCloseConnections: true,
+    clientErrorHandler: refuseGarbage,
+  })
+  app.server.maxConnections = MAX_CONNECTIONS
+  answerProblems(app, subject)
+
+  app.get('/health', async () => ({
+    status: 'ok',
+    version: subject.version,
+    uptime_s: uptimeSeconds(subject),
+    pid: process.pid,
+  }))
+  app.get('/ready', async () => {
+    const { ready, why } = readiness(subject)
+    if (!ready) throw new Problem(503, 'not_ready', 'Not ready', why.join('; '), { ready, why })
+    return { ready, why }
+  })
+  app.get('/metrics', async (_request, reply) => {
+    reply.type(metrics.contentType)
+    return metrics.text()
+  })
+  for (const prefix of ['/api/v1/admin', '/api/admin']) {
+    app.register(async scope => adminRoutes(scope, subject, recent, access), { prefix })
+  }
+  await app.ready()
+
+  return {
+    handler: (request, response) => {
+      access.trust(request)
+      app.routing(request, response)
+    },
+    listen: async at => {
+      await app.listen(at)
+      return portOf(app.server)
+    },
+    close: async () => {
+      recent.stop()
+      await app.close()
+    },
+  }
+}
+
+function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] as string
+    return sendProblem(
+      reply,
+      new Problem(404, 'not_found', 'There is no such path', `there is no ${request.method} ${path}`),
+    )
+  })
+  app.setErrorHandler<FastifyError | Problem>((error, request, reply) => {
+    if (error instanceof Problem) return sendProblem(reply, error)
+    const code = error.statusCode ?? 500
+    // What fastify itself refuses: a body that is no JSON, too long, of another type.
+    if (code >= 400 && code < 500) {
+      return sendProblem(reply, new Problem(code, 'bad_request', 'The request cannot be read', error.message))
+    }
+    log.error(
+      { err: error, method: request.method, path: request.routeOptions.url },
+      'a fault of ours in the side-port',
+    )
+    return sendProblem(reply, new Problem(500, 'internal_fault', 'A fault of ours', 'the log of the gateway says more'))
+  })
+}
+
+/** What is no HTTP at all, or too slow. */
+function refuseGarbage(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (socket.writable) {
+    const [code, title] =
+      error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? [408, 'Request Timeout']
+        : error.code === 'HPE_HEADER_OVERFLOW'
+          ? [431, 'Request Header Fields Too Large']
+          : [400, 'Bad Request']
+    const body = JSON.stringify({ type: 'about:blank', title, status: code })
+    const head = `HTTP/1.1 ${code} ${title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${body.length}`
+    socket.write(`${head}\r\nconnection: close\r\n\r\n${body}`)
+  }
+  socket.destroy()
+}
+
+const portOf = (server: Server): number => (server.address() as AddressInfo).port

@@ -1,0 +1,31 @@
+// What went wrong, as HTTP says it: application/problem+json (RFC 9457). Knows the shape and
+// nothing of any route.
+
+import type { FastifyReply } from 'fastify'
+
+/** Thrown by a handler to end a request; the words are for the client. */
+export class Problem extends Error {
+  readonly status: number
+  /** Stable, for programs. */
+  readonly code: string
+  readonly title: string
+  /** Members besides those of the RFC. */
+  readonly more: Readonly<Record<string, unknown>>
+
+  constructor(status: number, code: string, title: string, detail: string, more: Record<string, unknown> = {}) {
+    super(detail)
+    this.status = status
+    this.code = code
+    this.title = title
+    this.more = more
+  }
+}
+
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  const { status, code, title, message, more } = problem
+  if (status === 401) reply.header('www-authenticate', 'Bearer realm="trunkline"')
+  return reply
+    .code(status)
+    .type('application/problem+json')
+    .send({ type: `urn:trunkline:problem:${code}`, title, status, detail: message, code, ...more })
+}

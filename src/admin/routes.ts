@@ -1,0 +1,97 @@
+// The administrator's part of the HTTP tree: reading the state, and the few things that may be
+// done to it. Every path here needs the admin key, or the unix socket.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import type { Access } from './access.js'
+import { accountEntry, carrierEntry, routeEntries } from './lists.js'
+import { Problem } from './problem.js'
+import type { Recent } from './recent.js'
+import { queueStatus, status } from './status.js'
+import type { AdminSubject } from './subject.js'
+
+/** Accounts in one answer: what keeps the event loop under 5 ms. */
+const MAX_PAGE = 200
+
+const accountsQuery = z.strictObject({
+  /** The last id of the page before. */
+  after: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
+})
+
+const traceBody = z.strictObject({
+  /** system_ids of accounts and names of carriers; none ends all traces. */
+  names: z.array(z.string().min(1).max(64)).max(100),
+})
+
+export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent: Recent, access: Access): void {
+  app.addHook('onRequest', async request => {
+    const refusal = access.refusal(request.raw)
+    if (refusal !== undefined) throw refusal
+  })
+
+  app.get('/status', () => status(subject, recent))
+
+  app.get('/queue', async () => queueStatus(subject))
+
+  app.get('/accounts', async request => {
+    const { after, limit } = read(accountsQuery, request.query)
+    const page = serving(subject).directory.accountsAfter(after, limit)
+    return {
+      accounts: page.map(account => accountEntry(account, subject.binds.count(account.id))),
+      /** Give it as `after` for the next page; null: this is the last. */
+      next: page.length < limit ? null : (page.at(-1)?.id ?? null),
+    }
+  })
+
+  app.get('/carriers', async () => ({
+    carriers: subject.directory.carriers().map(row => carrierEntry(row, subject.lines.running.get(row.id))),
+  }))
+
+  app.get('/routes', async () => ({ routes: routeEntries(subject) }))
+
+  app.post('/drain', async (request, reply) => {
+    done(request, 'drain', {})
+    // Asked once more it must not hurry, as a second signal does.
+    if (!subject.stopping) subject.drain()
+    reply.code(202)
+    return { status: 'stopping', pid: process.pid }
+  })
+
+  app.get('/trace', async () => traced(subject))
+
+  app.put('/trace', async request => {
+    const names = [...new Set(read(traceBody, request.body).names)]
+    const { directory } = serving(subject)
+    const unknown = names.filter(
+      name => directory.accountBySystemId(name) === undefined && !directory.carriers().some(row => row.name === name),
+    )
+    if (unknown.length > 0) {
+      throw new Problem(422, 'unknown_name', 'No such name', `no account or carrier is called ${unknown.join(', ')}`)
+    }
+    subject.trace.use(names)
+    done(request, 'trace', { names })
+    return traced(subject)
+  })
+
+  function done(request: FastifyRequest, action: string, more: Record<string, unknown>): void {
+    subject.log.info({ action, from: access.from(request.raw), ...more }, 'asked by an administrator')
+  }
+}
+
+/** `written` is false while the log's level leaves traces out: they are lines of level debug. */
+const traced = ({ trace, log }: AdminSubject) => ({ names: [...trace.named], written: log.writes('debug') })
+
+/** The subject, whose directory can be asked: not when it stops. */
+function serving(subject: AdminSubject): AdminSubject {
+  if (!subject.stopping) return subject
+  throw new Problem(503, 'stopping', 'The daemon is stopping', 'ask another node, or again after the restart')
+}
+
+function read<T>(shape: z.ZodType<T>, given: unknown): T {
+  const result = shape.safeParse(given ?? {})
+  if (result.success) return result.data
+  const faults = result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
+  const words = faults.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ')
+  throw new Problem(422, 'invalid', 'The request is not as it must be', words, { faults })
+}

@@ -1,0 +1,341 @@
+// The writer of history against a real PostgreSQL that goes away, is cut off in the middle of
+// a commit, and comes back: every row once, as it was.
+
+import fc from 'fast-check'
+import type { Client } from 'pg'
+import t, { type Test } from 'tap'
+import { ManualClock } from '../src/base/clock.js'
+import { firstIdAt } from '../src/base/ids.js'
+import type { MessageState } from '../src/model/message.js'
+import { HistoryWriter } from '../src/returns/history.js'
+import { keepDays } from '../src/returns/historyDays.js'
+import type { HistoryRow, LogSlice } from '../src/spool/contract.js'
+import { openStore, type Store } from '../src/store/postgres.js'
+import { connect, silent, testCluster, Way } from './support/postgres.js'
+
+const DAY_MS = 86_400_000
+const NOON_MS = Date.UTC(2026, 10, 20, 12)
+
+const cluster = await testCluster()
+t.teardown(() => cluster.close())
+
+/** The log of a spool, in memory. */
+class TestLog {
+  readonly identity: string
+  readonly clock = new ManualClock(NOON_MS)
+  dropped = 0
+  /** Called after each drop. */
+  onDrop: () => void = () => {}
+  private rows: HistoryRow[] = []
+
+  constructor(identity: string) {
+    this.identity = identity
+  }
+
+  append(rows: readonly HistoryRow[]): void {
+    this.rows = [...this.rows, ...rows]
+  }
+
+  get end(): number {
+    return this.rows.length
+  }
+
+  readLog(after: number, maxRows: number): LogSlice | undefined {
+    const from = Math.max(after, this.dropped)
+    const rows = this.rows.slice(from, from + maxRows)
+    return rows.length === 0 ? undefined : { position: from + rows.length, rows }
+  }
+
+  dropLog(position: number): void {
+    this.dropped = position
+    this.onDrop()
+  }
+
+  /** Resolves when everything appended is dropped: it is in SQL. */
+  drained(): Promise<void> {
+    return new Promise(resolve => {
+      const look = (): void => {
+        if (this.dropped >= this.end) resolve()
+      }
+      this.onDrop = look
+      look()
+    })
+  }
+}
+
+const row = (n: number, more: Partial<HistoryRow> = {}): HistoryRow => ({
+  kind: n % 2 === 0 ? 'accepted' : 'ended',
+  atMs: NOON_MS + n,
+  id: firstIdAt(NOON_MS) + n,
+  account: 7,
+  rank: 1,
+  state: 2,
+  source: 'ACME',
+  destination: '491711234567',
+  route: 3,
+  carrier: 4,
+  segments: 2,
+  priceMicros: 12_000,
+  error: '',
+  clientRef: `ref ${n}`,
+  ...more,
+})
+
+const rowsFrom = (from: number, count: number): HistoryRow[] => Array.from({ length: count }, (_, i) => row(from + i))
+
+function opened(t: Test, url: string): Store {
+  const store = openStore({ url, dataDir: '/nonexistent', log: silent })
+  t.teardown(() => store.close())
+  return store
+}
+
+async function reader(t: Test, url: string): Promise<Client> {
+  const client = await connect(url)
+  t.teardown(() => client.end())
+  return client
+}
+
+function writing(t: Test, log: TestLog, store: Store, retentionDays = 30): HistoryWriter {
+  const writer = new HistoryWriter({ spool: log, store, node: 0, retentionDays, log: silent })
+  t.teardown(() => writer.stop())
+  writer.start()
+  return writer
+}
+
+const idsIn = async (db: Client): Promise<number[]> =>
+  (await db.query('select id from history order by id')).rows.map(found => Number(found.id))
+
+t.test('rows arrive as they were, whatever their texts hold, and once', async t => {
+  const url = await cluster.database()
+  const db = await reader(t, url)
+  const log = new TestLog('one')
+  const writer = writing(t, log, opened(t, url))
+  const text = fc.oneof(
+    fc.string({ maxLength: 20 }),
+    fc.string({ unit: 'binary', maxLength: 20 }),
+    fc.constantFrom('\0', 'a\0b', '\ud800', '\\N', '\t\n\\.', 'ÿ', '日本'),
+  )
+  const rows = fc.sample(
+    fc.record({
+      kind: fc.constantFrom('accepted' as const, 'ended' as const),
+      atMs: fc.integer({ min: 0, max: 9_000_000_000_000 }),
+      id: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+      account: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
+      rank: fc.nat(2),
+      state: fc.nat(9).map(state => state as MessageState),
+      source: text,
+      destination: text,
+      route: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
+      carrier: fc.nat(1000),
+      segments: fc.nat(255),
+      priceMicros: fc.integer({ min: -(2 ** 52), max: 2 ** 52 }),
+      error: text,
+      clientRef: text,
+    }),
+    2500,
+  )
+  const unique = [...new Map(rows.map(one => [one.id, one])).values()]
+  log.append(unique)
+  writer.wake()
+  await log.drained()
+  const known = new Map(unique.map(one => [String(one.id), one]))
+  const stored = (text: string): string => Buffer.from(text.replaceAll('\0', '')).toString()
+  const found = await db.query(`select *, extract(epoch from at) * 1000 as ms from history`)
+  t.equal(found.rowCount, unique.length)
+  const wrong = found.rows.filter(got => {
+    const one = known.get(got.id) as HistoryRow
+    const wanted = [
+      one.kind[0],
+      one.atMs,
+      one.account,
+      one.rank,
+      one.state,
+      stored(one.source),
+      stored(one.destination),
+      one.route,
+      one.carrier,
+      one.segments,
+      one.priceMicros,
+      stored(one.error),
+      stored(one.clientRef),
+      Math.floor(one.id / 128) % 64,
+    ]
+    const is = [
+      got.kind,
+      Number(got.ms),
+      got.account,
+      got.rank,
+      got.state,
+      got.source,
+      got.destination,
+      got.route,
+      got.carrier,
+      got.segments,
+      Number(got.price_micros),
+      got.error,
+      got.client_ref,
+      got.node,
+    ]
+    return JSON.stringify(is) !== JSON.stringify(wanted)
+  })
+  t.same(wrong, [])
+  t.equal(writer.figures.rows, unique.length)
+})
+
+t.test('rows whose numbers make no sense are stored all the same', async t => {
+  const url = await cluster.database()
+  const db = await reader(t, url)
+  const log = new TestLog('nonsense')
+  const writer = writing(t, log, opened(t, url))
+  log.append([row(1, { atMs: Number.NaN }), row(2, { atMs: 1e300, account: 2 ** 32 - 1, segments: 300 }), row(3)])
+  writer.wake()
+  await log.drained()
+  t.same(
+    await idsIn(db),
+    [1, 2, 3].map(n => firstIdAt(NOON_MS) + n),
+  )
+})
+
+t.test('killed between the commit and the drop, the next start stores nothing twice', async t => {
+  const url = await cluster.database()
+  const db = await reader(t, url)
+  const log = new TestLog('killed')
+  log.append(rowsFrom(0, 3000))
+  const first = writing(t, log, opened(t, url))
+  await log.drained()
+  await first.stop()
+  // The drop was lost with the process: the log is as it was.
+  log.dropped = 0
+  log.append(rowsFrom(3000, 10))
+  const second = writing(t, log, opened(t, url))
+  await log.drained()
+  t.equal(log.dropped, 3010)
+  t.equal(second.figures.rows, 10)
+  t.same(
+    await idsIn(db),
+    rowsFrom(0, 3010).map(one => one.id),
+  )
+  // Another spool's log begins at its own beginning.
+  const other = new TestLog('another')
+  other.append(rowsFrom(5000, 5))
+  writing(t, other, opened(t, url))
+  await other.drained()
+  t.equal((await idsIn(db)).length, 3015)
+})
+
+t.test(
+  'the database away, gone in the middle of the rows, or gone with the answer to COMMIT: every row once',
+  async t => {
+    const url = await cluster.database()
+    const db = await reader(t, url)
+    const way = await Way.to(url)
+    t.teardown(() => way.close())
+    const log = new TestLog('away')
+    const store = opened(t, way.url)
+    const writer = writing(t, log, store)
+    log.append(rowsFrom(0, 2000))
+    writer.wake()
+    await t.rejects(store.firstTry)
+    t.equal(log.dropped, 0, 'without SQL the log keeps its rows')
+    await way.open()
+    await log.drained()
+    t.equal((await idsIn(db)).length, 2000)
+
+    // In the middle of the rows: nothing holds.
+    let cuts = 0
+    way.inspect = chunk => {
+      const isRows = chunk.includes('491711234567')
+      if (isRows) cuts++
+      return !isRows || cuts > 1
+    }
+    log.append(rowsFrom(2000, 9000))
+    writer.wake()
+    await log.drained()
+    t.ok(cuts > 0, 'the connection was cut')
+    t.equal((await idsIn(db)).length, 11_000)
+
+    // The server commits and the answer is lost: all holds, and we do not know it.
+    let commits = 0
+    way.inspect = chunk => !chunk.includes('commit') || commits++ > 0
+    log.append(rowsFrom(11_000, 100))
+    writer.wake()
+    await log.drained()
+    t.ok(commits > 0)
+    t.same(
+      await idsIn(db),
+      rowsFrom(0, 11_100).map(one => one.id),
+    )
+    t.ok(writer.figures.failures > 0)
+    t.equal(log.dropped, 11_100)
+  },
+)
+
+t.test('days are made ahead, take in what came before them, and are dropped when they are old', async t => {
+  const url = await cluster.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  await store.firstTry
+  const partitions = async (): Promise<string[]> =>
+    (await db.query(`select relname from pg_class where relispartition and relkind = 'r' order by 1`)).rows.map(
+      found => found.relname,
+    )
+  await db.query(
+    `insert into history select t, 1, 0, 1, 1, 1, 0, 1, 1, 2, 'a', '', '', '', ''
+    from unnest($1::timestamptz[]) t`,
+    [
+      [
+        new Date(NOON_MS - 40 * DAY_MS),
+        new Date(NOON_MS - 5 * DAY_MS),
+        new Date(NOON_MS),
+        new Date(NOON_MS + 900 * DAY_MS),
+      ],
+    ],
+  )
+  await Promise.all(Array.from({ length: 3 }, () => keepDays(store, NOON_MS, 30)))
+  t.same(await partitions(), [
+    'history_20261115',
+    'history_20261119',
+    'history_20261120',
+    'history_20261121',
+    'history_20261122',
+    'history_20261123',
+    'history_default',
+  ])
+  t.equal((await db.query('select from history_20261115')).rowCount, 1)
+  t.equal((await db.query('select from history_20261120')).rowCount, 1)
+  t.equal((await db.query('select from history_default')).rowCount, 1, 'what is far ahead waits for its day')
+  t.equal((await db.query('select from history')).rowCount, 3, 'what is too old is gone')
+  const plan = await db.query(`explain select from history where id = 1 and at >= '2026-11-20' and at < '2026-11-21'`)
+  t.match(JSON.stringify(plan.rows), /history_20261120/)
+
+  await keepDays(store, NOON_MS + 32 * DAY_MS, 30)
+  t.same((await partitions()).slice(0, 3), ['history_20261122', 'history_20261123', 'history_20261221'])
+  t.equal((await db.query('select from history')).rowCount, 1)
+})
+
+t.test('the loop is free between two pieces of a long log, and stop ends after the running slice', async t => {
+  const url = await cluster.database()
+  const log = new TestLog('long')
+  log.append(rowsFrom(0, 60_000))
+  let turns = 0
+  let isOver = false
+  const turn = (): void => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  const dropped = new Promise<void>(resolve => {
+    log.onDrop = resolve
+  })
+  const store = opened(t, url)
+  await store.firstTry
+  turn()
+  const writer = writing(t, log, store)
+  await dropped
+  const stopped = writer.stop()
+  await stopped
+  isOver = true
+  t.ok(turns >= 20, `${turns} turns of the loop in ${log.dropped} rows`)
+  t.ok(log.dropped >= 20_000 && log.dropped < 60_000, 'a slice, or two, not all')
+  const db = await reader(t, url)
+  t.equal((await idsIn(db)).length, log.dropped)
+})

@@ -1,0 +1,586 @@
+// Whole stories, the way out and the way back: the real daemon between a scripted customer and a scripted carrier.
+
+import t, { type Test } from 'tap'
+import { command } from '../protocols/smpp/commands.js'
+import { parseReceipt } from '../protocols/smpp/receipt.js'
+import { status } from '../protocols/smpp/status.js'
+import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
+import { esme } from './support/esme.js'
+import { house } from './support/house.js'
+import { type Submitted, smsc, submitSmResp } from './support/smsc.js'
+
+// Each story has a house of its own; most of their time is waiting.
+t.jobs = 4
+const story = (title: string, tell: (t: Test) => Promise<void>) => t.test(title, { buffered: true }, tell)
+
+const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
+const texts = (all: readonly Submitted[]): string[] => all.map(sm => sm.text)
+const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n))
+
+/** A submit_sm with that body, header included. */
+function submitSm(sequence: number, body: Buffer): Buffer {
+  const header = Buffer.alloc(16)
+  header.writeUInt32BE(16 + body.length, 0)
+  header.writeUInt32BE(command.submit_sm, 4)
+  header.writeUInt32BE(sequence, 12)
+  return Buffer.concat([header, body])
+}
+
+function payload(octets: Buffer): Buffer {
+  const stream = Buffer.alloc(4 + octets.length)
+  writeTlvBytes(stream, 0, tlv.message_payload, octets)
+  return stream
+}
+
+story('every field and TLV of a message reaches the carrier octet for octet, and its receipt names it', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const body = hex(`
+    434d5400
+    05 00 41636d6500
+    01 01 34343737303039303031323300
+    43 41 02
+    00 00
+    11 00 08 00
+    16 050003aa0301 041f04400438043204350442 d83dde00
+    0204 0002 beef
+    020a 0002 1f90
+    1400 0003 aabbcc
+    1400 0000
+    2fff 0001 00`)
+
+  const { status: code, fields } = await shop.peer.send(7, submitSm(7, body))
+  t.equal(code, 0)
+  const { message_id } = fields as { message_id: string }
+  t.match(message_id, /^\d{16}$/)
+  const [sm] = await carrier.take(1)
+  t.equal(sm?.pdu.octets.subarray(16).toString('hex'), body.toString('hex'))
+
+  const report = await shop.next()
+  t.match(report.fields, {
+    service_type: 'CMT',
+    source_addr_ton: 1,
+    source_addr_npi: 1,
+    source_addr: '447700900123',
+    dest_addr_ton: 5,
+    dest_addr_npi: 0,
+    destination_addr: 'Acme',
+    esm_class: 0x04,
+    data_coding: 0,
+    registered_delivery: 0,
+  })
+  t.match(report.receipt, { id: message_id, sub: '001', dlvrd: '001', stat: 'DELIVRD', err: '000', text: '????????' })
+  const { tlvs } = report.pdu
+  const value = (tag: number): number => findTlv(tlvs, 0, tlvs.length, tag)
+  t.equal(tlvString(tlvs, value(tlv.receipted_message_id)), message_id)
+  t.equal(tlvUint(tlvs, value(tlv.message_state)), 2)
+  t.equal(tlvUint(tlvs, value(tlv.user_message_reference)), 0xbeef)
+
+  const rows = await daemon.history(2)
+  t.match(rows, [
+    { id: message_id, kind: 'a', state: 1, source: 'Acme', destination: '447700900123', error: '' },
+    { id: message_id, kind: 'e', state: 2, source: 'Acme', destination: '447700900123', error: '000' },
+  ])
+})
+
+story('each of 500 messages stands in history once when it is accepted and once when it has ended', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 100 } } })
+  const shop = await esme(t, daemon.smpp)
+  const ids = (await shop.submitAll(500)).map(one => one.message_id)
+  await shop.take(500)
+  const rows = await daemon.history(1000)
+  t.equal(rows.length, 1000)
+  t.same(
+    rows.map(row => `${row.id} ${row.kind}`),
+    [...ids].sort().flatMap(id => [`${id} a`, `${id} e`]),
+  )
+})
+
+story('a long text is cut for the carrier and its customer gets one receipt, after the last of its parts', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const text = 'abcdefghij'.repeat(40)
+  const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.from(text)))
+
+  const parts = await carrier.take(3)
+  const heads = parts.map(part => part.fields.short_message.subarray(0, 6).toString('hex'))
+  const reference = heads[0]?.slice(6, 8)
+  t.same(
+    heads,
+    [1, 2, 3].map(n => `050003${reference}030${n}`),
+  )
+  t.equal(parts.map(part => part.fields.short_message.subarray(6).toString()).join(''), text)
+  t.same(
+    parts.map(part => part.fields.esm_class),
+    [0x40, 0x40, 0x40],
+  )
+
+  const [first, second, third] = parts as [Submitted, Submitted, Submitted]
+  t.equal(await third.receipt(), 0)
+  t.equal(await first.receipt(), 0)
+  const short = await shop.submit()
+  t.equal(await (await carrier.next()).receipt(), 0)
+  t.equal((await shop.next()).receipt.id, short.message_id, 'a short message is reported before it')
+  t.equal(await second.receipt(), 0)
+  t.match((await shop.next()).receipt, {
+    id: message_id,
+    sub: '003',
+    dlvrd: '003',
+    stat: 'DELIVRD',
+    text: text.slice(0, 20),
+  })
+  t.equal((await daemon.history(4)).length, 4)
+})
+
+story('a long text of which one part fails is reported as failed, once, with the parts that arrived', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'a')))
+  const [first, second] = (await carrier.take(2)) as [Submitted, Submitted]
+  await first.receipt({ stat: 'UNDELIV', err: '042' })
+  await second.receipt()
+  t.match((await shop.next()).receipt, { sub: '002', dlvrd: '001', stat: 'UNDELIV', err: '042' })
+  const rows = await daemon.history(2)
+  t.match(rows[1], { kind: 'e', state: 5, segments: 2 })
+})
+
+story(
+  'receipts that overtake their submit_sm_resp, in one write or long before it, reach the customer once',
+  async t => {
+    const carrier = await smsc(t, {
+      submit: sm => {
+        if (Number(sm.text) % 2 === 0) {
+          void sm.receipt()
+          sm.link.write(submitSmResp(sm))
+        } else void sm.receipt().then(() => sm.accept())
+      },
+    })
+    const daemon = await house(t, { carriers: { up: { at: carrier, window: 20 } } })
+    const shop = await esme(t, daemon.smpp)
+    const ids = (await shop.submitAll(40)).map(one => one.message_id)
+    const reported = (await shop.take(40)).map(one => one.receipt.id)
+    t.same([...reported].sort(), [...ids].sort())
+    t.equal((await daemon.history(80)).length, 80)
+  },
+)
+
+story('a receipt that comes twice is delivered once, and one that names no message of ours is taken', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit()
+  const sm = await carrier.next()
+  t.equal(await sm.receipt({ id: 'NOBODY' }), 0)
+  t.equal(await sm.receipt(), 0)
+  t.equal(await sm.receipt(), 0)
+  const second = await shop.submit()
+  await (await carrier.next()).receipt()
+  t.same(
+    (await shop.take(2)).map(one => one.receipt.id),
+    [message_id, second.message_id],
+  )
+})
+
+story('a carrier that answers with hexadecimal ids and reports decimal ones is understood', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept('0001a2B3') })
+  const daemon = await house(t, { carriers: { up: { at: carrier, refs: 'hex-dec' } } })
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit()
+  const sm = await carrier.next()
+  t.equal(await sm.receipt({ id: String(0x1a2b3) }), 0)
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+})
+
+story('a carrier may name a message in receipted_message_id and message_state alone', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept('ab-7') })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  await shop.submit()
+  const sm = await carrier.next()
+  const tlvs = hex('001e 0005 61622d3700  0427 0001 05')
+  await sm.link.request(command.deliver_sm, { source_addr: '1', destination_addr: '2', esm_class: 4 }, tlvs)
+  t.match((await shop.next()).receipt, { stat: 'UNDELIV' })
+})
+
+story(
+  'a throttling carrier loses, doubles and reorders nothing, and the other carrier does not wait for it',
+  async t => {
+    // It takes twenty, throttles all that is in flight, and goes on when the first of those comes again.
+    const taken: string[] = []
+    let held: string | undefined
+    let throttled = 0
+    const slow = await smsc(t, {
+      submit: sm => {
+        if (held === undefined && taken.length % 20 === 19 && !taken.includes(`tried ${sm.text}`)) held = sm.text
+        if (held === sm.text && taken.includes(`tried ${held}`)) held = undefined
+        if (held === undefined) {
+          taken.push(sm.text)
+          sm.deliver()
+        } else {
+          if (held === sm.text) taken.push(`tried ${held}`)
+          throttled++
+          sm.refuse(status.ESME_RTHROTTLED)
+        }
+      },
+    })
+    const quick = await smsc(t)
+    const daemon = await house(t, {
+      carriers: { slow: { at: slow, window: 8 }, quick: { at: quick, window: 8 } },
+      routes: [
+        { match: { destination: '44' }, to: ['slow'] },
+        { match: {}, to: ['quick'] },
+      ],
+    })
+    const shop = await esme(t, daemon.smpp)
+    const count = 120
+    const toSlow = shop.submitAll(count, { destination_addr: '447700900123' })
+    await toSlow
+    await slow.until(() => throttled > 0, 'a throttled answer')
+    const before = taken.length
+    await shop.submitAll(200)
+    await quick.until(() => quick.submitted.length === 200, 'all messages for the quick carrier')
+    t.ok(taken.length < count, `the slow one has taken ${before}, then ${taken.length}`)
+    const reports = await shop.take(count + 200)
+    t.same(
+      taken.filter(text => !text.startsWith('tried')),
+      numbers(count),
+    )
+    t.equal(new Set(reports.map(one => one.receipt.id)).size, count + 200)
+    t.ok(throttled >= 5, `${throttled} throttled answers`)
+  },
+)
+
+story('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
+  let tries = 0
+  const carrier = await smsc(t, {
+    submit: sm => (tries++ === 0 ? sm.refuse(status.ESME_RSYSERR) : sm.deliver()),
+  })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit()
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  t.equal(tries, 2)
+  t.equal((await daemon.history(2)).length, 2)
+})
+
+story(
+  'a message that the carrier refuses is reported REJECTD with the carrier’s code, and not tried again',
+  async t => {
+    const carrier = await smsc(t, { submit: sm => sm.refuse(status.ESME_RINVDSTADR) })
+    const daemon = await house(t, { carriers: { up: carrier } })
+    const shop = await esme(t, daemon.smpp)
+    const { message_id } = await shop.submit()
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD', err: '011', sub: '001', dlvrd: '000' })
+    t.match((await daemon.history(2))[1], { kind: 'e', state: 8, error: 'ESME_RINVDSTADR' })
+    t.equal(carrier.submitted.length, 1)
+  },
+)
+
+story(
+  'messages in flight when the link is lost are sent again, the others once, and each is reported once',
+  async t => {
+    const carrier = await smsc(t, {
+      submit: sm => {
+        // The twentieth of the first link takes the link with it, all of its window unanswered.
+        if (carrier.connections > 1 || carrier.submitted.length <= 10) sm.deliver()
+        else if (carrier.submitted.length === 20) sm.link.drop()
+      },
+    })
+    const daemon = await house(t, { carriers: { up: { at: carrier, window: 10 } } })
+    const shop = await esme(t, daemon.smpp)
+    const ids = (await shop.submitAll(50)).map(one => one.message_id)
+    const reports = await shop.take(50)
+    t.same(reports.map(one => one.receipt.id).sort(), [...ids].sort())
+    t.same([...new Set(texts(carrier.submitted))], numbers(50), 'in order')
+    t.equal(carrier.submitted.length, 60, 'ten were in flight, and ten came twice')
+    t.equal((await daemon.history(100)).length, 100)
+  },
+)
+
+story(
+  'an answer that comes too late still counts, and one that never comes lets the message be sent again',
+  async t => {
+    const carrier = await smsc(t, {
+      submit: sm => {
+        if (sm.text === 'late') sm.later(1_500, () => sm.deliver())
+        else if (carrier.submitted.filter(other => other.text === 'never').length === 2) sm.deliver()
+      },
+    })
+    const daemon = await house(t, { carriers: { up: { at: carrier, responseMs: 700, unsureMs: 1_000 } } })
+    const shop = await esme(t, daemon.smpp)
+    const late = await shop.submit({ short_message: Buffer.from('late') })
+    t.equal((await shop.next()).receipt.id, late.message_id)
+    const never = await shop.submit({ short_message: Buffer.from('never') })
+    t.equal((await shop.next()).receipt.id, never.message_id)
+    t.same(texts(carrier.submitted), ['late', 'never', 'never'])
+    t.equal(carrier.connections, 1)
+  },
+)
+
+story('messages wait in order while their carrier is down and go when it comes back', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 5 } } })
+  await carrier.bound()
+  await carrier.close()
+  const shop = await esme(t, daemon.smpp)
+  await shop.submitAll(30)
+  t.equal(carrier.submitted.length, 0)
+  await carrier.open()
+  t.equal((await shop.take(30)).length, 30)
+  t.same(texts(carrier.submitted), numbers(30))
+})
+
+story('a carrier that unbinds is left in order and bound again, without a message sent twice', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 5 } } })
+  await carrier.bound()
+  const shop = await esme(t, daemon.smpp)
+  const all = shop.submitAll(100)
+  await carrier.until(() => carrier.submitted.length >= 20, 'some messages')
+  await carrier.unbind()
+  await all
+  await shop.take(100)
+  t.same(texts(carrier.submitted), numbers(100))
+  t.ok(carrier.connections > 1)
+  t.match(await daemon.line('carrier link closed'), { reason: 'unbound by peer' })
+})
+
+story('a carrier that falls silent is given up, and what it held is sent again', async t => {
+  const carrier = await smsc(t, { submit: sm => (carrier.connections === 1 ? sm.link.stall() : sm.deliver()) })
+  const settings = { enquireLinkMs: 200, responseMs: 500, unsureMs: 60_000 }
+  const daemon = await house(t, { carriers: { up: { at: carrier, ...settings } } })
+  const shop = await esme(t, daemon.smpp)
+  await shop.submitAll(3)
+  t.equal((await shop.take(3)).length, 3)
+  t.match(await daemon.line('carrier link closed'), { reason: 'link silent' })
+})
+
+story(
+  'a carrier that refuses our password is left alone for long, one that refuses the bind is tried again',
+  async t => {
+    const strict = await smsc(t, { bind: ({ password }) => (password === 'up' ? status.ESME_RINVPASWD : 0) })
+    const busy = await smsc(t, { bind: () => (busy.connections < 4 ? status.ESME_RBINDFAIL : 0) })
+    const daemon = await house(t, {
+      carriers: { strict, busy },
+      expected: /credentials/,
+    })
+    await busy.bound()
+    t.equal(busy.connections, 4)
+    const line = await daemon.line('carrier refuses our credentials')
+    t.match(line, { carrier: 'strict', reason: 'refused: ESME_RINVPASWD' })
+    t.ok((line.retryMs as number) >= 60_000)
+    t.equal(strict.connections, 1)
+  },
+)
+
+story('the second carrier of a route serves only while the first is down', async t => {
+  const first = await smsc(t)
+  const second = await smsc(t)
+  const daemon = await house(t, { carriers: { first, second } })
+  await Promise.all([first.bound(), second.bound()])
+  const shop = await esme(t, daemon.smpp)
+  await shop.submitAll(10)
+  await shop.take(10)
+  t.same([first.submitted.length, second.submitted.length], [10, 0])
+
+  let from = daemon.log.length
+  await first.close()
+  await daemon.line('carrier link closed', from)
+  await shop.submitAll(10)
+  await shop.take(10)
+  t.same([first.submitted.length, second.submitted.length], [10, 10])
+
+  from = daemon.log.length
+  await first.open()
+  await daemon.line('carrier bound', from)
+  await shop.submitAll(10)
+  await shop.take(10)
+  t.same([first.submitted.length, second.submitted.length], [20, 10])
+})
+
+story(
+  'weights share out a route, parts of one text stay together, and who is up takes the share of who is down',
+  async t => {
+    const [heavy, light] = [await smsc(t), await smsc(t)]
+    const daemon = await house(t, {
+      carriers: { heavy: { at: heavy, window: 50 }, light: { at: light, window: 50 } },
+      routes: [
+        {
+          to: [
+            { carrier: 'heavy', weight: 3 },
+            { carrier: 'light', weight: 1 },
+          ],
+        },
+      ],
+    })
+    await Promise.all([heavy.bound(), light.bound()])
+    const shop = await esme(t, daemon.smpp)
+    const to = (n: number): string => `1202555${String(n).padStart(4, '0')}`
+    const send = (count: number) =>
+      Promise.all(Array.from({ length: count }, (_, n) => shop.submit({ destination_addr: to(n) })))
+    await send(400)
+    await shop.take(400)
+    const share = light.submitted.length / 400
+    t.ok(share > 0.18 && share < 0.32, `the light one has ${share}`)
+
+    const mark = light.submitted.length
+    const concatenated = numbers(60).flatMap(n =>
+      [1, 2, 3].map(part => ({
+        destination_addr: to(5_000),
+        esm_class: 0x40,
+        short_message: hex(`050003${Number(n).toString(16).padStart(2, '0')}030${part}61`),
+      })),
+    )
+    await Promise.all(concatenated.map(fields => shop.submit(fields)))
+    await shop.take(180)
+    const references = new Map<number, number>()
+    for (const sm of light.submitted.slice(mark)) {
+      const reference = sm.fields.short_message[3] as number
+      references.set(reference, (references.get(reference) ?? 0) + 1)
+    }
+    t.ok(references.size > 0 && references.size < 60, `${references.size} of 60 texts over the light one`)
+    t.ok([...references.values()].every(count => count === 3))
+
+    const [before, from] = [heavy.submitted.length, daemon.log.length]
+    await light.close()
+    await daemon.line('carrier link closed', from)
+    await send(100)
+    await shop.take(100)
+    t.equal(heavy.submitted.length - before, 100)
+  },
+)
+
+story('receipts wait while the customer is away and come in order to whatever receiver binds next', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 50 } } })
+  const sender = await esme(t, daemon.smpp, { bind: 'transmitter' })
+  const ids = (await sender.submitAll(40)).map(one => one.message_id)
+  const messages = await carrier.take(40)
+  for (const sm of messages.slice(0, 20)) t.equal(await sm.receipt(), 0)
+  t.equal(sender.delivered.length, 0, 'a transmitter gets none')
+  await sender.unbind()
+  await daemon.restart()
+  await carrier.bound()
+  for (const sm of messages.slice(20)) t.equal(await sm.receipt({}, carrier.link), 0)
+  const receiver = await esme(t, daemon.smpp, { bind: 'receiver' })
+  t.same(
+    (await receiver.take(40)).map(one => one.receipt.id),
+    ids,
+  )
+})
+
+story(
+  'a receipt that the customer cannot take now comes again; one that it rejects does not, and is counted',
+  async t => {
+    const carrier = await smsc(t)
+    const daemon = await house(t, { carriers: { up: carrier } })
+    const answers = [status.ESME_RX_T_APPN, status.ESME_RX_R_APPN]
+    const shop = await esme(t, daemon.smpp, { answer: () => answers.shift() ?? status.ESME_ROK })
+    const first = await shop.submit()
+    t.same(
+      (await shop.take(2)).map(one => one.receipt.id),
+      [first.message_id, first.message_id],
+    )
+    const second = await shop.submit()
+    t.equal((await shop.next()).receipt.id, second.message_id)
+    await shop.unbind()
+    const again = await esme(t, daemon.smpp)
+    t.same([shop.delivered.length, again.delivered.length], [3, 0])
+    t.equal(await daemon.metric('trunkline_reports_total', { outcome: 'refused' }), 1)
+  },
+)
+
+story('a receipt that was not answered when the connection went comes again over the next one', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp, { answer: () => undefined })
+  const { message_id } = await shop.submit()
+  await shop.next()
+  shop.peer.drop()
+  const again = await esme(t, daemon.smpp)
+  t.equal((await again.next()).receipt.id, message_id)
+})
+
+story('a message from a phone reaches the owner of its number octet for octet, else the unclaimed queue', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, {
+    accounts: { shop: { numbers: ['12025550100'] }, other: {} },
+    carriers: { up: carrier },
+  })
+  await carrier.bound()
+  const shop = await esme(t, daemon.smpp)
+  const other = await esme(t, daemon.smpp, { systemId: 'other' })
+  const fields = {
+    service_type: 'CMT',
+    source_addr_ton: 1,
+    source_addr_npi: 1,
+    source_addr: '447700900123',
+    dest_addr_ton: 2,
+    dest_addr_npi: 8,
+    destination_addr: '12025550100',
+    esm_class: 0x40,
+    protocol_id: 0x2a,
+    priority_flag: 1,
+    data_coding: 8,
+    short_message: hex('050003010101 0041d83dde00'),
+  }
+  const tlvs = hex('0204 0002 1234  1400 0002 cafe')
+  t.equal(await carrier.mobileOriginated(fields, tlvs), 0)
+  const { fields: got, pdu } = await shop.next()
+  t.match(got, fields)
+  t.equal(pdu.tlvs.toString('hex'), tlvs.toString('hex'))
+
+  const long = Buffer.alloc(400, 'x')
+  t.equal(await carrier.mobileOriginated({ source_addr: '1', destination_addr: '+12025550100' }, payload(long)), 0)
+  const second = await shop.next()
+  t.equal(second.pdu.tlvs.toString('hex'), payload(long).toString('hex'))
+
+  t.equal(await carrier.mobileOriginated({ ...fields, destination_addr: '12025550199' }), 0)
+  t.equal(await daemon.metric('trunkline_queue_unclaimed'), 1)
+  t.same([shop.delivered.length, other.delivered.length], [2, 0])
+})
+
+story('a message that nobody took in its time is reported EXPIRED and never sent', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  await carrier.bound()
+  await carrier.close()
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit({ validity_period: '000000000001000R' })
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'EXPIRED', dlvrd: '000' })
+  t.match((await daemon.history(2))[1], { kind: 'e', state: 3, carrier: 0 })
+  await carrier.open()
+  const later = await shop.submit({ short_message: Buffer.from('later') })
+  t.equal((await shop.next()).receipt.id, later.message_id)
+  t.same(texts(carrier.submitted), ['later'])
+})
+
+story('a scheduled message waits for its time, over a restart, and lets others pass', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const from = performance.now()
+  await shop.submit({ schedule_delivery_time: '000000000004000R', short_message: Buffer.from('later') })
+  await shop.submit({ short_message: Buffer.from('now') })
+  await shop.next()
+  await daemon.restart()
+  const sm = (await carrier.take(2))[1] as Submitted
+  const waited = performance.now() - from
+  t.equal(sm.text, 'later')
+  t.ok(waited >= 3_900, `it came after ${Math.round(waited)} ms`)
+})
+
+story('a peer that binds as version 3.3 is sent no TLVs, and is told of messages all the same', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp, { interfaceVersion: 0x33 })
+  const { message_id } = await shop.submit()
+  const { receipt, pdu } = await shop.next()
+  t.equal(receipt.id, message_id)
+  t.equal(pdu.tlvs.length, 0)
+  t.match(parseReceipt((await carrier.next()).fields.short_message), undefined)
+})

@@ -1,0 +1,380 @@
+// The real daemon as a child process, for whole stories: its own data directory, a database of its own, free ports. Its
+// log lines are events to wait for. At the end of the test it must stop in order and leave nothing behind: no process, no
+// listener, no socket, and no line in its log that tells of a fault of ours.
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import net from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type pg from 'pg'
+import t from 'tap'
+import { adminSocketPath, type ConfigInput } from '../../src/config.js'
+import { type Cleaner, PATIENCE_MS, Waiting, within } from './peer.js'
+import { connect, janitor, type TestCluster, temporaryDirectory, testCluster } from './postgres.js'
+import type { Smsc } from './smsc.js'
+
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+/** Stops are graceful and take 10 s at most (issue 2). */
+const STOP_MS = 10_000
+
+/** What a house needs of a test. */
+export interface Story extends Cleaner {
+  passing(): boolean
+  comment(text: string): void
+}
+
+/** Sections of the gateway file; accounts have the password `secret` and carriers' names are their keys. */
+export interface Gateway {
+  accounts?: Record<string, object>
+  carriers?: Record<string, Smsc | ({ at?: Smsc } & Record<string, unknown>)>
+  /** All to the carriers in their order, if not given. */
+  routes?: object[]
+}
+
+export interface HouseOptions extends Gateway {
+  config?: ConfigInput
+  /** `shared` is a database of its own on this file's cluster; `embedded` is the daemon's own cluster. */
+  database?: 'shared' | 'embedded' | { url: string; direct: string }
+  /** Lines of level error that the story is about. */
+  expected?: RegExp
+}
+
+export interface LogLine {
+  level: 'debug' | 'info' | 'warn' | 'error'
+  msg: string
+  pid: number
+  [field: string]: unknown
+}
+
+export interface HistoryRow {
+  id: string
+  kind: 'a' | 'e'
+  state: number
+  source: string
+  destination: string
+  error: string
+  segments: number
+  carrier: number
+}
+
+let sharedCluster: Promise<TestCluster> | undefined
+t.teardown(async () => (await sharedCluster)?.close())
+
+/** A fresh database on this file's cluster. */
+export async function freshDatabase(): Promise<string> {
+  sharedCluster ??= testCluster()
+  return (await sharedCluster).database()
+}
+
+/** Runs a command of the CLI to its end. */
+export function trunkline(args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise(resolve => {
+    execFile(process.execPath, [CLI, ...args], { env: environment() }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
+    })
+  })
+}
+
+/** Ours without settings for the daemon. */
+const environment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TRUNKLINE_')))
+
+export class House {
+  readonly dir: string
+  readonly dataDir: string
+  readonly configFile: string
+  /** Lines of all its lives. */
+  readonly log: LogLine[] = []
+  /** Of the running daemon; 0 before it was ready. */
+  smpp = 0
+  admin = 0
+  private readonly options: HouseOptions
+  private databaseUrl: string | null = null
+  private child: ChildProcess | undefined
+  private exited: Promise<number | string> = Promise.resolve(0)
+  private stderr = ''
+  private sqlClient: pg.Client | undefined
+  private readonly waiting = new Waiting()
+
+  constructor(options: HouseOptions) {
+    this.options = options
+    this.dir = temporaryDirectory()
+    this.dataDir = join(this.dir, 'data')
+    this.configFile = join(this.dir, 'trunkline.yaml')
+  }
+
+  /** Everything but the start. */
+  async furnish(): Promise<void> {
+    const { database = 'shared', config = {} } = this.options
+    mkdirSync(this.dataDir, { mode: 0o711 })
+    if (database === 'embedded') janitor(this.dataDir)
+    else this.databaseUrl = database === 'shared' ? await freshDatabase() : database.url
+    const gatewayFile = this.gatewayFile(this.options)
+    const settings = {
+      dataDir: this.dataDir,
+      bootstrap: gatewayFile,
+      ...config,
+      smpp: { listen: '127.0.0.1:0', ...config.smpp },
+      smtp: { listen: 'off', ...config.smtp },
+      admin: { listen: 'off', ...config.admin },
+      database: { url: this.databaseUrl, pool: 2, ...config.database },
+      spool: { mapGb: 1, reserveMb: 64, ...config.spool },
+    }
+    // YAML reads JSON.
+    writeFileSync(this.configFile, JSON.stringify(settings))
+  }
+
+  private gatewayFile(gateway: Gateway): string {
+    const file = join(this.dir, 'gateway.yaml')
+    writeFileSync(file, JSON.stringify(written(gateway)))
+    return file
+  }
+
+  get pid(): number {
+    return this.child?.pid ?? 0
+  }
+
+  /** Starts it; resolves when it is ready. */
+  async start(): Promise<void> {
+    const from = this.log.length
+    const child = this.spawn()
+    const ready = this.line('ready', from)
+    const early = this.exited.then(code => {
+      throw new Error(`the daemon ended before it was ready: ${code}\n${this.tail()}`)
+    })
+    const { smpp, admin } = await Promise.race([ready, early])
+    early.catch(() => {})
+    if (child !== this.child) throw new Error('started twice')
+    this.smpp = smpp as number
+    this.admin = admin as number
+  }
+
+  private spawn(): ChildProcess {
+    // The channel: should we be killed, its end stops the daemon.
+    const child = spawn(process.execPath, [CLI, 'serve', '--config', this.configFile], {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: environment(),
+    })
+    this.child = child
+    let partial = ''
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      const lines = (partial + text).split('\n')
+      partial = lines.pop() as string
+      for (const line of lines) this.log.push(JSON.parse(line) as LogLine)
+      this.waiting.look()
+    })
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text
+    })
+    this.exited = new Promise(resolve => {
+      child.once('close', (code, signal) => {
+        if (this.child === child) this.child = undefined
+        resolve(code ?? (signal as string))
+      })
+    })
+    return child
+  }
+
+  /** The first log line from index `from` on that has this message, or that `match` takes. */
+  line(match: string | ((line: LogLine) => boolean), from = 0, ms = PATIENCE_MS): Promise<LogLine> {
+    const takes = typeof match === 'string' ? (line: LogLine) => line.msg === match : match
+    return this.waiting.until(
+      () => this.log.slice(from).find(takes),
+      () => `the log line ${match}; the last lines are\n${this.tail()}`,
+      ms,
+    )
+  }
+
+  /** Lines with this message. */
+  lines(message: string, from = 0): LogLine[] {
+    return this.log.slice(from).filter(line => line.msg === message)
+  }
+
+  tail(lines = 15): string {
+    return `${this.log
+      .slice(-lines)
+      .map(line => JSON.stringify(line))
+      .join('\n')}\n${this.stderr}`
+  }
+
+  /** As a power failure would end it. */
+  async kill9(): Promise<void> {
+    this.child?.kill('SIGKILL')
+    await this.exited
+  }
+
+  /** Resolves with the exit code, or with the signal that ended it. */
+  exit(ms = STOP_MS): Promise<number | string> {
+    return within(this.exited, () => `the daemon's end\n${this.tail()}`, ms)
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.child?.kill(name)
+  }
+
+  /** Asks it to stop and waits until it has. */
+  stop(): Promise<number | string> {
+    this.signal('SIGTERM')
+    return this.exit()
+  }
+
+  async restart(): Promise<void> {
+    await this.stop()
+    await this.start()
+  }
+
+  /** Makes the running daemon's accounts, carriers and routes those, by the command of the CLI. */
+  async apply(gateway: Gateway): Promise<void> {
+    const { code, stderr } = await trunkline(['apply', this.gatewayFile(gateway), '--config', this.configFile])
+    if (code !== 0) throw new Error(`apply ended with ${code}: ${stderr}`)
+  }
+
+  /** Over the socket of its data directory. */
+  async get(path: string): Promise<{ status: number; body: string }> {
+    return within(
+      new Promise((resolve, reject) => {
+        const asked = request({ socketPath: adminSocketPath(this.dataDir), path, agent: false }, response => {
+          let body = ''
+          response.setEncoding('utf8').on('data', (text: string) => {
+            body += text
+          })
+          response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+        })
+        asked.on('error', reject)
+        asked.end()
+      }),
+      path,
+    )
+  }
+
+  /** A sample of /metrics, summed over its labels but those given. */
+  async metric(name: string, labels: Record<string, string> = {}): Promise<number> {
+    const { body } = await this.get('/metrics')
+    let sum = 0
+    for (const line of body.split('\n')) {
+      const [, found, set = '', value] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? []
+      if (found !== name) continue
+      if (Object.entries(labels).every(([label, wanted]) => set.includes(`${label}="${wanted}"`))) sum += Number(value)
+    }
+    return sum
+  }
+
+  private get directUrl(): string {
+    const { database } = this.options
+    if (typeof database === 'object') return database.direct
+    if (this.databaseUrl !== null) return this.databaseUrl
+    const socketDir = readFileSync(join(this.dataDir, 'postgres', 'cluster', 'data', 'postmaster.pid'), 'utf8')
+    return `postgresql:///trunkline?host=${encodeURIComponent((socketDir.split('\n')[4] ?? '').trim())}&user=trunkline`
+  }
+
+  /** The history's rows, by message and kind, once `enough` of them are there. */
+  async history(enough: number | ((rows: HistoryRow[]) => boolean), ms = PATIENCE_MS): Promise<HistoryRow[]> {
+    const takes = typeof enough === 'number' ? (rows: HistoryRow[]) => rows.length >= enough : enough
+    const client = await connect(this.directUrl)
+    this.sqlClient = client
+    try {
+      let changed = (): void => {}
+      let rows: HistoryRow[] = []
+      await client.query(NOTICE)
+      await client.query('listen story')
+      client.on('notification', () => changed())
+      const all = async (): Promise<HistoryRow[]> => {
+        for (;;) {
+          const next = new Promise<void>(resolve => {
+            changed = resolve
+          })
+          rows = (await client.query<HistoryRow>(HISTORY)).rows
+          if (takes(rows)) return rows
+          await next
+        }
+      }
+      return await within(all(), () => `rows of history; ${rows.length} are there\n${this.tail()}`, ms)
+    } finally {
+      this.sqlClient = undefined
+      await client.end()
+    }
+  }
+
+  /** Ends it, in order if it runs, and looks for what it has left. Throws what was wrong. */
+  async leave(): Promise<void> {
+    const faults: string[] = []
+    await this.sqlClient?.end()
+    if (this.child) {
+      const code = await this.stop().catch(async (error: Error) => {
+        await this.kill9()
+        return error.message
+      })
+      if (code !== 0) faults.push(`it ended with ${code}`)
+    }
+    if (this.smpp > 0 && (await answers(this.smpp))) faults.push(`somebody listens on port ${this.smpp}`)
+    for (const left of processesOf(this.dir)) faults.push(`left running: ${left}`)
+    if (existsSync(adminSocketPath(this.dataDir))) faults.push('admin.sock is left')
+    const { expected } = this.options
+    const wrong = this.log.filter(line => line.level === 'error' && !expected?.test(line.msg))
+    for (const line of wrong) faults.push(JSON.stringify(line))
+    if (this.stderr !== '') faults.push(this.stderr)
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
+    if (faults.length > 0) throw new Error(`the house was not left in order: ${faults.join('\n')}`)
+  }
+}
+
+const NOTICE = `
+  create or replace function story_notice() returns trigger language plpgsql as $$ begin notify story; return null; end $$;
+  create or replace trigger story after insert on history for each statement execute function story_notice()`
+const HISTORY = `
+  select id::text, kind::text, state, source, destination, error, segments, carrier from history order by id, kind`
+
+/** The gateway file. */
+function written({ accounts = { shop: {} }, carriers = {}, routes }: Gateway): object {
+  return {
+    accounts: Object.entries(accounts).map(([systemId, rest]) => ({ systemId, password: 'secret', ...rest })),
+    carriers: Object.entries(carriers).map(([name, given]) => {
+      const { at, ...rest } = 'port' in given && 'links' in given && 'script' in given ? { at: given as Smsc } : given
+      if (at === undefined) return { name, ...rest }
+      const place = { kind: 'smpp', host: '127.0.0.1', port: (at as Smsc).port, systemId: 'up', password: 'up' }
+      return { name, ...place, reconnectMinMs: 20, reconnectMaxMs: 100, ...rest }
+    }),
+    routes: routes ?? (Object.keys(carriers).length > 0 ? [{ match: {}, to: Object.keys(carriers) }] : []),
+  }
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = net.connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+/** Processes that name the directory or stand in it. */
+function processesOf(dir: string): string[] {
+  const found: string[] = []
+  for (const entry of existsSync('/proc') ? readdirSync('/proc') : []) {
+    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue
+    try {
+      const command = readFileSync(`/proc/${entry}/cmdline`, 'latin1').replaceAll('\0', ' ')
+      // The janitor waits for our own end.
+      if (command.startsWith('/bin/sh -c cat') || command === '') continue
+      if (command.includes(dir) || readlinkSync(`/proc/${entry}/cwd`).startsWith(dir)) found.push(`${entry} ${command}`)
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  return found
+}
+
+/** A running daemon, and with it a clean end. */
+export async function house(t: Story, options: HouseOptions = {}): Promise<House> {
+  const one = new House(options)
+  t.teardown(async () => {
+    if (!t.passing()) t.comment(`the daemon's last lines:\n${one.tail(40)}`)
+    await one.leave()
+  })
+  await one.furnish()
+  await one.start()
+  return one
+}

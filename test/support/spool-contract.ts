@@ -1,0 +1,1320 @@
+// What every engine of the spool must keep, told as stories through the contract's verbs
+// alone, with a clock that stands still. Refuses to know where and how an engine stores;
+// spool-model.ts holds the property that mixes all of it.
+
+import type { Test } from 'tap'
+import { ManualClock } from '../../src/base/clock.js'
+import { type ClassRank, Message, type MessageState, state } from '../../src/model/message.js'
+import type { Reply } from '../../src/model/outcome.js'
+import type { Claimer, Ending, HistoryRow, Report, Spool } from '../../src/spool/contract.js'
+import { spoolProperty } from './spool-model.js'
+
+export interface SpoolOptions {
+  /** The same name is the same store, opened again; without one the store is new. */
+  store?: string
+  /** Whoever has the store open is forsaken, as a SIGKILL would leave it. Without this it must have closed it. */
+  killed?: boolean
+  clock?: ManualClock
+  maxWaiting?: number
+  maxWaitingPerAccount?: number
+  keepReportsMs?: number
+  keepReportsPerAccount?: number
+  /** Memory windows of a few messages, so that everything overflows. */
+  small?: boolean
+}
+
+export type OpenSpool = (t: Test, options?: SpoolOptions) => Promise<Spool>
+
+export const START_MS = Date.UTC(2026, 0, 5, 9)
+export const MINUTE_MS = 60_000
+export const HOUR_MS = 60 * MINUTE_MS
+export const LANE = 1
+export const CARRIER = 7
+
+export function message(fields: Partial<Message> = {}): Message {
+  const m = new Message()
+  m.account = 1
+  m.lane = LANE
+  m.source_addr = '4915100000001'
+  m.destination_addr = '4915200000002'
+  m.registered_delivery = 1
+  m.validUntilMs = START_MS + 24 * HOUR_MS
+  m.body = Buffer.from('text')
+  return Object.assign(m, fields)
+}
+
+/** Ticks until nothing is left to do at once, each time to the disk. */
+export async function settle(spool: Spool): Promise<void> {
+  for (;;) {
+    const more = spool.tick()
+    await spool.synced()
+    if (!more) return
+  }
+}
+
+/** Lets the time pass that sweeps take to see everything; moves the clock by a few minutes. */
+export async function sweep(spool: Spool, clock: ManualClock): Promise<void> {
+  for (let i = 0; i < 40; i++) {
+    clock.advance(11_000)
+    await settle(spool)
+  }
+}
+
+const weightOne = () => 1
+const claimerOf = (spool: Spool, ...lanes: number[]): Claimer =>
+  spool.claimer('test', lanes.length > 0 ? lanes : [LANE], weightOne)
+const texts = (messages: readonly Message[]): string[] => messages.map(m => m.body.toString())
+const ids = (messages: readonly Message[]): number[] => messages.map(m => m.id)
+
+async function commitAll(spool: Spool, messages: readonly Message[]): Promise<void> {
+  for (const m of messages) spool.commit(m)
+  await spool.synced()
+}
+
+/** Claims, a few at a time, until there is nothing left; ends each as refused. */
+function drain(claimer: Claimer, spool: Spool, n = 7): Message[] {
+  const all: Message[] = []
+  for (let some = claimer.claim(n); some.length > 0; some = claimer.claim(n)) {
+    for (const m of some) spool.end(m, { state: state.REJECTED, error: '11', doneMs: spool.clock.now() })
+    all.push(...some)
+  }
+  return all
+}
+
+function claimOne(claimer: Claimer): Message {
+  const [m] = claimer.claim(1)
+  if (!m) throw new Error('nothing to claim')
+  return m
+}
+
+interface Heard {
+  ended: { id: number; ending: Ending }[]
+  ready: number[]
+  reports: number[]
+  unmatched: string[]
+  dropped: number
+}
+
+function listen(spool: Spool): Heard {
+  const heard: Heard = { ended: [], ready: [], reports: [], unmatched: [], dropped: 0 }
+  spool.events = {
+    ready: lane => heard.ready.push(lane),
+    report: account => heard.reports.push(account),
+    logged() {},
+    ended: (m, ending) => heard.ended.push({ id: m.id, ending }),
+    unmatched: (_carrier, receipt) => heard.unmatched.push(receipt.ref),
+    reportsDropped(count) {
+      heard.dropped += count
+    },
+    synced() {},
+    failed(error) {
+      throw error
+    },
+  }
+  return heard
+}
+
+const delivered = (ref: string, doneMs = START_MS) => ({ ref, state: state.DELIVERED, err: '000', doneMs })
+const failed = (ref: string, doneMs = START_MS) => ({ ref, state: state.UNDELIVERABLE, err: '069', doneMs })
+
+/** All history rows from `after` on; `take` is told each position. */
+function rowsOf(spool: Spool, after = 0, take: (position: number) => void = () => {}): HistoryRow[] {
+  const rows: HistoryRow[] = []
+  let position = after
+  for (let slice = spool.readLog(position, 3); slice; slice = spool.readLog(position, 3)) {
+    rows.push(...slice.rows)
+    position = slice.position
+    take(position)
+  }
+  return rows
+}
+
+const reply = (text: string): Reply => ({
+  carrier: CARRIER,
+  service_type: 'CMT',
+  source_addr_ton: 1,
+  source_addr_npi: 1,
+  source_addr: '4915200000002',
+  dest_addr_ton: 0,
+  dest_addr_npi: 1,
+  destination_addr: '12345',
+  esm_class: 0x40,
+  protocol_id: 3,
+  priority_flag: 1,
+  data_coding: 8,
+  body: Buffer.from(text, 'utf16le').swap16(),
+  tlvs: Buffer.from('02040002abcd', 'hex'),
+})
+
+const textOf = (report: Report): string => Buffer.from((report.reply as Reply).body).swap16().toString('utf16le')
+
+export function spoolContract(t: Test, open: OpenSpool): void {
+  t.test('taking in', t => takingIn(t, open))
+  t.test('whose turn it is', t => turns(t, open))
+  t.test('more than memory holds', t => overflow(t, open))
+  t.test('time', t => time(t, open))
+  t.test('receipts', t => receipts(t, open))
+  t.test('parts', t => parts(t, open))
+  t.test('reports', t => reports(t, open))
+  t.test('history', t => history(t, open))
+  t.test('finding and changing', t => changing(t, open))
+  t.test('stopping and starting', t => restarts(t, open))
+  t.test('all of it in any order', t => spoolProperty(t, open))
+  t.end()
+}
+
+function takingIn(t: Test, open: OpenSpool): void {
+  t.test('a message can be claimed once it is durable, and not before', async t => {
+    const spool = await open(t)
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    spool.commit(message())
+    t.equal(claimer.waiting, false)
+    t.same(claimer.claim(1), [])
+    t.same(heard.ready, [])
+    await spool.synced()
+    t.equal(claimer.waiting, true)
+    t.same(heard.ready, [LANE])
+    t.equal(claimer.claim(2).length, 1)
+    t.equal(claimer.waiting, false)
+    t.same(claimer.claim(1), [])
+  })
+
+  t.test('all who ask in one turn are told of one commit, in the order of asking', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    const order: string[] = []
+    const gathering = spool.gathering
+    spool.commit(message())
+    spool.afterSync(() => order.push(`first, ${claimer.claim(9).length} to claim`))
+    const synced = spool.synced()
+    spool.commit(message())
+    spool.afterSync(() => order.push('second'))
+    t.equal(spool.synced(), synced)
+    t.equal(spool.gathering, gathering)
+    await synced
+    t.not(spool.gathering, gathering)
+    t.same(order, ['first, 2 to claim', 'second'])
+  })
+
+  t.test('with nothing to write, synced() resolves all the same', async t => {
+    const spool = await open(t)
+    await spool.synced()
+    let told = false
+    spool.afterSync(() => {
+      told = true
+    })
+    await spool.synced()
+    t.equal(told, true)
+  })
+
+  t.test('ids grow and are 16 digits, whatever the clock does', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { clock, store: 'ids' })
+    const made: number[] = []
+    const make = async (): Promise<void> => {
+      // More than a millisecond has room for.
+      const some = Array.from({ length: 300 }, () => message())
+      await commitAll(spool, some)
+      made.push(...ids(some))
+    }
+    await make()
+    clock.setWall(START_MS - HOUR_MS)
+    await make()
+    // Nothing that is left tells of the ids that were.
+    drain(claimerOf(spool), spool)
+    await spool.close()
+    spool = await open(t, { clock, store: 'ids' })
+    await make()
+    drain(claimerOf(spool), spool)
+    await spool.synced()
+    spool = await open(t, { clock, store: 'ids', killed: true })
+    await make()
+    for (let i = 1; i < made.length; i++) {
+      if ((made[i] as number) <= (made[i - 1] as number)) t.fail(`${made[i]} came after ${made[i - 1]}`)
+    }
+    t.match(String(made[0]), /^\d{16}$/)
+  })
+
+  t.test('everything that a message carries comes back from the disk', async t => {
+    const clock = new ManualClock(START_MS)
+    const before = await open(t, { store: 'whole', clock })
+    const m = message({
+      account: 4_000_000_000,
+      rank: 2,
+      service_type: 'CMT',
+      source_addr_ton: 5,
+      source_addr_npi: 1,
+      source_addr: 'Señor',
+      dest_addr_ton: 1,
+      dest_addr_npi: 9,
+      esm_class: 0x43,
+      protocol_id: 0x7f,
+      priority_flag: 3,
+      registered_delivery: 0x11,
+      data_coding: 0xf5,
+      body: Buffer.from('060504000000ffff00ff', 'hex'),
+      tlvs: Buffer.from('0204000212340000', 'hex'),
+      validUntilMs: START_MS + 7 * 24 * HOUR_MS,
+      carrierName: 'north',
+      segments: 3,
+      priceMicros: 123_456_789_012,
+      clientRef: 'заказ 7',
+      extras: '{"callback":"https://example.org/ü"}',
+    })
+    const text = message({ isText: true, body: Buffer.from('Привет, 👋'), lane: 9 })
+    await commitAll(before, [m, text])
+    await before.close()
+    const after = await open(t, { store: 'whole', clock })
+    const carried = (one: Message) => {
+      const { hold, block, ready, ...rest } = one
+      return rest
+    }
+    t.same(after.claimer('a', [LANE], weightOne).claim(9).map(carried), [carried(m)])
+    t.same(after.claimer('b', [9], weightOne).claim(9).map(carried), [carried(text)])
+  })
+
+  t.test('an account, and all together, may have so many waiting and no more', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, maxWaiting: 6, maxWaitingPerAccount: 3 })
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [message(), message({ scheduleMs: START_MS + HOUR_MS }), message()])
+    t.equal(spool.refusal(1), 'account_full')
+    t.equal(spool.refusal(1, null), 'account_full')
+    t.equal(spool.refusal(1, 4), undefined, 'an account may have a limit of its own')
+    t.equal(spool.refusal(2), undefined)
+    const claimed = claimer.claim(2)
+    t.equal(spool.refusal(1), 'account_full', 'what is claimed is still ours')
+    spool.accepted(claimed[0] as Message, 0, CARRIER, 'a', true)
+    t.equal(spool.refusal(1), undefined)
+    await commitAll(spool, [message({ account: 2 }), message({ account: 2 }), message({ account: 3 }), message({ account: 3 })])
+    t.equal(spool.refusal(4), 'queue_full')
+    spool.end(claimed[1] as Message, { state: state.REJECTED, error: '', doneMs: START_MS })
+    t.equal(spool.refusal(4), undefined)
+    t.equal(spool.refusal(1), undefined)
+    spool.stop()
+    t.equal(spool.refusal(4), 'stopping')
+  })
+  t.end()
+}
+
+function turns(t: Test, open: OpenSpool): void {
+  t.test('priority goes first, then the moment of readiness', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [0, 3, 1].map(priority_flag => message({ priority_flag, body: Buffer.from(`a${priority_flag}`) })))
+    await commitAll(spool, [1, 0, 3, 4].map(priority_flag => message({ priority_flag, body: Buffer.from(`b${priority_flag}`) })))
+    t.same(texts(claimer.claim(3)), ['b4', 'a3', 'b3'])
+    await commitAll(spool, [message({ priority_flag: 2, body: Buffer.from('c2') })])
+    t.same(texts(claimer.claim(9)), ['c2', 'a1', 'b1', 'a0', 'b0'])
+  })
+
+  t.test('accounts take turns by their weight', async t => {
+    const spool = await open(t)
+    const claimer = spool.claimer('test', [LANE], account => (account === 2 ? 3 : 1))
+    const all: Message[] = []
+    for (const account of [1, 2, 3]) for (let i = 0; i < 300; i++) all.push(message({ account }))
+    await commitAll(spool, all)
+    const share = [0, 0, 0, 0]
+    for (let i = 0; i < 40; i++) for (const m of claimer.claim(10)) (share[m.account] as number) += 1
+    t.same(share, [0, 80, 240, 80])
+    let others = 0
+    while (others < 220 && claimer.waiting) others += claimer.claim(10).filter(m => m.account !== 2).length
+    t.equal(others, 220)
+    t.ok(claimer.waiting, 'the heavier account does not shut the others out')
+  })
+
+  t.test('one who comes late to a busy lane waits for a turn, not for the others to be done', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    await commitAll(
+      spool,
+      Array.from({ length: 500 }, (_, i) => message({ account: 10 + (i % 5) })),
+    )
+    claimer.claim(100)
+    await commitAll(spool, [message({ account: 1 })])
+    t.ok(claimer.claim(6).some(m => m.account === 1))
+  })
+
+  t.test('class goes first, but each lower one keeps a twentieth', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    const all: Message[] = []
+    for (const rank of [2, 1, 0] as const) for (let i = 0; i < 500; i++) all.push(message({ rank, account: 1 + rank }))
+    await commitAll(spool, all)
+    const share = [0, 0, 0]
+    for (let i = 0; i < 40; i++) for (const m of claimer.claim(10)) (share[m.rank] as number) += 1
+    t.ok((share[1] as number) >= 20 && (share[2] as number) >= 20, `each lower class has 20 of 400, not ${share}`)
+    t.ok((share[0] as number) >= 350, `the highest has 350 of 400, not ${share}`)
+    while (claimer.claim(10).some(m => m.rank === 0)) continue
+    const rest = [0, 0, 0]
+    for (let i = 0; i < 20; i++) for (const m of claimer.claim(10)) (rest[m.rank] as number) += 1
+    t.equal(rest[0], 0)
+    t.ok((rest[1] as number) >= 180 && (rest[2] as number) >= 10, `then the next goes first: ${rest}`)
+  })
+
+  t.test('an account in several lanes of a carrier has one turn, and its messages keep their order', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool, 1, 2, 3)
+    for (let i = 0; i < 6; i++) {
+      await commitAll(spool, [message({ lane: 1 + (i % 3), body: Buffer.from(`m${i}`) }), message({ account: 2, lane: 1 })])
+    }
+    const claimed = claimer.claim(12)
+    t.same(texts(claimed.filter(m => m.account === 1)), ['m0', 'm1', 'm2', 'm3', 'm4', 'm5'])
+    t.equal(claimed.slice(0, 6).filter(m => m.account === 1).length, 3)
+  })
+
+  t.test('what two carriers may send goes to one of them', async t => {
+    const spool = await open(t)
+    const one = spool.claimer('one', [1, 2], weightOne)
+    const two = spool.claimer('two', [2, 3], weightOne)
+    const all = Array.from({ length: 90 }, (_, i) => message({ lane: 1 + (i % 3) }))
+    await commitAll(spool, all)
+    const byOne: Message[] = []
+    const byTwo: Message[] = []
+    while (one.waiting || two.waiting) {
+      byOne.push(...one.claim(3))
+      byTwo.push(...two.claim(4))
+    }
+    t.same(ids([...byOne, ...byTwo]).sort(), ids(all).sort())
+    t.ok(byOne.every(m => m.lane < 3) && byTwo.every(m => m.lane > 1))
+  })
+
+  t.test('a carrier serves other lanes when told so, and none when closed', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool, 1)
+    await commitAll(spool, [1, 1, 2, 2].map(lane => message({ lane })))
+    t.same(claimer.claim(1).map(m => m.lane), [1])
+    claimer.serve([2])
+    t.same(claimer.claim(9).map(m => m.lane), [2, 2])
+    t.equal(claimer.waiting, false)
+    claimer.serve([1, 2])
+    t.equal(claimer.waiting, true)
+    claimer.close()
+    t.equal(claimer.waiting, false)
+    await commitAll(spool, [message()])
+    t.same(claimer.claim(9), [])
+    t.equal(claimerOf(spool, 1).claim(9).length, 2)
+  })
+
+  t.test('what is given back stands at the head again, in its old order', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    for (let i = 0; i < 8; i++) await commitAll(spool, [message({ body: Buffer.from(`m${i}`) })])
+    const claimed = claimer.claim(5)
+    for (const i of [3, 0, 4, 1]) spool.giveBack(claimed[i] as Message)
+    t.equal(spool.figures().claimed, 1)
+    t.same(texts(claimer.claim(3)), ['m0', 'm1', 'm3'])
+    spool.giveBack(claimed[2] as Message)
+    t.same(texts(claimer.claim(9)), ['m2', 'm4', 'm5', 'm6', 'm7'])
+    spool.giveBack(claimed[0] as Message)
+    spool.giveBack(claimed[0] as Message)
+    t.same(texts(claimer.claim(9)), ['m0'], 'giving back twice is giving back once')
+  })
+
+  t.test('lanes that were deleted are matched again', async t => {
+    const spool = await open(t, { small: true })
+    const old = claimerOf(spool, 1)
+    const all = Array.from({ length: 40 }, (_, i) => message({ lane: 1, account: 1 + (i % 3) }))
+    await commitAll(spool, all)
+    const [held] = old.claim(1)
+    t.ok(spool.cancel((all[20] as Message).id))
+    for (let more = true; more; ) {
+      more = spool.rematch(1, m => (m.account === 1 ? 5 : 6))
+      await spool.synced()
+    }
+    t.same(old.claim(9), [])
+    const moved = [...drain(claimerOf(spool, 5), spool), ...drain(claimerOf(spool, 6), spool)]
+    t.same(ids(moved).sort(), ids(all.filter(m => m !== held && m !== all[20])).sort())
+    t.ok(moved.every(m => m.lane === (m.account === 1 ? 5 : 6)))
+    spool.giveBack(held as Message)
+    t.same(old.claim(9), [held])
+  })
+  t.end()
+}
+
+function overflow(t: Test, open: OpenSpool): void {
+  t.test('what overflows to the disk is claimed once each, in order, while more comes in', async t => {
+    const spool = await open(t, { small: true })
+    const claimer = claimerOf(spool)
+    const expected: number[] = []
+    const claimed: Message[] = []
+    for (let i = 0; i < 120; i++) {
+      const some = Array.from({ length: 1 + ((i * 7) % 13) }, () => message())
+      await commitAll(spool, some)
+      expected.push(...ids(some))
+      const got = claimer.claim((i * 5) % 9)
+      // Every third is given back, and comes again before all others.
+      got.forEach((m, at) => {
+        if (at % 3 === 2) spool.giveBack(m)
+        else claimed.push(m)
+      })
+    }
+    claimed.push(...drain(claimer, spool))
+    t.equal(claimed.length, expected.length)
+    t.same(ids(claimed).sort(), expected)
+  })
+
+  t.test('waiting messages are found and claimed in order after a restart', async t => {
+    const clock = new ManualClock(START_MS)
+    const before = await open(t, { store: 'many', clock, small: true })
+    const all: Message[] = []
+    for (let i = 0; i < 30; i++) {
+      const some = Array.from({ length: 10 }, (_, n) => message({ account: 1 + (n % 2), priority_flag: i % 2 }))
+      await commitAll(before, some)
+      all.push(...some)
+    }
+    const taken = claimerOf(before).claim(50)
+    for (const m of taken.slice(0, 20)) before.accepted(m, 0, CARRIER, `r${m.id}`, false)
+    await before.close()
+    const spool = await open(t, { store: 'many', clock, small: true })
+    const figures = spool.figures()
+    t.equal(figures.waiting, 280)
+    t.equal(figures.lanes.reduce((n, lane) => n + lane.waiting, 0), 280)
+    const left = new Set(ids(all.filter(m => !taken.slice(0, 20).includes(m))))
+    const rest = drain(claimerOf(spool), spool)
+    t.same(new Set(ids(rest)), left)
+    for (const account of [1, 2]) {
+      const own = rest.filter(m => m.account === account)
+      const sorted = [...own].sort((a, b) => b.priority_flag - a.priority_flag || a.id - b.id)
+      t.same(ids(own), ids(sorted))
+    }
+  })
+  t.end()
+}
+
+function time(t: Test, open: OpenSpool): void {
+  t.test('a scheduled message waits for its moment, over a restart too', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'due', clock, small: true })
+    const all = Array.from({ length: 2_000 }, (_, i) => message({ scheduleMs: START_MS + 1_000 * (1 + (i % 10)) }))
+    await commitAll(spool, all)
+    t.equal(spool.figures().due, 2_000)
+    await settle(spool)
+    t.same(claimerOf(spool).claim(9), [])
+    clock.advance(3_000)
+    await settle(spool)
+    t.equal(spool.figures().due, 1_400)
+    t.equal(drain(claimerOf(spool), spool).length, 600)
+    await spool.close()
+    spool = await open(t, { store: 'due', clock, small: true })
+    t.equal(spool.figures().due, 1_400)
+    clock.advance(999)
+    await settle(spool)
+    t.same(claimerOf(spool).claim(9), [])
+    clock.advance(6_001)
+    await settle(spool)
+    const rest = drain(claimerOf(spool), spool)
+    t.equal(rest.length, 1_400)
+    const moments = rest.map(m => m.scheduleMs)
+    t.same(moments, [...moments].sort((a, b) => a - b))
+  })
+
+  t.test('a deferred message comes back behind what has become ready since', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const claimer = claimerOf(spool)
+    await commitAll(spool, ['a', 'b', 'c'].map(text => message({ body: Buffer.from(text) })))
+    const a = claimOne(claimer)
+    a.attempts++
+    spool.defer(a, START_MS + 500)
+    await spool.synced()
+    t.same(texts(claimer.claim(9)), ['b', 'c'])
+    clock.advance(499)
+    await settle(spool)
+    t.equal(claimer.waiting, false)
+    await commitAll(spool, [message({ body: Buffer.from('d') })])
+    clock.advance(1)
+    await settle(spool)
+    const [d, again] = claimer.claim(9) as [Message, Message]
+    t.same(texts([d, again]), ['d', 'a'])
+    t.equal(again.attempts, 1)
+  })
+
+  t.test('many who are due at once come back without a tick that has no end', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const claimer = claimerOf(spool)
+    await commitAll(spool, Array.from({ length: 100 }, () => message({ scheduleMs: START_MS + 1 })))
+    clock.advance(1)
+    // Without a commit between them, each tick must still come further.
+    let ticks = 0
+    while (spool.tick() && ticks < 200) ticks++
+    t.ok(ticks < 200, 'ticks end')
+    await spool.synced()
+    t.equal(drain(claimer, spool).length, 100)
+  })
+
+  t.test('a claim does not hand out what is past its validity; its sender is told', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    const brief = message({ validUntilMs: START_MS + 1_000 })
+    const held = message({ validUntilMs: START_MS + 1_000 })
+    await commitAll(spool, [held, brief, message()])
+    t.same(claimer.claim(1), [held])
+    clock.advance(1_000)
+    t.equal(claimer.claim(9).length, 1)
+    t.same(heard.ended, [{ id: brief.id, ending: { state: state.EXPIRED, error: '', doneMs: START_MS + 1_000 } }])
+    await spool.synced()
+    const [report] = spool.claimReports(1, 9)
+    t.equal(report?.receipt?.state, state.EXPIRED)
+    spool.accepted(held, 0, CARRIER, 'late', true)
+    t.equal(spool.figures().sent, 1, 'what is in flight is not expired')
+  })
+
+  t.test('what nobody claims expires too, wherever it waits', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    const validUntilMs = START_MS + HOUR_MS
+    const claimer = claimerOf(spool)
+    await commitAll(spool, Array.from({ length: 60 }, () => message({ validUntilMs })))
+    await commitAll(spool, Array.from({ length: 20 }, () => message({ validUntilMs, scheduleMs: validUntilMs + 1 })))
+    await commitAll(spool, [message(), message({ lane: 3, validUntilMs })])
+    spool.defer(claimOne(claimer), validUntilMs + HOUR_MS)
+    const held = claimOne(claimer)
+    clock.advance(HOUR_MS)
+    await sweep(spool, clock)
+    t.equal(heard.ended.length, 80)
+    t.ok(heard.ended.every(({ ending }) => ending.state === state.EXPIRED && ending.doneMs === validUntilMs))
+    const figures = spool.figures()
+    t.match(figures, { waiting: 2, claimed: 1, due: 0, outbox: 80 })
+    t.equal(claimer.claim(9).length, 1)
+    t.equal(spool.find(held.id), held)
+  })
+
+  t.test('a claim that meets very many expired messages still returns and loses nothing', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, Array.from({ length: 3_000 }, () => message({ validUntilMs: START_MS + 1 })))
+    await commitAll(spool, [message()])
+    clock.advance(1)
+    const claimed: Message[] = []
+    for (let i = 0; i < 100 && claimer.waiting; i++) claimed.push(...claimer.claim(5))
+    t.equal(claimed.length, 1)
+    t.equal(heard.ended.length, 3_000)
+  })
+
+  t.test('what a carrier took and never reported ends as UNKNOWN, a while after its validity', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    await commitAll(spool, [message({ validUntilMs: START_MS + HOUR_MS })])
+    const m = claimOne(claimerOf(spool))
+    spool.accepted(m, 0, CARRIER, 'silent', true)
+    clock.advance(HOUR_MS + 30 * MINUTE_MS)
+    await sweep(spool, clock)
+    t.same(heard.ended, [])
+    t.equal(spool.findRef(CARRIER, 'silent')?.id, m.id, 'its receipt may still come')
+    clock.advance(HOUR_MS)
+    await sweep(spool, clock)
+    t.match(heard.ended, [{ id: m.id, ending: { state: state.UNKNOWN } }])
+    t.equal(spool.figures().sent, 0)
+    t.equal(spool.claimReports(1, 1)[0]?.receipt?.state, state.UNKNOWN)
+  })
+
+  t.test('a clock set back stops neither what is due nor the sweep', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    await sweep(spool, clock)
+    clock.setWall(START_MS - 24 * HOUR_MS)
+    await commitAll(spool, [message({ validUntilMs: START_MS - 24 * HOUR_MS + 1_000 })])
+    await sweep(spool, clock)
+    t.match(heard.ended, [{ ending: { state: state.EXPIRED } }])
+  })
+  t.end()
+}
+
+/** Commits, claims and hands over as many messages as there are references, in their order. */
+async function send(spool: Spool, refs: readonly string[], fields: Partial<Message> = {}): Promise<Message[]> {
+  await commitAll(spool, refs.map(() => message(fields)))
+  const claimed = claimerOf(spool, fields.lane ?? LANE).claim(refs.length)
+  claimed.forEach((m, i) => {
+    spool.accepted(m, 0, CARRIER, refs[i] as string, true)
+  })
+  return claimed
+}
+
+function receipts(t: Test, open: OpenSpool): void {
+  t.test('a receipt ends the message that its carrier named so', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [message(), message(), message()])
+    const [a, b, c] = claimer.claim(3) as [Message, Message, Message]
+    // Two carriers may use the same name.
+    spool.accepted(a, 0, 1, 'same', true)
+    spool.accepted(b, 0, 2, 'same', true)
+    spool.accepted(c, 0, 1, 'other', true)
+    t.match(spool.figures(), { waiting: 0, claimed: 0, sent: 3 })
+    t.equal(spool.findRef(1, 'same')?.id, a.id)
+    t.equal(spool.findRef(2, 'same')?.id, b.id)
+    t.equal(spool.findRef(3, 'same'), undefined)
+    t.equal(spool.receipt(2, { ...failed('same'), doneMs: START_MS + 5 }), 'matched')
+    t.same(heard.ended, [{ id: b.id, ending: { state: state.UNDELIVERABLE, error: '069', doneMs: START_MS + 5 } }])
+    t.equal(spool.receipt(1, { ...delivered('same'), state: state.ENROUTE }), 'matched')
+    t.equal(spool.find(a.id)?.standing, 'sent', 'ENROUTE is not the last word')
+    t.equal(spool.receipt(1, { ...delivered('other'), state: state.ACCEPTED }), 'matched')
+    t.equal(spool.find(c.id)?.standing, 'sent', 'nor is ACCEPTED')
+    t.equal(spool.receipt(1, delivered('same')), 'matched')
+    t.equal(spool.find(a.id), undefined)
+    t.equal(spool.findRef(1, 'same'), undefined)
+    t.equal(spool.figures().sent, 1)
+  })
+
+  t.test('a second receipt, or one for nobody, changes nothing and is given up after ten minutes', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const heard = listen(spool)
+    await send(spool, ['r'])
+    t.equal(spool.receipt(CARRIER, delivered('r')), 'matched')
+    t.equal(spool.receipt(CARRIER, failed('r')), 'parked')
+    t.equal(spool.receipt(CARRIER, delivered('nobody')), 'parked')
+    t.equal(spool.figures().parked, 2)
+    t.equal(heard.ended.length, 1)
+    clock.advance(10 * MINUTE_MS - 1)
+    await settle(spool)
+    t.same(heard.unmatched, [])
+    clock.advance(1)
+    await settle(spool)
+    t.same(heard.unmatched, ['r', 'nobody'])
+    t.equal(spool.figures().parked, 0)
+    t.equal(spool.claimReports(1, 9).length, 1)
+  })
+
+  t.test('a receipt that overtakes the answer waits for it, over a restart and a kill too', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'early', clock })
+    await commitAll(spool, [message(), message(), message()])
+    t.equal(spool.receipt(CARRIER, delivered('e1')), 'parked')
+    t.equal(spool.receipt(CARRIER, failed('e2')), 'parked')
+    t.equal(spool.receipt(CARRIER, { ...delivered('e2'), state: state.ENROUTE }), 'parked')
+    spool.accepted(claimOne(claimerOf(spool)), 0, CARRIER, 'e1', true)
+    await spool.synced()
+    t.match(spool.figures(), { sent: 0, parked: 1, outbox: 1 })
+    spool = await open(t, { store: 'early', clock, killed: true })
+    t.match(spool.figures(), { parked: 1, waiting: 2, outbox: 1 })
+    const heard = listen(spool)
+    spool.accepted(claimOne(claimerOf(spool)), 0, CARRIER + 1, 'e2', true)
+    t.equal(spool.figures().parked, 1, 'another carrier’s name is another name')
+    spool.accepted(claimOne(claimerOf(spool)), 0, CARRIER, 'e2', true)
+    t.match(heard.ended, [{ ending: { state: state.UNDELIVERABLE, error: '069' } }])
+    await spool.close()
+    spool = await open(t, { store: 'early', clock })
+    t.match(spool.figures(), { parked: 0, sent: 1, outbox: 2 })
+  })
+
+  t.test('a name that a carrier gives again means the newest message', async t => {
+    const spool = await open(t)
+    const heard = listen(spool)
+    const [first, second] = await send(spool, ['again', 'again'])
+    t.equal(spool.findRef(CARRIER, 'again')?.id, second?.id)
+    spool.end(first as Message, { state: state.UNKNOWN, error: '', doneMs: START_MS })
+    t.equal(spool.findRef(CARRIER, 'again')?.id, second?.id, 'the end of the older one does not take the name away')
+    t.equal(spool.receipt(CARRIER, delivered('again')), 'matched')
+    t.same(heard.ended.map(({ id }) => id), [first?.id, second?.id])
+  })
+
+  t.test('a message whose receipt nobody awaits ends with its acceptance, and tells nobody', async t => {
+    const spool = await open(t)
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [message({ registered_delivery: 0 }), message({ registered_delivery: 0 })])
+    spool.accepted(claimOne(claimer), 0, CARRIER, 'x', false)
+    spool.accepted(claimOne(claimer), 0, CARRIER, '', true)
+    await spool.synced()
+    t.match(heard.ended, [{ ending: { state: state.ACCEPTED } }, { ending: { state: state.ACCEPTED } }])
+    t.match(spool.figures(), { waiting: 0, sent: 0, outbox: 0 })
+  })
+
+  t.test('registered_delivery says which ends are reported', async t => {
+    const spool = await open(t)
+    const all = [0, 1, 2, 3].flatMap(registered_delivery => [message({ registered_delivery }), message({ registered_delivery })])
+    await commitAll(spool, all)
+    const claimed = claimerOf(spool).claim(9)
+    claimed.forEach((m, i) => {
+      spool.end(m, { state: i % 2 ? state.UNDELIVERABLE : state.DELIVERED, error: '', doneMs: START_MS })
+    })
+    await spool.synced()
+    const told = spool.claimReports(1, 9).map(({ receipt }) => [receipt?.registered_delivery, receipt?.state])
+    t.same(told, [[1, state.DELIVERED], [1, state.UNDELIVERABLE], [2, state.UNDELIVERABLE], [3, state.DELIVERED]])
+  })
+
+  t.test('very many references are found again, whatever was restarted or killed in between', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'refs', clock, small: true })
+    const open_ = new Map<string, number>()
+    const name = (i: number): string => `${(i * 7919) % 1_000_003}`.padStart(10, 'F')
+    let made = 0
+    const more = async (n: number): Promise<void> => {
+      const refs = Array.from({ length: n }, () => name(made++))
+      const sent = await send(spool, refs)
+      sent.forEach((m, i) => {
+        open_.set(refs[i] as string, m.id)
+      })
+      await settle(spool)
+    }
+    const check = async (every: number): Promise<void> => {
+      let i = 0
+      for (const [ref, id] of open_) {
+        if (spool.findRef(CARRIER, ref)?.id !== id) return t.fail(`${ref} of ${id} was not found`)
+        if (i++ % every !== 0) continue
+        t.equal(spool.receipt(CARRIER, delivered(ref)), 'matched')
+        open_.delete(ref)
+      }
+      await settle(spool)
+      t.equal(spool.figures().sent, open_.size)
+    }
+    for (let i = 0; i < 10; i++) await more(50)
+    await check(7)
+    await spool.close()
+    spool = await open(t, { store: 'refs', clock, small: true })
+    await check(5)
+    for (let i = 0; i < 5; i++) await more(40)
+    spool = await open(t, { store: 'refs', clock, small: true, killed: true })
+    await check(3)
+    await more(20)
+    // Everything ends, the store is opened empty, and names given after that must outlive the next start.
+    await check(1)
+    t.equal(open_.size, 0)
+    await spool.close()
+    spool = await open(t, { store: 'refs', clock, small: true })
+    await more(60)
+    await spool.close()
+    spool = await open(t, { store: 'refs', clock, small: true })
+    await check(1)
+    t.match(spool.figures(), { sent: 0, waiting: 0 })
+  })
+  t.end()
+}
+
+function parts(t: Test, open: OpenSpool): void {
+  const answeredParts = (m: Message) => m.parts?.map(part => part.answered)
+
+  t.test('only the parts that no carrier took are left, over a restart too', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'parts', clock })
+    await commitAll(spool, [message()])
+    const m = claimOne(claimerOf(spool))
+    spool.cut(m, CARRIER, 3, 77)
+    t.same(answeredParts(m), [false, false, false])
+    spool.accepted(m, 1, CARRIER, 'p1', true)
+    t.match(spool.figures(), { waiting: 1, claimed: 1, sent: 0 })
+    spool.defer(m, START_MS + 1_000)
+    await spool.close()
+    spool = await open(t, { store: 'parts', clock })
+    const heard = listen(spool)
+    t.equal(spool.findRef(CARRIER, 'p1')?.id, m.id, 'while it waits, its parts may report')
+    t.equal(spool.receipt(CARRIER, delivered('p1')), 'matched')
+    clock.advance(1_000)
+    await settle(spool)
+    spool = await open(t, { store: 'parts', clock, killed: true })
+    spool.events.ended = heard.ended.push as never
+    const again = claimOne(claimerOf(spool))
+    t.match(again, { id: m.id, carrier: CARRIER, concatRef: 77 })
+    t.same(answeredParts(again), [false, true, false])
+    t.equal(again.parts?.[1]?.state, state.DELIVERED)
+    listen(spool)
+    spool.accepted(again, 0, CARRIER, 'p0', true)
+    spool.giveBack(again)
+    t.same(answeredParts(claimOne(claimerOf(spool))), [true, true, false])
+    spool.accepted(again, 2, CARRIER, 'p2', true)
+    t.match(spool.figures(), { waiting: 0, claimed: 0, sent: 1 })
+    t.equal(spool.receipt(CARRIER, delivered('p2', START_MS + 10)), 'matched')
+    t.equal(spool.figures().sent, 1)
+    t.equal(spool.receipt(CARRIER, delivered('p2')), 'matched', 'the same part may report twice')
+    t.equal(spool.receipt(CARRIER, delivered('p0', START_MS + 20)), 'matched')
+    await spool.synced()
+    const [report, ...others] = spool.claimReports(1, 9)
+    t.same(others, [])
+    t.match(report?.receipt, { id: m.id, state: state.DELIVERED, parts: 3, delivered: 3, doneMs: START_MS + 20 })
+  })
+
+  t.test('one part that failed makes the message fail, once all have reported', async t => {
+    const spool = await open(t)
+    const heard = listen(spool)
+    await commitAll(spool, [message()])
+    const m = claimOne(claimerOf(spool))
+    spool.cut(m, CARRIER, 3, 1)
+    // The receipt for a part may overtake its answer, or come while the others are still on their way.
+    t.equal(spool.receipt(CARRIER, failed('p0')), 'parked')
+    for (const part of [0, 1]) spool.accepted(m, part, CARRIER, `p${part}`, true)
+    t.equal(spool.receipt(CARRIER, delivered('p1')), 'matched')
+    t.same(heard.ended, [])
+    spool.accepted(m, 2, CARRIER, 'p2', true)
+    t.same(heard.ended, [])
+    t.equal(spool.receipt(CARRIER, delivered('p2')), 'matched')
+    t.match(heard.ended, [{ id: m.id, ending: { state: state.UNDELIVERABLE } }])
+    await spool.synced()
+    t.match(spool.claimReports(1, 9), [{ receipt: { parts: 3, delivered: 2 } }])
+    for (const part of [0, 1, 2]) t.equal(spool.findRef(CARRIER, `p${part}`), undefined)
+  })
+
+  t.test('a part that the carrier gave no name is not waited for', async t => {
+    const spool = await open(t)
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [message(), message(), message()])
+    const [a, b, c] = claimer.claim(3) as [Message, Message, Message]
+    for (const m of [a, b, c]) spool.cut(m, CARRIER, 2, 1)
+    spool.accepted(a, 0, CARRIER, '', true)
+    spool.accepted(a, 1, CARRIER, 'a1', true)
+    t.equal(spool.receipt(CARRIER, delivered('a1')), 'matched')
+    spool.accepted(b, 0, CARRIER, 'b0', true)
+    t.equal(spool.receipt(CARRIER, delivered('b0')), 'matched')
+    spool.accepted(b, 1, CARRIER, '', true)
+    for (const part of [0, 1]) spool.accepted(c, part, CARRIER, '', true)
+    t.match(heard.ended, [
+      { id: a.id, ending: { state: state.DELIVERED } },
+      { id: b.id, ending: { state: state.DELIVERED } },
+      { id: c.id, ending: { state: state.ACCEPTED } },
+    ])
+    t.match(spool.figures(), { waiting: 0, sent: 0 })
+  })
+
+  t.test('an answer that comes after the message was put off still counts', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    await commitAll(spool, [message(), message(), message()])
+    const [due, ready, over] = claimer.claim(3) as [Message, Message, Message]
+    for (const m of [due, ready, over]) spool.defer(m, START_MS + (m === due ? HOUR_MS : 1_000))
+    await spool.synced()
+    clock.advance(1_000)
+    await settle(spool)
+    spool.accepted(due, 0, CARRIER, 'due', true)
+    spool.accepted(ready, 0, CARRIER, 'ready', true)
+    spool.end(over, { state: state.REJECTED, error: '', doneMs: START_MS })
+    spool.accepted(over, 0, CARRIER, 'over', true)
+    await spool.synced()
+    t.same(claimer.claim(9), [])
+    t.match(spool.figures(), { waiting: 0, due: 0, claimed: 0, sent: 2, lanes: [] })
+    clock.advance(HOUR_MS)
+    await settle(spool)
+    t.same(claimer.claim(9), [])
+    for (const ref of ['due', 'ready']) t.equal(spool.receipt(CARRIER, delivered(ref)), 'matched')
+    t.same(heard.ended.map(({ id }) => id), [over.id, due.id, ready.id])
+    spool.end(over, { state: state.REJECTED, error: '', doneMs: START_MS })
+    spool.defer(due, START_MS)
+    await settle(spool)
+    t.equal(heard.ended.length, 3)
+  })
+  t.end()
+}
+
+function reports(t: Test, open: OpenSpool): void {
+  t.test('a receipt carries what the customer gave and what the carrier said', async t => {
+    const clock = new ManualClock(START_MS)
+    const store = 'receipt'
+    let spool = await open(t, { store, clock })
+    const fields: Partial<Message> = {
+      service_type: 'CMT',
+      source_addr_ton: 5,
+      source_addr_npi: 0,
+      source_addr: 'Trunkline',
+      dest_addr_ton: 1,
+      dest_addr_npi: 1,
+      data_coding: 3,
+      registered_delivery: 0x11,
+      body: Buffer.from('Thirty-three characters, or so: é', 'latin1'),
+      tlvs: Buffer.from('0204000212340000', 'hex'),
+    }
+    const [m] = (await send(spool, ['r'], fields)) as [Message]
+    await spool.close()
+    spool = await open(t, { store, clock })
+    t.equal(spool.receipt(CARRIER, { ref: 'r', state: state.EXPIRED, err: '0A1', doneMs: START_MS + 7 }), 'matched')
+    await spool.close()
+    clock.advance(1_000)
+    spool = await open(t, { store, clock })
+    const [report] = spool.claimReports(1, 9)
+    t.match(report, { account: 1, kind: 'receipt', atMs: START_MS })
+    t.equal(report?.reply, undefined)
+    const { body, ...same } = fields
+    t.same(report?.receipt, {
+      ...same,
+      id: m.id,
+      state: state.EXPIRED,
+      err: '0A1',
+      doneMs: START_MS + 7,
+      parts: 1,
+      delivered: 0,
+      destination_addr: m.destination_addr,
+      text: Buffer.from('Thirty-three charact', 'latin1'),
+    })
+  })
+
+  t.test('a reply from a phone reaches its account octet by octet', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'reply', clock })
+    const heard = listen(spool)
+    t.equal(spool.reply(5, reply('да')), true)
+    t.equal(spool.reply(0, reply('whose?')), true)
+    t.same(spool.claimReports(5, 9), [], 'not before it is durable')
+    await spool.synced()
+    t.same(heard.reports.sort(), [0, 5])
+    const [report] = spool.claimReports(5, 9)
+    t.same(report?.reply, reply('да'))
+    await spool.close()
+    spool = await open(t, { store: 'reply', clock })
+    t.match(spool.figures(), { outbox: 2, unclaimed: 1 })
+    t.same([...spool.reportAccounts()].sort(), [0, 5])
+    t.same(spool.claimReports(5, 9)[0]?.reply, reply('да'))
+    t.match(spool.claimReports(0, 9), [{ kind: 'reply', account: 0 }])
+  })
+
+  t.test('an account’s reports come in order, each to one caller, until they are done', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'outbox', clock, small: true })
+    const expected: string[] = []
+    for (let i = 0; i < 200; i++) {
+      spool.reply(1, reply(`m${i}`))
+      spool.reply(2 + (i % 3), reply('another account'))
+      expected.push(`m${i}`)
+      if (i % 7 === 0) await spool.synced()
+    }
+    await spool.synced()
+    const first = spool.claimReports(1, 10)
+    t.same(first.map(textOf), expected.slice(0, 10))
+    const seqs = first.map(({ seq }) => seq)
+    t.same(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+    for (const i of [7, 2, 5, 4]) spool.giveBackReport(first[i] as Report)
+    t.same(spool.claimReports(1, 3).map(textOf), ['m2', 'm4', 'm5'])
+    t.same(spool.claimReports(1, 2).map(textOf), ['m7', 'm10'])
+    t.equal(spool.figures().outbox, 400, 'what is held is not done')
+    for (const report of first.slice(0, 5)) spool.reportDone(report)
+    spool.reportDone(first[0] as Report)
+    spool.giveBackReport(first[1] as Report)
+    t.equal(spool.figures().outbox, 395)
+    await spool.synced()
+    // Some of a commit's reports are done, the others not: a kill keeps them apart.
+    spool = await open(t, { store: 'outbox', clock, small: true, killed: true })
+    t.equal(spool.figures().outbox, 395)
+    const rest: string[] = []
+    for (let some = spool.claimReports(1, 9); some.length > 0; some = spool.claimReports(1, 9)) {
+      rest.push(...some.map(textOf))
+      for (const report of some) spool.reportDone(report)
+      if (rest.length % 4 === 0) await spool.synced()
+    }
+    t.same(rest, expected.slice(5))
+    await spool.close()
+    spool = await open(t, { store: 'outbox', clock, small: true })
+    t.equal(spool.figures().outbox, 200)
+    t.notOk([...spool.reportAccounts()].includes(1))
+    t.same(spool.claimReports(1, 1), [])
+  })
+
+  t.test('an account’s queue that was emptied does not see the old reports again', async t => {
+    const spool = await open(t, { small: true })
+    const seen: string[] = []
+    let made = 0
+    for (let round = 0; round < 60; round++) {
+      for (let i = 0; i < 1 + (round % 20); i++) spool.reply(1, reply(`${made++}`))
+      if (round % 3 === 0) await spool.synced()
+      for (const report of spool.claimReports(1, 50)) {
+        seen.push(textOf(report))
+        spool.reportDone(report)
+      }
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    await spool.synced()
+    for (let some = spool.claimReports(1, 50); some.length > 0; some = spool.claimReports(1, 50)) {
+      seen.push(...some.map(textOf))
+      for (const report of some) spool.reportDone(report)
+    }
+    t.same(seen, Array.from({ length: made }, (_, i) => `${i}`))
+    t.equal(spool.figures().outbox, 0)
+  })
+
+  t.test('past its cap an account loses what comes, and nobody else does', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, keepReportsPerAccount: 5 })
+    const heard = listen(spool)
+    for (let i = 0; i < 8; i++) spool.reply(1, reply(`m${i}`))
+    spool.reply(2, reply('other'))
+    await settle(spool)
+    t.equal(heard.dropped, 3)
+    t.match(spool.figures(), { outbox: 6 })
+    const [first] = spool.claimReports(1, 1)
+    spool.reply(1, reply('m8'))
+    spool.reportDone(first as Report)
+    spool.reply(1, reply('m9'))
+    await settle(spool)
+    t.equal(heard.dropped, 4)
+    t.same(spool.claimReports(1, 9).map(textOf), ['m1', 'm2', 'm3', 'm4', 'm9'])
+  })
+
+  t.test('reports that nobody takes in time are dropped, the oldest first', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'old', clock, keepReportsMs: HOUR_MS, small: true })
+    for (const account of [1, 2]) for (let i = 0; i < 30; i++) spool.reply(account, reply(`m${i}`))
+    await spool.synced()
+    const [held] = spool.claimReports(2, 1)
+    clock.advance(30 * MINUTE_MS)
+    spool.reply(1, reply('newer'))
+    await spool.synced()
+    spool = await open(t, { store: 'old', clock, keepReportsMs: HOUR_MS, small: true, killed: true })
+    const heard = listen(spool)
+    clock.advance(31 * MINUTE_MS)
+    await sweep(spool, clock)
+    t.equal(heard.dropped, 60)
+    t.equal(spool.figures().outbox, 1)
+    t.same(spool.claimReports(1, 9).map(textOf), ['newer'])
+    t.equal(textOf(held as Report), 'm0')
+  })
+  t.end()
+}
+
+function history(t: Test, open: OpenSpool): void {
+  t.test('the log holds a row for each acceptance and each end, in their order', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const claimer = claimerOf(spool, 3)
+    const one = message({ lane: 3, rank: 2, segments: 2, priceMicros: 75_000, clientRef: 'заказ', account: 9 })
+    const two = message({ lane: 3 })
+    await commitAll(spool, [one])
+    clock.advance(10)
+    spool.commit(two)
+    spool.accepted(claimOne(claimer), 0, CARRIER, 'r', true)
+    await spool.synced()
+    spool.receipt(CARRIER, failed('r', START_MS + 20))
+    await spool.synced()
+    const [a, b, c, ...others] = rowsOf(spool)
+    t.same(others, [])
+    const same = { source: one.source_addr, destination: one.destination_addr, route: 3, segments: 2, priceMicros: 75_000 }
+    t.same(a, {
+      ...same, kind: 'accepted', atMs: START_MS, id: one.id, account: 9, rank: 2, state: state.ENROUTE, carrier: 0, error: '', clientRef: 'заказ',
+    })
+    t.match(b, { kind: 'accepted', id: two.id, atMs: START_MS + 10 })
+    t.same(c, {
+      ...a, kind: 'ended', atMs: START_MS + 20, state: state.UNDELIVERABLE, carrier: CARRIER, error: '069',
+    })
+    const endings = spool.endings(0, 100)
+    t.same(endings.rows, [c])
+    t.same(spool.endings(endings.position, 100), { position: endings.position, rows: [] })
+  })
+
+  t.test('positions never go back, over a restart with an empty log neither', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'log', clock })
+    const identity = spool.identity
+    let position = 0
+    const pass = (expected: number): void => {
+      const rows = rowsOf(spool, position, next => {
+        t.ok(next > position)
+        position = next
+      })
+      t.equal(rows.length, expected)
+      spool.dropLog(position)
+      t.equal(spool.figures().logRows, 0)
+    }
+    await commitAll(spool, [message(), message()])
+    t.equal(spool.figures().logRows, 2)
+    pass(2)
+    await spool.close()
+    for (const killed of [false, true, true]) {
+      spool = await open(t, { store: 'log', clock, killed })
+      t.equal(spool.identity, identity)
+      t.equal(spool.readLog(position, 10), undefined)
+      t.equal(spool.figures().logRows, 0)
+      await commitAll(spool, [message()])
+      t.equal(spool.figures().logRows, 1)
+      pass(1)
+      await settle(spool)
+      if (!killed) await spool.synced()
+    }
+    await spool.close()
+    t.equal((await open(t, { store: 'log', clock })).identity, identity)
+    t.not((await open(t, { clock })).identity, identity)
+  })
+
+  t.test('what was read and not dropped is read again after a kill', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'again', clock })
+    for (let i = 0; i < 10; i++) await commitAll(spool, [message()])
+    const positions: number[] = []
+    const rows = rowsOf(spool, 0, position => positions.push(position))
+    spool.dropLog(positions[1] as number)
+    await commitAll(spool, [message()])
+    spool = await open(t, { store: 'again', clock, killed: true })
+    const again = rowsOf(spool, positions[1])
+    t.same(again.slice(0, -1), rows.slice(rows.length - again.length + 1))
+    t.equal(again.length, 11 - (rows.length - again.length + 1))
+    t.equal(spool.figures().logRows, again.length)
+  })
+  t.end()
+}
+
+function changing(t: Test, open: OpenSpool): void {
+  t.test('a message is found from its acceptance to its end', async t => {
+    const spool = await open(t, { small: true })
+    const all = Array.from({ length: 30 }, () => message())
+    for (const m of all) spool.commit(m)
+    t.equal(spool.find((all[0] as Message).id), all[0])
+    await spool.synced()
+    for (const m of all) t.equal(spool.find(m.id)?.standing, 'waiting')
+    t.equal(spool.find(all.at(-1)?.id as number + 1), undefined)
+    const [m] = claimerOf(spool).claim(1) as [Message]
+    spool.accepted(m, 0, CARRIER, 'r', true)
+    t.equal(spool.find(m.id)?.standing, 'sent')
+    await spool.synced()
+    t.equal(spool.find(m.id)?.standing, 'sent')
+    spool.receipt(CARRIER, delivered('r'))
+    t.equal(spool.find(m.id), undefined)
+    await spool.synced()
+    t.equal(spool.find(m.id), undefined)
+  })
+
+  t.test('a waiting message can be cancelled, wherever it waits; a claimed or sent one cannot', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    const all = Array.from({ length: 40 }, () => message())
+    await commitAll(spool, all)
+    const later = message({ scheduleMs: START_MS + HOUR_MS })
+    spool.commit(later)
+    const fresh = message()
+    spool.commit(fresh)
+    const [claimed, sent] = claimer.claim(2) as [Message, Message]
+    spool.accepted(sent, 0, CARRIER, 'r', true)
+    const head = all[2] as Message
+    const behind = all[35] as Message
+    for (const m of [later, fresh, head, behind]) t.equal(spool.cancel(m.id), true)
+    for (const m of [later, fresh, head, behind, claimed, sent]) t.equal(spool.cancel(m.id), false)
+    t.equal(heard.ended.length, 4)
+    t.ok(heard.ended.every(({ ending }) => ending.state === state.DELETED && ending.doneMs === START_MS))
+    await spool.synced()
+    t.match(spool.figures(), { waiting: 37, due: 0, claimed: 1, sent: 1, outbox: 4 })
+    t.equal(drain(claimer, spool).length, 36)
+  })
+
+  t.test('a lane whose messages were all cancelled is empty', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { store: 'gone', clock, small: true })
+    const claimer = claimerOf(spool)
+    const all = Array.from({ length: 50 }, () => message())
+    for (const m of all) await commitAll(spool, [m])
+    for (const m of all) t.equal(spool.cancel(m.id), true)
+    await spool.synced()
+    t.equal(claimer.waiting, false)
+    t.same(claimer.claim(9), [])
+    clock.advance(11 * MINUTE_MS)
+    await sweep(spool, clock)
+    await commitAll(spool, [message()])
+    t.equal(claimer.claim(9).length, 1)
+  })
+
+  t.test('a waiting message can get another text, wherever it waits, and keeps its place', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'replace', clock, small: true })
+    const all = Array.from({ length: 30 }, (_, i) => message({ body: Buffer.from(`m${i}`) }))
+    await commitAll(spool, all)
+    const later = message({ scheduleMs: START_MS + HOUR_MS })
+    await commitAll(spool, [later])
+    const change = (id: number | undefined, text: string): boolean =>
+      spool.replace(id as number, m => {
+        m.body = Buffer.from(text)
+        m.validUntilMs = START_MS + 2 * HOUR_MS
+      })
+    const fresh = message()
+    spool.commit(fresh)
+    t.equal(change(fresh.id, 'f'), true)
+    t.equal(change(all[1]?.id, 'x1'), true)
+    t.equal(change(all[28]?.id, 'x28'), true)
+    t.equal(change(later.id, 'xl'), true)
+    const [first] = claimerOf(spool).claim(1)
+    t.equal(change(first?.id, 'too late'), false)
+    await spool.synced()
+    spool = await open(t, { store: 'replace', clock, small: true, killed: true })
+    clock.advance(HOUR_MS)
+    await settle(spool)
+    const rest = texts(claimerOf(spool).claim(99))
+    t.equal(rest.length, 32)
+    t.same([rest[1], rest[28], rest[30], rest[31]], ['x1', 'x28', 'f', 'xl'])
+    clock.advance(HOUR_MS)
+  })
+
+  t.test('a text of which a part is on its way cannot be replaced', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    await commitAll(spool, [message(), message()])
+    const [a, b] = claimerOf(spool).claim(2) as [Message, Message]
+    for (const m of [a, b]) spool.cut(m, CARRIER, 2, 5)
+    spool.accepted(a, 0, CARRIER, 'r', true)
+    for (const m of [a, b]) spool.giveBack(m)
+    t.equal(spool.replace(a.id, () => t.fail('must not be changed')), false)
+    t.equal(spool.replace(b.id, m => { m.body = Buffer.from('short') }), true)
+    const [again] = claimerOf(spool).claim(9).slice(1)
+    t.match(again, { id: b.id, parts: null, concatRef: 0 })
+  })
+  t.end()
+}
+
+function restarts(t: Test, open: OpenSpool): void {
+  t.test('what was asked for before close() is durable after it', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'close', clock })
+    t.equal(spool.crashed, false)
+    spool.commit(message())
+    spool.reply(1, reply('r'))
+    await spool.close()
+    spool = await open(t, { store: 'close', clock })
+    t.equal(spool.crashed, false)
+    t.match(spool.figures(), { waiting: 1, outbox: 1, logRows: 1 })
+    spool = await open(t, { store: 'close', clock, killed: true })
+    t.equal(spool.crashed, true)
+    t.match(spool.figures(), { waiting: 1, outbox: 1, logRows: 1 })
+    await spool.close()
+    t.equal((await open(t, { store: 'close', clock })).crashed, false)
+  })
+
+  t.test('after a kill, what was claimed waits again in its place, and what was not synced never was', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'kill', clock, small: true })
+    const all = Array.from({ length: 20 }, (_, i) => message({ body: Buffer.from(`m${i}`) }))
+    await commitAll(spool, all)
+    const claimed = claimerOf(spool).claim(9)
+    spool.accepted(claimed[4] as Message, 0, CARRIER, 'r', true)
+    await spool.synced()
+    spool.commit(message())
+    spool.end(claimed[2] as Message, { state: state.REJECTED, error: '', doneMs: START_MS })
+    spool = await open(t, { store: 'kill', clock, small: true, killed: true })
+    t.match(spool.figures(), { waiting: 19, claimed: 0, sent: 1 })
+    t.same(texts(claimerOf(spool).claim(99)), texts(all.filter((_, i) => i !== 4)))
+    t.equal(spool.findRef(CARRIER, 'r')?.id, claimed[4]?.id)
+  })
+
+  t.test('figures say what stands where', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'figures', clock })
+    const ranks: ClassRank[] = [0, 1, 1, 2]
+    await commitAll(spool, ranks.map(rank => message({ rank, lane: 1 + (rank % 2) })))
+    clock.advance(10 * MINUTE_MS)
+    await commitAll(spool, [message(), message({ scheduleMs: START_MS + HOUR_MS })])
+    const sorted = () => [...spool.figures().lanes].sort((a, b) => a.lane - b.lane || a.rank - b.rank)
+    const lanes = [
+      { lane: 1, rank: 0, waiting: 1, oldestMs: START_MS },
+      { lane: 1, rank: 1, waiting: 1, oldestMs: START_MS + 10 * MINUTE_MS },
+      { lane: 1, rank: 2, waiting: 1, oldestMs: START_MS },
+      { lane: 2, rank: 1, waiting: 2, oldestMs: START_MS },
+    ]
+    t.same(sorted(), lanes)
+    await spool.close()
+    spool = await open(t, { store: 'figures', clock })
+    t.same(sorted(), lanes)
+    claimerOf(spool, 2).claim(1)
+    t.same(spool.figures(), {
+      ...spool.figures(), waiting: 6, claimed: 1, sent: 0, due: 1, outbox: 0, unclaimed: 0, parked: 0, logRows: 6,
+    })
+    t.equal(spool.figures().lanes.reduce((n, lane) => n + lane.waiting, 0), 4)
+  })
+  t.end()
+}
+
