@@ -490,7 +490,7 @@ story(
     await shop.unbind()
     const again = await esme(t, daemon.smpp)
     t.same([shop.delivered.length, again.delivered.length], [3, 0])
-    t.equal(await daemon.metric('trunkline_reports_total', { outcome: 'refused' }), 1)
+    t.equal(await daemon.metric('trunkline_events_total', { event: 'reports_refused' }), 1)
   },
 )
 
@@ -540,7 +540,7 @@ story('a message from a phone reaches the owner of its number octet for octet, e
   t.equal(second.pdu.tlvs.toString('hex'), payload(long).toString('hex'))
 
   t.equal(await carrier.mobileOriginated({ ...fields, destination_addr: '12025550199' }), 0)
-  t.equal(await daemon.metric('trunkline_queue_unclaimed'), 1)
+  t.equal(await daemon.metric('trunkline_unclaimed_replies'), 1)
   t.same([shop.delivered.length, other.delivered.length], [2, 0])
 })
 

@@ -2,12 +2,13 @@
 // message costs a call; prom-client writes the text. Knows names, units and labels.
 
 import { createRequire } from 'node:module'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Metric, Registry as RegistryType } from 'prom-client'
 import { commandName } from '../../protocols/smpp/commands.js'
 import { OTHER_STATUS, type PduCounts } from '../../protocols/smpp/counts.js'
 import { statusName } from '../../protocols/smpp/status.js'
 import type { Counters, Histogram } from '../base/figures.js'
-import type { LinkStand } from '../carriers/driver.js'
+import type { DriverFigures, LinkStand } from '../carriers/driver.js'
 import { messageClasses, stateNames } from '../model/message.js'
 import { lookAtMachine, type Machine } from './machine.js'
 import type { Lag, Recent } from './recent.js'
@@ -28,11 +29,13 @@ interface Sample {
 interface View {
   readonly subject: AdminSubject
   readonly queue: QueueStatus
-  readonly carriers: readonly RunningCarrier[]
+  readonly carriers: readonly Carrier[]
   readonly machine: Machine
   readonly lag: Lag
   readonly readiness: Readiness
 }
+
+type Carrier = RunningCarrier & { readonly figures: DriverFigures }
 
 interface Family {
   readonly name: string
@@ -41,12 +44,16 @@ interface Family {
   read(view: View): Iterable<Sample>
 }
 
+/** The event loop is left to others after this long. */
+const SLICE_MS = 2
+
 export class Metrics {
   readonly contentType: string
   private readonly registry = new Registry()
   private readonly subject: AdminSubject
   private readonly recent: Recent
   private view: View | undefined
+  private writing: Promise<string> | undefined
 
   constructor(subject: AdminSubject, recent: Recent) {
     this.subject = subject
@@ -61,19 +68,42 @@ export class Metrics {
     this.registry.registerMetric({ name, get } as unknown as Metric)
   }
 
-  /** The text format of Prometheus, version 0.0.4. */
-  async text(): Promise<string> {
+  /** The text format of Prometheus, version 0.0.4. Who asks while it is written gets the same. */
+  text(): Promise<string> {
+    this.writing ??= this.write().finally(() => {
+      this.writing = undefined
+    })
+    return this.writing
+  }
+
+  private async write(): Promise<string> {
+    this.view = await this.look()
+    const { clock } = this.subject
+    let sinceMs = clock.mono()
+    let text = ''
+    for (const { name } of FAMILIES) {
+      text += `${await this.registry.getSingleMetricAsString(name)}\n`
+      if (clock.mono() - sinceMs < SLICE_MS) continue
+      await nextTurn()
+      sinceMs = clock.mono()
+    }
+    return text
+  }
+
+  private async look(): Promise<View> {
     const { subject, recent } = this
     const machine = await lookAtMachine(subject.config.dataDir)
-    this.view = {
+    return {
       subject,
       queue: queueStatus(subject),
-      carriers: [...subject.lines.running.values()],
+      carriers: Array.from(subject.lines.running.values(), running => ({
+        ...running,
+        figures: running.line.driver.figures(),
+      })),
       machine,
       lag: recent.lag(),
       readiness: readiness(subject),
     }
-    return this.registry.metrics()
   }
 }
 
@@ -188,10 +218,10 @@ const FAMILIES: readonly Family[] = [
     perLink(view, link => link.window),
   ),
   gauge('trunkline_carrier_pace', 'Parts a second that pacing allows now; 0 = no limit.', view =>
-    perCarrier(view, ({ line }) => line.driver.figures().ratePerSecond),
+    perCarrier(view, ({ figures }) => figures.ratePerSecond),
   ),
   gauge('trunkline_carrier_unsure', 'Parts sent whose answers are late and still listened for.', view =>
-    perCarrier(view, ({ line }) => line.driver.figures().unsure),
+    perCarrier(view, ({ figures }) => figures.unsure),
   ),
   counter('trunkline_carrier_sent_total', 'Parts sent.', view => perCarrier(view, ({ line }) => line.sent)),
   counter('trunkline_carrier_outcomes_total', "A carrier's answers by kind and code.", view =>
@@ -211,7 +241,9 @@ const FAMILIES: readonly Family[] = [
   histogram('trunkline_carrier_latency_seconds', 'From submit_sm to its answer.', 1000, function* (view) {
     for (const { row, line } of view.carriers) {
       for (const [rank, name] of messageClasses.entries()) {
-        yield [{ carrier: row.name, class: name }, line.latency[rank] as Histogram]
+        const latency = line.latency[rank] as Histogram
+        // Most carriers see one class or two.
+        if (latency.count > 0) yield [{ carrier: row.name, class: name }, latency]
       }
     }
   }),
@@ -302,26 +334,25 @@ function accounts({ config, directory, stopping }: AdminSubject, of: (id: number
   })
 }
 
-const perCarrier = (view: View, of: (running: RunningCarrier) => number): Sample[] =>
-  view.carriers.map(running => ({ labels: { carrier: running.row.name }, value: of(running) }))
+const perCarrier = (view: View, of: (carrier: Carrier) => number): Sample[] =>
+  view.carriers.map(carrier => ({ labels: { carrier: carrier.row.name }, value: of(carrier) }))
 
 const perLink = (view: View, of: (link: { inFlight: number; window: number }) => number): Sample[] =>
-  view.carriers.flatMap(({ row, line }) =>
-    line.driver.figures().links.map((link, i) => ({ labels: { carrier: row.name, link: i + 1 }, value: of(link) })),
+  view.carriers.flatMap(({ row, figures }) =>
+    figures.links.map((link, i) => ({ labels: { carrier: row.name, link: i + 1 }, value: of(link) })),
   )
 
 const STANDS: readonly LinkStand[] = ['closed', 'binding', 'ready', 'full', 'resting']
 
-function links({ row, line }: RunningCarrier): Sample[] {
-  const { links } = line.driver.figures()
+function links({ row, figures }: Carrier): Sample[] {
   return STANDS.map(stand => ({
     labels: { carrier: row.name, stand },
-    value: links.filter(link => link.stand === stand).length,
+    value: figures.links.filter(link => link.stand === stand).length,
   }))
 }
 
 /** Dispatch counts an answer that is no acceptance as `kind:code`, and everything else by a plain name. */
-function outcomes({ row, line }: RunningCarrier): Sample[] {
+function outcomes({ row, line }: Carrier): Sample[] {
   const found: Sample[] = [{ labels: { carrier: row.name, kind: 'accepted', code: '' }, value: line.accepted }]
   for (const [name, value] of line.counts.entries()) {
     const colon = name.indexOf(':')
@@ -331,7 +362,7 @@ function outcomes({ row, line }: RunningCarrier): Sample[] {
   return found
 }
 
-function events({ row, line }: RunningCarrier): Sample[] {
+function events({ row, line }: Carrier): Sample[] {
   return byName(line.counts)
     .filter(({ labels }) => !labels.name.includes(':'))
     .map(({ labels, value }) => ({ labels: { carrier: row.name, ...labels }, value }))

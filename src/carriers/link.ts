@@ -304,13 +304,16 @@ export class Link implements SessionOwner<Part | null> {
     if (part !== null && this.waiting.delete(part)) this.answer(part, id, code, buf, start, end)
   }
 
-  /** Parts whose answer is not awaited any longer. */
-  tick(nowMs: number): void {
+  /** Gives up parts whose answer is not awaited any longer; true when there were any. */
+  tick(nowMs: number): boolean {
+    let any = false
     for (const [part, deadline] of this.waiting) {
       if (deadline > nowMs) break
+      any = true
       this.waiting.delete(part)
       this.host.events.answered(part, { kind: 'unsure', code: 'no_answer' })
     }
+    return any
   }
 
   request(

@@ -10,6 +10,10 @@ const WIDEN_EVERY_MS = 200
 const NARROW_EVERY_MS = 500
 const REST_MS = 100
 const LEAST = 1
+/** The present rate is measured over so long, so that a pause before a burst does not make it a slow one. */
+const MEASURE_MS = 1_000
+/** A burst that is answered at once has not lasted no time at all. */
+const LEAST_MEASURE_MS = 50
 
 export class Pace {
   /** The contract's rate; 0 = none. */
@@ -24,7 +28,10 @@ export class Pace {
   /** Sends in the running measure, to know what "0.7 of the present rate" is when there is no limit. */
   private sent = 0
   private measureMs: number
+  /** Parts a second in the measure before. */
   private measured = 0
+  /** The rate that was narrowed last. */
+  private narrowed = 0
 
   constructor(limit: number, nowMs: number) {
     this.limit = limit
@@ -49,6 +56,7 @@ export class Pace {
   /** Parts that may be sent now. */
   room(nowMs: number): number {
     if (nowMs < this.restUntilMs) return 0
+    if (nowMs - this.measureMs >= MEASURE_MS) this.measure(nowMs)
     if (this.rate === Number.POSITIVE_INFINITY) return Number.MAX_SAFE_INTEGER
     this.tokens = Math.min(this.depth, this.tokens + ((nowMs - this.atMs) * this.rate) / 1000)
     this.atMs = nowMs
@@ -65,8 +73,9 @@ export class Pace {
     this.restUntilMs = nowMs + REST_MS
     if (nowMs - this.narrowedMs < NARROW_EVERY_MS) return
     this.narrowedMs = nowMs
-    this.measure(nowMs)
-    const present = Number.isFinite(this.rate) ? this.rate : Math.max(this.measured, LEAST)
+    const running = (this.sent * 1000) / Math.max(nowMs - this.measureMs, LEAST_MEASURE_MS)
+    const present = Number.isFinite(this.rate) ? this.rate : Math.max(this.measured, running)
+    this.narrowed = present
     this.rate = Math.max(LEAST, present * NARROW)
     this.tokens = Math.min(this.tokens, this.depth)
     this.atMs = nowMs
@@ -78,14 +87,12 @@ export class Pace {
     this.widenedMs = nowMs
     this.rate *= WIDEN
     if (this.limit > 0) this.rate = Math.min(this.limit, this.rate)
-    // Long past what was ever measured: there is nothing left to hold back.
-    else if (this.rate > this.measured * 4 + 1_000) this.rate = Number.POSITIVE_INFINITY
+    // Long past what was too fast: there is nothing left to hold back.
+    else if (this.rate > this.narrowed * 4 + 1_000) this.rate = Number.POSITIVE_INFINITY
   }
 
   private measure(nowMs: number): void {
-    const seconds = (nowMs - this.measureMs) / 1000
-    if (seconds <= 0) return
-    this.measured = this.sent / seconds
+    this.measured = (this.sent * 1000) / (nowMs - this.measureMs)
     this.sent = 0
     this.measureMs = nowMs
   }

@@ -122,11 +122,15 @@ export class SmppCarrier implements Driver {
 
   private tick(): void {
     const now = this.host.clock.mono()
-    for (const link of this.links) link.tick(now)
-    if (!this.starved || this.pace.resting(now)) return
-    this.starved = false
-    for (const link of this.links) link.wake()
-    this.events.room()
+    let room = false
+    // What was given up waits to be sent again, and nothing else may come that says so.
+    for (const link of this.links) if (link.tick(now)) room = true
+    if (this.starved && !this.pace.resting(now)) {
+      this.starved = false
+      for (const link of this.links) link.wake()
+      room = true
+    }
+    if (room) this.events.room()
   }
 
   async stop(withinMs: number): Promise<void> {

@@ -133,6 +133,7 @@ export class Load implements SessionOwner<number> {
   private readonly delivery = new Delivery()
   private readonly ids: IdsFile | null
   private next = 0
+  private turns = 0
   private unbound = 0
   private stand: 'binding' | 'running' | 'ending' | 'over' = 'binding'
   private restUntil = 0
@@ -229,22 +230,34 @@ export class Load implements SessionOwner<number> {
 
   // Sending
 
-  private pump(session: Session<number>): void {
+  /** As many as its window takes, `most` at most. */
+  private pump(session: Session<number>, most: number): void {
     if (this.stand !== 'running' || session.state === 'bound_rx') return
-    const { settings } = this
-    let left = settings.count - this.next + this.again.size
+    let left = Math.min(this.settings.count - this.next + this.again.size, most)
     if (left === 0) return
     left = Math.min(left, session.room())
     if (left === 0) return
     const now = this.now()
     if (now < this.restUntil) return
-    if (settings.rate > 0) {
-      const due = ((now - this.startedAt) * settings.rate) / 1000
-      left = Math.min(left, Math.floor(due) + 1 - this.submitted)
-      if (left <= 0) return
-      this.lateMs = Math.max(this.lateMs, ((due - this.submitted) * 1000) / settings.rate)
-    }
     while (left-- > 0) this.submit(session, this.again.shift() ?? this.next++, now)
+  }
+
+  /** What the rate has made due since the last tick, shared among the sessions in turn. */
+  private pace(): void {
+    const { rate } = this.settings
+    const dueCount = ((this.now() - this.startedAt) * rate) / 1000
+    let left = Math.floor(dueCount) + 1 - this.submitted
+    if (this.next < this.settings.count) {
+      this.lateMs = Math.max(this.lateMs, ((dueCount - this.submitted) * 1000) / rate)
+    }
+    const sessions = [...this.sessions]
+    for (let i = 0; i < sessions.length && left > 0; i++) {
+      const before = this.submitted
+      const session = sessions[(i + this.turns) % sessions.length] as Session<number>
+      this.pump(session, Math.ceil(left / (sessions.length - i)))
+      left -= this.submitted - before
+    }
+    this.turns++
   }
 
   private submit(session: Session<number>, message: number, now: number): void {
@@ -263,7 +276,8 @@ export class Load implements SessionOwner<number> {
 
   private tick(): void {
     this.moment = -1
-    for (const session of this.sessions) this.pump(session)
+    if (this.settings.rate > 0) this.pace()
+    else for (const session of this.sessions) this.pump(session, Number.POSITIVE_INFINITY)
     const silence = this.now() - this.progressAt
     if (
       this.stand === 'running' &&
@@ -300,7 +314,8 @@ export class Load implements SessionOwner<number> {
 
   turn(session: Session<number>): void {
     this.moment = -1
-    this.pump(session)
+    // At a rate only the tick sends: one message to each answer would cost a packet each.
+    if (this.settings.rate === 0) this.pump(session, Number.POSITIVE_INFINITY)
     if (this.stand === 'running' && this.settings.lingerMs === 0 && this.complete) this.end()
     this.moment = -1
   }

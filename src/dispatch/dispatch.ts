@@ -200,7 +200,7 @@ export class Dispatch {
 
   /** Who sends `m`, that `line` has claimed. Undefined: the one carrier that may is down. */
   private target(line: Line, m: Message): Line | undefined {
-    if (m.parts !== null && m.carrier !== 0 && m.carrier !== line.id) {
+    if (m.parts !== null && m.carrier !== line.id && m.parts.some(part => part.answered)) {
       // Its other parts went over that carrier: the phone joins parts of one reference only.
       const first = this.lines.get(m.carrier)
       return first?.up ? first : undefined
@@ -236,18 +236,22 @@ export class Dispatch {
       this.host.spool.giveBack(m)
       return
     }
-    const parts = cut(m, line.settings, m.concatRef === 0 ? this.nextRef(line) : m.concatRef)
+    // Cut for another carrier and none of it taken there: cut anew, by this one's rules.
+    const isCut = m.parts !== null && m.carrier === line.id
+    const concatRef = isCut ? m.concatRef : nextRef(line)
+    const parts = cut(m, line.settings, concatRef)
     if (parts === undefined) {
       this.end(m, 'too_long')
       return
     }
-    if (parts.length === 1) {
+    if (parts.length === 1 && m.parts === null) {
       line.sent++
       line.driver.send(parts[0] as Part)
       return
     }
-    if (m.parts === null || m.carrier !== line.id || m.parts.length !== parts.length) {
-      this.host.spool.cut(m, line.id, parts.length, line.concatRef)
+    if (!isCut || m.parts?.length !== parts.length) {
+      line.concatRef = concatRef
+      this.host.spool.cut(m, line.id, parts.length, concatRef)
     }
     const states = m.parts
     const open = parts.filter(part => !states?.[part.index]?.answered)
@@ -256,12 +260,6 @@ export class Dispatch {
       line.sent++
       line.driver.send(part)
     }
-  }
-
-  private nextRef(line: Line): number {
-    const most = line.settings.longMessages === 'udh8' || line.settings.longMessages === 'sar' ? 255 : 65_535
-    line.concatRef = (line.concatRef % most) + 1
-    return line.concatRef
   }
 
   /** A driver's answer to a part. */
@@ -328,6 +326,12 @@ export class Dispatch {
   latency(line: Line, rank: ClassRank, ms: number): void {
     line.latency[rank].observe(ms)
   }
+}
+
+/** The reference of the next message that a line cuts. */
+function nextRef({ concatRef, settings }: Line): number {
+  const most = settings.longMessages === 'udh8' || settings.longMessages === 'sar' ? 255 : 65_535
+  return (concatRef % most) + 1
 }
 
 /** Of a message's parts, the outcome that decides for the whole. */

@@ -4,7 +4,7 @@
 
 import type { Test } from 'tap'
 import { ManualClock } from '../../src/base/clock.js'
-import { type ClassRank, Message, type MessageState, state } from '../../src/model/message.js'
+import { type ClassRank, Message, state } from '../../src/model/message.js'
 import type { Reply } from '../../src/model/outcome.js'
 import type { Claimer, Ending, HistoryRow, Report, Spool } from '../../src/spool/contract.js'
 import { spoolProperty } from './spool-model.js'
@@ -146,7 +146,10 @@ const reply = (text: string): Reply => ({
   tlvs: Buffer.from('02040002abcd', 'hex'),
 })
 
-const textOf = (report: Report): string => Buffer.from((report.reply as Reply).body).swap16().toString('utf16le')
+const textOf = (report: Report): string =>
+  Buffer.from((report.reply as Reply).body)
+    .swap16()
+    .toString('utf16le')
 
 export function spoolContract(t: Test, open: OpenSpool): void {
   t.test('taking in', t => takingIn(t, open))
@@ -287,7 +290,12 @@ function takingIn(t: Test, open: OpenSpool): void {
     t.equal(spool.refusal(1), 'account_full', 'what is claimed is still ours')
     spool.accepted(claimed[0] as Message, 0, CARRIER, 'a', true)
     t.equal(spool.refusal(1), undefined)
-    await commitAll(spool, [message({ account: 2 }), message({ account: 2 }), message({ account: 3 }), message({ account: 3 })])
+    await commitAll(spool, [
+      message({ account: 2 }),
+      message({ account: 2 }),
+      message({ account: 3 }),
+      message({ account: 3 }),
+    ])
     t.equal(spool.refusal(4), 'queue_full')
     spool.end(claimed[1] as Message, { state: state.REJECTED, error: '', doneMs: START_MS })
     t.equal(spool.refusal(4), undefined)
@@ -302,8 +310,14 @@ function turns(t: Test, open: OpenSpool): void {
   t.test('priority goes first, then the moment of readiness', async t => {
     const spool = await open(t)
     const claimer = claimerOf(spool)
-    await commitAll(spool, [0, 3, 1].map(priority_flag => message({ priority_flag, body: Buffer.from(`a${priority_flag}`) })))
-    await commitAll(spool, [1, 0, 3, 4].map(priority_flag => message({ priority_flag, body: Buffer.from(`b${priority_flag}`) })))
+    await commitAll(
+      spool,
+      [0, 3, 1].map(priority_flag => message({ priority_flag, body: Buffer.from(`a${priority_flag}`) })),
+    )
+    await commitAll(
+      spool,
+      [1, 0, 3, 4].map(priority_flag => message({ priority_flag, body: Buffer.from(`b${priority_flag}`) })),
+    )
     t.same(texts(claimer.claim(3)), ['b4', 'a3', 'b3'])
     await commitAll(spool, [message({ priority_flag: 2, body: Buffer.from('c2') })])
     t.same(texts(claimer.claim(9)), ['c2', 'a1', 'b1', 'a0', 'b0'])
@@ -346,7 +360,7 @@ function turns(t: Test, open: OpenSpool): void {
     for (let i = 0; i < 40; i++) for (const m of claimer.claim(10)) (share[m.rank] as number) += 1
     t.ok((share[1] as number) >= 20 && (share[2] as number) >= 20, `each lower class has 20 of 400, not ${share}`)
     t.ok((share[0] as number) >= 350, `the highest has 350 of 400, not ${share}`)
-    while (claimer.claim(10).some(m => m.rank === 0)) continue
+    while (claimer.claim(10).some(m => m.rank === 0));
     const rest = [0, 0, 0]
     for (let i = 0; i < 20; i++) for (const m of claimer.claim(10)) (rest[m.rank] as number) += 1
     t.equal(rest[0], 0)
@@ -357,7 +371,10 @@ function turns(t: Test, open: OpenSpool): void {
     const spool = await open(t)
     const claimer = claimerOf(spool, 1, 2, 3)
     for (let i = 0; i < 6; i++) {
-      await commitAll(spool, [message({ lane: 1 + (i % 3), body: Buffer.from(`m${i}`) }), message({ account: 2, lane: 1 })])
+      await commitAll(spool, [
+        message({ lane: 1 + (i % 3), body: Buffer.from(`m${i}`) }),
+        message({ account: 2, lane: 1 }),
+      ])
     }
     const claimed = claimer.claim(12)
     t.same(texts(claimed.filter(m => m.account === 1)), ['m0', 'm1', 'm2', 'm3', 'm4', 'm5'])
@@ -383,10 +400,19 @@ function turns(t: Test, open: OpenSpool): void {
   t.test('a carrier serves other lanes when told so, and none when closed', async t => {
     const spool = await open(t)
     const claimer = claimerOf(spool, 1)
-    await commitAll(spool, [1, 1, 2, 2].map(lane => message({ lane })))
-    t.same(claimer.claim(1).map(m => m.lane), [1])
+    await commitAll(
+      spool,
+      [1, 1, 2, 2].map(lane => message({ lane })),
+    )
+    t.same(
+      claimer.claim(1).map(m => m.lane),
+      [1],
+    )
     claimer.serve([2])
-    t.same(claimer.claim(9).map(m => m.lane), [2, 2])
+    t.same(
+      claimer.claim(9).map(m => m.lane),
+      [2, 2],
+    )
     t.equal(claimer.waiting, false)
     claimer.serve([1, 2])
     t.equal(claimer.waiting, true)
@@ -470,7 +496,10 @@ function overflow(t: Test, open: OpenSpool): void {
     const spool = await open(t, { store: 'many', clock, small: true })
     const figures = spool.figures()
     t.equal(figures.waiting, 280)
-    t.equal(figures.lanes.reduce((n, lane) => n + lane.waiting, 0), 280)
+    t.equal(
+      figures.lanes.reduce((n, lane) => n + lane.waiting, 0),
+      280,
+    )
     const left = new Set(ids(all.filter(m => !taken.slice(0, 20).includes(m))))
     const rest = drain(claimerOf(spool), spool)
     t.same(new Set(ids(rest)), left)
@@ -507,14 +536,20 @@ function time(t: Test, open: OpenSpool): void {
     const rest = drain(claimerOf(spool), spool)
     t.equal(rest.length, 1_400)
     const moments = rest.map(m => m.scheduleMs)
-    t.same(moments, [...moments].sort((a, b) => a - b))
+    t.same(
+      moments,
+      [...moments].sort((a, b) => a - b),
+    )
   })
 
   t.test('a deferred message comes back behind what has become ready since', async t => {
     const clock = new ManualClock(START_MS)
     const spool = await open(t, { clock, small: true })
     const claimer = claimerOf(spool)
-    await commitAll(spool, ['a', 'b', 'c'].map(text => message({ body: Buffer.from(text) })))
+    await commitAll(
+      spool,
+      ['a', 'b', 'c'].map(text => message({ body: Buffer.from(text) })),
+    )
     const a = claimOne(claimer)
     a.attempts++
     spool.defer(a, START_MS + 500)
@@ -535,7 +570,10 @@ function time(t: Test, open: OpenSpool): void {
     const clock = new ManualClock(START_MS)
     const spool = await open(t, { clock, small: true })
     const claimer = claimerOf(spool)
-    await commitAll(spool, Array.from({ length: 100 }, () => message({ scheduleMs: START_MS + 1 })))
+    await commitAll(
+      spool,
+      Array.from({ length: 100 }, () => message({ scheduleMs: START_MS + 1 })),
+    )
     clock.advance(1)
     // Without a commit between them, each tick must still come further.
     let ticks = 0
@@ -570,8 +608,14 @@ function time(t: Test, open: OpenSpool): void {
     const heard = listen(spool)
     const validUntilMs = START_MS + HOUR_MS
     const claimer = claimerOf(spool)
-    await commitAll(spool, Array.from({ length: 60 }, () => message({ validUntilMs })))
-    await commitAll(spool, Array.from({ length: 20 }, () => message({ validUntilMs, scheduleMs: validUntilMs + 1 })))
+    await commitAll(
+      spool,
+      Array.from({ length: 60 }, () => message({ validUntilMs })),
+    )
+    await commitAll(
+      spool,
+      Array.from({ length: 20 }, () => message({ validUntilMs, scheduleMs: validUntilMs + 1 })),
+    )
     await commitAll(spool, [message(), message({ lane: 3, validUntilMs })])
     spool.defer(claimOne(claimer), validUntilMs + HOUR_MS)
     const held = claimOne(claimer)
@@ -590,7 +634,10 @@ function time(t: Test, open: OpenSpool): void {
     const spool = await open(t, { clock, small: true })
     const heard = listen(spool)
     const claimer = claimerOf(spool)
-    await commitAll(spool, Array.from({ length: 3_000 }, () => message({ validUntilMs: START_MS + 1 })))
+    await commitAll(
+      spool,
+      Array.from({ length: 3_000 }, () => message({ validUntilMs: START_MS + 1 })),
+    )
     await commitAll(spool, [message()])
     clock.advance(1)
     const claimed: Message[] = []
@@ -632,7 +679,10 @@ function time(t: Test, open: OpenSpool): void {
 
 /** Commits, claims and hands over as many messages as there are references, in their order. */
 async function send(spool: Spool, refs: readonly string[], fields: Partial<Message> = {}): Promise<Message[]> {
-  await commitAll(spool, refs.map(() => message(fields)))
+  await commitAll(
+    spool,
+    refs.map(() => message(fields)),
+  )
   const claimed = claimerOf(spool, fields.lane ?? LANE).claim(refs.length)
   claimed.forEach((m, i) => {
     spool.accepted(m, 0, CARRIER, refs[i] as string, true)
@@ -718,7 +768,10 @@ function receipts(t: Test, open: OpenSpool): void {
     spool.end(first as Message, { state: state.UNKNOWN, error: '', doneMs: START_MS })
     t.equal(spool.findRef(CARRIER, 'again')?.id, second?.id, 'the end of the older one does not take the name away')
     t.equal(spool.receipt(CARRIER, delivered('again')), 'matched')
-    t.same(heard.ended.map(({ id }) => id), [first?.id, second?.id])
+    t.same(
+      heard.ended.map(({ id }) => id),
+      [first?.id, second?.id],
+    )
   })
 
   t.test('a message whose receipt nobody awaits ends with its acceptance, and tells nobody', async t => {
@@ -735,7 +788,10 @@ function receipts(t: Test, open: OpenSpool): void {
 
   t.test('registered_delivery says which ends are reported', async t => {
     const spool = await open(t)
-    const all = [0, 1, 2, 3].flatMap(registered_delivery => [message({ registered_delivery }), message({ registered_delivery })])
+    const all = [0, 1, 2, 3].flatMap(registered_delivery => [
+      message({ registered_delivery }),
+      message({ registered_delivery }),
+    ])
     await commitAll(spool, all)
     const claimed = claimerOf(spool).claim(9)
     claimed.forEach((m, i) => {
@@ -743,7 +799,12 @@ function receipts(t: Test, open: OpenSpool): void {
     })
     await spool.synced()
     const told = spool.claimReports(1, 9).map(({ receipt }) => [receipt?.registered_delivery, receipt?.state])
-    t.same(told, [[1, state.DELIVERED], [1, state.UNDELIVERABLE], [2, state.UNDELIVERABLE], [3, state.DELIVERED]])
+    t.same(told, [
+      [1, state.DELIVERED],
+      [1, state.UNDELIVERABLE],
+      [2, state.UNDELIVERABLE],
+      [3, state.DELIVERED],
+    ])
   })
 
   t.test('very many references are found again, whatever was restarted or killed in between', async t => {
@@ -763,7 +824,7 @@ function receipts(t: Test, open: OpenSpool): void {
     const check = async (every: number): Promise<void> => {
       let i = 0
       for (const [ref, id] of open_) {
-        if (spool.findRef(CARRIER, ref)?.id !== id) return t.fail(`${ref} of ${id} was not found`)
+        if (spool.findRef(CARRIER, ref)?.id !== id) throw new Error(`${ref} of ${id} was not found`)
         if (i++ % every !== 0) continue
         t.equal(spool.receipt(CARRIER, delivered(ref)), 'matched')
         open_.delete(ref)
@@ -815,7 +876,6 @@ function parts(t: Test, open: OpenSpool): void {
     clock.advance(1_000)
     await settle(spool)
     spool = await open(t, { store: 'parts', clock, killed: true })
-    spool.events.ended = heard.ended.push as never
     const again = claimOne(claimerOf(spool))
     t.match(again, { id: m.id, carrier: CARRIER, concatRef: 77 })
     t.same(answeredParts(again), [false, true, false])
@@ -900,7 +960,10 @@ function parts(t: Test, open: OpenSpool): void {
     await settle(spool)
     t.same(claimer.claim(9), [])
     for (const ref of ['due', 'ready']) t.equal(spool.receipt(CARRIER, delivered(ref)), 'matched')
-    t.same(heard.ended.map(({ id }) => id), [over.id, due.id, ready.id])
+    t.same(
+      heard.ended.map(({ id }) => id),
+      [over.id, due.id, ready.id],
+    )
     spool.end(over, { state: state.REJECTED, error: '', doneMs: START_MS })
     spool.defer(due, START_MS)
     await settle(spool)
@@ -983,7 +1046,10 @@ function reports(t: Test, open: OpenSpool): void {
     const first = spool.claimReports(1, 10)
     t.same(first.map(textOf), expected.slice(0, 10))
     const seqs = first.map(({ seq }) => seq)
-    t.same(seqs, [...new Set(seqs)].sort((a, b) => a - b))
+    t.same(
+      seqs,
+      [...new Set(seqs)].sort((a, b) => a - b),
+    )
     for (const i of [7, 2, 5, 4]) spool.giveBackReport(first[i] as Report)
     t.same(spool.claimReports(1, 3).map(textOf), ['m2', 'm4', 'm5'])
     t.same(spool.claimReports(1, 2).map(textOf), ['m7', 'm10'])
@@ -1028,7 +1094,10 @@ function reports(t: Test, open: OpenSpool): void {
       seen.push(...some.map(textOf))
       for (const report of some) spool.reportDone(report)
     }
-    t.same(seen, Array.from({ length: made }, (_, i) => `${i}`))
+    t.same(
+      seen,
+      Array.from({ length: made }, (_, i) => `${i}`),
+    )
     t.equal(spool.figures().outbox, 0)
   })
 
@@ -1087,13 +1156,33 @@ function history(t: Test, open: OpenSpool): void {
     await spool.synced()
     const [a, b, c, ...others] = rowsOf(spool)
     t.same(others, [])
-    const same = { source: one.source_addr, destination: one.destination_addr, route: 3, segments: 2, priceMicros: 75_000 }
+    const same = {
+      source: one.source_addr,
+      destination: one.destination_addr,
+      route: 3,
+      segments: 2,
+      priceMicros: 75_000,
+    }
     t.same(a, {
-      ...same, kind: 'accepted', atMs: START_MS, id: one.id, account: 9, rank: 2, state: state.ENROUTE, carrier: 0, error: '', clientRef: 'заказ',
+      ...same,
+      kind: 'accepted',
+      atMs: START_MS,
+      id: one.id,
+      account: 9,
+      rank: 2,
+      state: state.ENROUTE,
+      carrier: 0,
+      error: '',
+      clientRef: 'заказ',
     })
     t.match(b, { kind: 'accepted', id: two.id, atMs: START_MS + 10 })
     t.same(c, {
-      ...a, kind: 'ended', atMs: START_MS + 20, state: state.UNDELIVERABLE, carrier: CARRIER, error: '069',
+      ...a,
+      kind: 'ended',
+      atMs: START_MS + 20,
+      state: state.UNDELIVERABLE,
+      carrier: CARRIER,
+      error: '069',
     })
     const endings = spool.endings(0, 100)
     t.same(endings.rows, [c])
@@ -1159,7 +1248,7 @@ function changing(t: Test, open: OpenSpool): void {
     t.equal(spool.find((all[0] as Message).id), all[0])
     await spool.synced()
     for (const m of all) t.equal(spool.find(m.id)?.standing, 'waiting')
-    t.equal(spool.find(all.at(-1)?.id as number + 1), undefined)
+    t.equal(spool.find((all.at(-1)?.id as number) + 1), undefined)
     const [m] = claimerOf(spool).claim(1) as [Message]
     spool.accepted(m, 0, CARRIER, 'r', true)
     t.equal(spool.find(m.id)?.standing, 'sent')
@@ -1249,8 +1338,16 @@ function changing(t: Test, open: OpenSpool): void {
     for (const m of [a, b]) spool.cut(m, CARRIER, 2, 5)
     spool.accepted(a, 0, CARRIER, 'r', true)
     for (const m of [a, b]) spool.giveBack(m)
-    t.equal(spool.replace(a.id, () => t.fail('must not be changed')), false)
-    t.equal(spool.replace(b.id, m => { m.body = Buffer.from('short') }), true)
+    t.equal(
+      spool.replace(a.id, () => t.fail('must not be changed')),
+      false,
+    )
+    t.equal(
+      spool.replace(b.id, m => {
+        m.body = Buffer.from('short')
+      }),
+      true,
+    )
     const [again] = claimerOf(spool).claim(9).slice(1)
     t.match(again, { id: b.id, parts: null, concatRef: 0 })
   })
@@ -1295,7 +1392,10 @@ function restarts(t: Test, open: OpenSpool): void {
     const clock = new ManualClock(START_MS)
     let spool = await open(t, { store: 'figures', clock })
     const ranks: ClassRank[] = [0, 1, 1, 2]
-    await commitAll(spool, ranks.map(rank => message({ rank, lane: 1 + (rank % 2) })))
+    await commitAll(
+      spool,
+      ranks.map(rank => message({ rank, lane: 1 + (rank % 2) })),
+    )
     clock.advance(10 * MINUTE_MS)
     await commitAll(spool, [message(), message({ scheduleMs: START_MS + HOUR_MS })])
     const sorted = () => [...spool.figures().lanes].sort((a, b) => a.lane - b.lane || a.rank - b.rank)
@@ -1311,10 +1411,20 @@ function restarts(t: Test, open: OpenSpool): void {
     t.same(sorted(), lanes)
     claimerOf(spool, 2).claim(1)
     t.same(spool.figures(), {
-      ...spool.figures(), waiting: 6, claimed: 1, sent: 0, due: 1, outbox: 0, unclaimed: 0, parked: 0, logRows: 6,
+      ...spool.figures(),
+      waiting: 6,
+      claimed: 1,
+      sent: 0,
+      due: 1,
+      outbox: 0,
+      unclaimed: 0,
+      parked: 0,
+      logRows: 6,
     })
-    t.equal(spool.figures().lanes.reduce((n, lane) => n + lane.waiting, 0), 4)
+    t.equal(
+      spool.figures().lanes.reduce((n, lane) => n + lane.waiting, 0),
+      4,
+    )
   })
   t.end()
 }
-

@@ -266,6 +266,8 @@ export class Bind implements SessionOwner<Report> {
     this.gone()
     host.closed(this, reason)
     for (let i = unanswered.length - 1; i >= 0; i--) host.answered(unanswered[i] as Report, undefined)
+    // Another bind of the account may take them now.
+    if (unanswered.length > 0) host.room(this.accountId)
   }
 
   onFault(_session: Session<Report>, error: unknown): void {

@@ -5,6 +5,7 @@
 import { decodeUcs2 } from '../../../protocols/gsm/alphabet.js'
 import { formatReceipt } from '../../../protocols/smpp/receipt.js'
 import { Sm } from '../../../protocols/smpp/sm.js'
+import { type StatusName, status } from '../../../protocols/smpp/status.js'
 import { findTlv, tlv, writeTlvString, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import { idTimeMs } from '../../base/ids.js'
 import { EMPTY } from '../../model/message.js'
@@ -48,7 +49,7 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean): void {
     submitMs: idTimeMs(r.id),
     doneMs: r.doneMs,
     state: r.state,
-    err: r.err === '' ? '000' : r.err.slice(0, 16),
+    err: errOf(r.err),
     text,
   })
   if (!withTlvs) {
@@ -61,6 +62,16 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean): void {
   const reference = r.tlvs.length > 0 ? findTlv(r.tlvs, 0, r.tlvs.length, tlv.user_message_reference) : -1
   if (reference >= 0) end = writeTlvUint(tlvs, end, tlv.user_message_reference, r.tlvs.readUInt16BE(reference), 2)
   sm.tlvs = tlvs.subarray(0, end)
+}
+
+/**
+ * `err` has three characters (appendix B). A network's own code stands as it came, a command_status as its number; the
+ * words for what ended here have no code.
+ */
+function errOf(error: string): string {
+  const code = status[error as StatusName]
+  if (code !== undefined) return String(code).padStart(3, '0')
+  return /^[0-9A-Za-z]{1,4}$/.test(error) ? error : '000'
 }
 
 function fillReply(r: Reply, withTlvs: boolean): void {

@@ -723,6 +723,7 @@ export class LmdbSpool implements Spool {
   }
 
   async close(): Promise<void> {
+    if (this.closed) return
     this.stopping = true
     try {
       while (this.pending || this.writing) await this.synced()

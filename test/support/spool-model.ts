@@ -1,0 +1,842 @@
+// The spool as a plain list, and random stories told to both: whatever is committed, claimed, settled, put off, ended,
+// restarted and killed, in whatever order, engine and list must agree. Knows the contract only.
+
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import { ManualClock } from '../../src/base/clock.js'
+import { type ClassRank, Message, type MessageState, state } from '../../src/model/message.js'
+import type { Claimer, Ending, Report, Spool } from '../../src/spool/contract.js'
+import type { OpenSpool } from './spool-contract.js'
+
+const START_MS = Date.UTC(2026, 0, 5, 9)
+const MINUTE_MS = 60_000
+const PARK_MS = 10 * MINUTE_MS
+const GRACE_MS = 60 * MINUTE_MS
+const RUNS = process.env.LONG ? 2_000 : 250
+const LANES = [
+  [1, 2],
+  [2, 3],
+] as const
+
+type Place = 'fresh' | 'waiting' | 'due' | 'claimed' | 'sent' | 'ended'
+
+interface Part {
+  ref: string
+  answered: boolean
+  final: MessageState | 0
+}
+
+/** A message as the list sees it. */
+interface Entry {
+  id: number
+  account: number
+  rank: ClassRank
+  priority: number
+  lane: number
+  asked: boolean
+  text: string
+  validUntilMs: number
+  place: Place
+  /** Number of the commit that made it ready; those of one commit have no order. */
+  ready: number
+  dueMs: number
+  attempts: number
+  carrier: number
+  ref: string
+  parts: Part[] | null
+}
+
+interface Row {
+  kind: 'accepted' | 'ended'
+  id: number
+  state: MessageState
+}
+
+interface Notice {
+  key: string
+  account: number
+  commit: number
+  held: boolean
+}
+
+/** All that a kill may take back. */
+interface World {
+  entries: Map<number, Entry>
+  rows: Row[]
+  notices: Notice[]
+  parked: Map<string, { state: MessageState; atMs: number }>
+}
+
+const copyOf = (world: World): World => structuredClone(world)
+const isFinal = (s: MessageState): boolean => s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
+const refKey = (carrier: number, ref: string): string => `${carrier}:${ref}`
+
+type Op =
+  | {
+      op: 'commit'
+      n: number
+      account: number
+      rank: ClassRank
+      priority: number
+      lane: number
+      later: number
+      brief: boolean
+      asked: boolean
+    }
+  | { op: 'claim'; who: number; n: number }
+  | { op: 'giveBack' | 'cancel' | 'replace' | 'late'; pick: number }
+  | { op: 'accept'; pick: number; named: boolean; awaited: boolean }
+  | { op: 'cut'; pick: number; parts: number }
+  | { op: 'defer'; pick: number; ms: number }
+  | { op: 'end'; pick: number; state: MessageState }
+  | { op: 'receipt'; pick: number; early: boolean; state: MessageState }
+  | { op: 'reports'; account: number; n: number }
+  | { op: 'reportDone' | 'reportBack'; pick: number }
+  | { op: 'rematch'; from: number; to: number }
+  | { op: 'readLog'; n: number; drop: boolean }
+  | { op: 'time'; ms: number }
+  | { op: 'sync' | 'turn' | 'reopen' | 'kill' }
+
+const pick = fc.nat(1_000)
+const anyState = fc.constantFrom<MessageState>(state.DELIVERED, state.UNDELIVERABLE, state.ENROUTE)
+const anyOp = (): fc.Arbitrary<Op> =>
+  fc.oneof(
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        op: fc.constant('commit' as const),
+        n: fc.integer({ min: 1, max: 7 }),
+        account: fc.integer({ min: 1, max: 3 }),
+        rank: fc.constantFrom<ClassRank>(0, 1, 2),
+        priority: fc.constantFrom(0, 0, 0, 1, 3),
+        lane: fc.integer({ min: 1, max: 3 }),
+        later: fc.constantFrom(0, 0, 0, 0, MINUTE_MS, 30 * MINUTE_MS),
+        brief: fc.boolean(),
+        asked: fc.boolean(),
+      }),
+    },
+    {
+      weight: 12,
+      arbitrary: fc.record({ op: fc.constant('claim' as const), who: fc.nat(1), n: fc.integer({ min: 1, max: 9 }) }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({ op: fc.constant('cut' as const), pick, parts: fc.integer({ min: 2, max: 3 }) }),
+    },
+    {
+      weight: 9,
+      arbitrary: fc.record({
+        op: fc.constant('accept' as const),
+        pick,
+        named: fc.constantFrom(true, true, true, false),
+        awaited: fc.constantFrom(true, true, true, false),
+      }),
+    },
+    {
+      weight: 9,
+      arbitrary: fc.record({
+        op: fc.constantFrom(
+          'giveBack' as const,
+          'giveBack' as const,
+          'cancel' as const,
+          'replace' as const,
+          'late' as const,
+        ),
+        pick,
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        op: fc.constant('defer' as const),
+        pick,
+        ms: fc.constantFrom(0, 1, MINUTE_MS, 40 * MINUTE_MS),
+      }),
+    },
+    { weight: 3, arbitrary: fc.record({ op: fc.constant('end' as const), pick, state: anyState }) },
+    {
+      weight: 9,
+      arbitrary: fc.record({ op: fc.constant('receipt' as const), pick, early: fc.boolean(), state: anyState }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        op: fc.constant('reports' as const),
+        account: fc.integer({ min: 1, max: 3 }),
+        n: fc.integer({ min: 1, max: 9 }),
+      }),
+    },
+    { weight: 6, arbitrary: fc.record({ op: fc.constantFrom('reportDone' as const, 'reportBack' as const), pick }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        op: fc.constant('rematch' as const),
+        from: fc.integer({ min: 1, max: 3 }),
+        to: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        op: fc.constant('readLog' as const),
+        n: fc.integer({ min: 1, max: 20 }),
+        drop: fc.boolean(),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        op: fc.constant('time' as const),
+        ms: fc.constantFrom(0, 1, MINUTE_MS, 11 * MINUTE_MS, 70 * MINUTE_MS),
+      }),
+    },
+    {
+      weight: 14,
+      arbitrary: fc.record({
+        op: fc.constantFrom('sync' as const, 'sync' as const, 'sync' as const, 'turn' as const, 'turn' as const),
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ op: fc.constantFrom('reopen' as const, 'kill' as const) }) },
+  )
+
+export async function spoolProperty(t: Test, open: OpenSpool): Promise<void> {
+  let run = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(anyOp(), { maxLength: 150, size: 'max' }), async ops => {
+      const story = new Story(t, open, `story ${++run}`)
+      await story.start()
+      try {
+        for (const op of ops) await story.tell(op)
+        await story.finish()
+      } finally {
+        await story.close()
+      }
+    }),
+    { numRuns: RUNS, endOnFailure: !!process.env.FIRST },
+  )
+  t.pass(`${run} stories`)
+}
+
+function must(truth: boolean, sentence: string): asserts truth {
+  if (!truth) throw new Error(sentence)
+}
+
+function same(found: unknown, wanted: unknown, what: string): void {
+  const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)]
+  if (a !== b) throw new Error(`${what}: ${a}, not ${b}`)
+}
+
+class Story {
+  private readonly t: Test
+  private readonly open: OpenSpool
+  private readonly store: string
+  private readonly clock = new ManualClock(START_MS)
+  private spool!: Spool
+  private claimers: Claimer[] = []
+  private world: World = { entries: new Map(), rows: [], notices: [], parked: new Map() }
+  /** The world as each commit found it at its end, by number, until it is known to be durable. */
+  private snapshots = new Map<number, World>()
+  private gathering = 0
+  private durable = 0
+  /** Commits of earlier lives of the store. */
+  private epoch = 0
+  /** Objects that dispatch holds, or held: answers may still come for them. */
+  private hands = new Map<number, Message>()
+  private reports: { report: Report; notice: Notice }[] = []
+  private refs = 0
+  private position = 0
+  private rowsRead = 0
+  /** Ends that a verb must bring about at once. */
+  private wanted: { id: number; state: MessageState } | null = null
+
+  constructor(t: Test, open: OpenSpool, store: string) {
+    this.t = t
+    this.open = open
+    this.store = store
+  }
+
+  async start(killed = false): Promise<void> {
+    this.spool = await this.open(this.t, { store: this.store, clock: this.clock, small: true, killed })
+    this.epoch += 1_000_000
+    this.gathering = this.spool.gathering
+    this.durable = this.gathering - 1
+    this.snapshots.clear()
+    this.claimers = LANES.map((lanes, i) => this.spool.claimer(`${i}`, lanes, account => account))
+    this.spool.events = {
+      ready() {},
+      report() {},
+      logged() {},
+      ended: (m, ending) => this.ended(m, ending),
+      unmatched: (carrier, receipt) => {
+        const key = refKey(carrier, receipt.ref)
+        const early = this.world.parked.get(key)
+        must(early !== undefined && early.atMs + PARK_MS <= this.clock.now(), `${key} was given up too early`)
+        this.world.parked.delete(key)
+      },
+      reportsDropped() {
+        throw new Error('a report was dropped')
+      },
+      synced() {},
+      failed(error) {
+        throw error
+      },
+    }
+  }
+
+  close(): Promise<void> {
+    return this.spool.close()
+  }
+
+  /** Everything from here on belongs to this commit. */
+  private get commit(): number {
+    return this.epoch + this.spool.gathering
+  }
+
+  /** To be called before anything changes: a new commit means that the last one is complete as it stands. */
+  private mark(): void {
+    const { gathering } = this.spool
+    if (gathering !== this.gathering) {
+      this.snapshots.set(this.gathering, copyOf(this.world))
+      this.gathering = gathering
+    }
+  }
+
+  /** The commit being gathered will make ready what is fresh now. */
+  private promise(entries: readonly Entry[]): void {
+    const number = this.spool.gathering
+    for (const entry of entries) {
+      entry.place = 'fresh'
+      entry.ready = this.commit
+    }
+    this.spool.afterSync(() => {
+      this.durable = Math.max(this.durable, number)
+      // A snapshot has its own copies: the world may have been replaced by one.
+      for (const { id } of entries) {
+        const entry = this.world.entries.get(id)
+        if (entry?.place === 'fresh' && entry.ready === this.epoch + number) entry.place = 'waiting'
+      }
+    })
+  }
+
+  private watch(): void {
+    this.promise([])
+  }
+
+  private inPlace(...places: Place[]): Entry[] {
+    return [...this.world.entries.values()].filter(({ place }) => places.includes(place))
+  }
+
+  private ended(m: Message, ending: Ending): void {
+    const entry = this.world.entries.get(m.id)
+    must(entry !== undefined && entry.place !== 'ended', `${m.id} ended twice`)
+    const now = this.clock.now()
+    if (this.wanted?.id === m.id) {
+      same(ending.state, this.wanted.state, 'end')
+      this.wanted = null
+    } else if (ending.state === state.EXPIRED) {
+      must(
+        entry.validUntilMs <= now && entry.place !== 'claimed' && entry.place !== 'sent',
+        `${m.id} expired as ${entry.place}`,
+      )
+    } else {
+      same(ending.state, state.UNKNOWN, 'an end by itself')
+      must(entry.place === 'sent' && entry.validUntilMs + GRACE_MS <= now, `${m.id} was given up early`)
+    }
+    entry.place = 'ended'
+    this.world.rows.push({ kind: 'ended', id: m.id, state: ending.state })
+    if (entry.asked && ending.state !== state.ACCEPTED) {
+      const key = `${m.id} ${ending.state}`
+      this.world.notices.push({ key, account: entry.account, commit: this.commit, held: false })
+    }
+  }
+
+  private ending<T>(entry: Entry, wanted: MessageState, verb: () => T): T {
+    this.wanted = { id: entry.id, state: wanted }
+    const result = verb()
+    must(this.wanted === null, `${entry.id} did not end as ${wanted}`)
+    return result
+  }
+
+  async tell(op: Op): Promise<void> {
+    this.mark()
+    switch (op.op) {
+      case 'commit':
+        return this.commitSome(op)
+      case 'claim':
+        return this.claim(this.claimers[op.who] as Claimer, LANES[op.who] as readonly number[], op.n)
+      case 'giveBack': {
+        const entry = at(this.inPlace('claimed'), op.pick)
+        if (!entry) return
+        this.spool.giveBack(this.hand(entry))
+        entry.place = 'waiting'
+        return
+      }
+      case 'cut': {
+        const entry = at(
+          this.inPlace('claimed').filter(one => !one.parts?.some(part => part.answered)),
+          op.pick,
+        )
+        if (!entry) return
+        entry.carrier = 1 + (op.pick % 2)
+        entry.parts = Array.from({ length: op.parts }, () => ({ ref: '', answered: false, final: 0 as const }))
+        this.spool.cut(this.hand(entry), entry.carrier, op.parts, 9)
+        return
+      }
+      case 'accept': {
+        const entry = at(this.inPlace('claimed'), op.pick)
+        if (entry) this.accept(entry, op)
+        return
+      }
+      case 'late': {
+        const entry = at(
+          this.inPlace('due', 'fresh', 'waiting').filter(one => this.hands.has(one.id) && !one.parts),
+          op.pick,
+        )
+        if (entry) this.accept(entry, { pick: op.pick, named: true, awaited: true })
+        return
+      }
+      case 'defer': {
+        const entry = at(this.inPlace('claimed'), op.pick)
+        if (!entry) return
+        const m = this.hand(entry)
+        entry.attempts = ++m.attempts
+        entry.place = 'due'
+        entry.dueMs = this.clock.now() + op.ms
+        this.spool.defer(m, entry.dueMs)
+        this.watch()
+        return
+      }
+      case 'end': {
+        const entry = at(this.inPlace('claimed'), op.pick)
+        if (!entry || op.state === state.ENROUTE) return
+        const ending = { state: op.state, error: 'x', doneMs: this.clock.now() }
+        this.ending(entry, op.state, () => this.spool.end(this.hand(entry), ending))
+        this.watch()
+        return
+      }
+      case 'cancel': {
+        const entry = at([...this.world.entries.values()], op.pick)
+        if (!entry) return
+        if (['fresh', 'waiting', 'due'].includes(entry.place)) {
+          same(
+            this.ending(entry, state.DELETED, () => this.spool.cancel(entry.id)),
+            true,
+            'cancelled',
+          )
+          this.watch()
+        } else same(this.spool.cancel(entry.id), false, 'cancelled')
+        return
+      }
+      case 'replace': {
+        const entry = at([...this.world.entries.values()], op.pick)
+        if (!entry) return
+        const may = ['fresh', 'waiting', 'due'].includes(entry.place) && !entry.parts?.some(part => part.answered)
+        const text = `new ${op.pick}`
+        const done = this.spool.replace(entry.id, m => {
+          m.body = Buffer.from(text)
+        })
+        same(done, may, `replaced while ${entry.place}`)
+        if (may) {
+          entry.text = text
+          entry.parts = null
+          this.watch()
+        }
+        return
+      }
+      case 'receipt':
+        return this.receipt(op)
+      case 'reports':
+        return this.claimReports(op.account, op.n)
+      case 'reportDone':
+      case 'reportBack': {
+        const [one] = this.reports.splice(op.pick % Math.max(1, this.reports.length), 1)
+        if (!one) return
+        one.notice.held = false
+        if (op.op === 'reportBack') this.spool.giveBackReport(one.report)
+        else {
+          this.world.notices = this.world.notices.filter(notice => notice !== one.notice)
+          this.spool.reportDone(one.report)
+          this.watch()
+        }
+        return
+      }
+      case 'rematch':
+        return this.rematch(op.from, op.to)
+      case 'readLog':
+        return this.readLog(op.n, op.drop)
+      case 'time':
+        this.clock.advance(op.ms)
+        return this.tickAll()
+      case 'sync':
+        return this.sync()
+      case 'turn':
+        await new Promise(resolve => setImmediate(resolve))
+        return
+      case 'reopen':
+        await this.sync()
+        await this.spool.close()
+        await this.again(this.world, false)
+        return
+      case 'kill':
+        return this.kill()
+    }
+  }
+
+  private hand(entry: Entry): Message {
+    return this.hands.get(entry.id) as Message
+  }
+
+  private commitSome(op: Op & { op: 'commit' }): void {
+    const now = this.clock.now()
+    const entries: Entry[] = []
+    for (let i = 0; i < op.n; i++) {
+      const m = new Message()
+      m.account = op.account
+      m.rank = op.rank
+      m.priority_flag = op.priority
+      m.lane = op.lane
+      m.body = Buffer.from(`text ${this.world.entries.size}`)
+      m.registered_delivery = op.asked ? 1 : 0
+      m.validUntilMs = now + (op.brief ? 50 : 600) * MINUTE_MS
+      if (op.later > 0) m.scheduleMs = now + op.later
+      this.spool.commit(m)
+      const entry: Entry = {
+        id: m.id,
+        account: m.account,
+        rank: m.rank,
+        priority: m.priority_flag,
+        lane: m.lane,
+        asked: op.asked,
+        text: m.body.toString(),
+        validUntilMs: m.validUntilMs,
+        place: op.later > 0 ? 'due' : 'fresh',
+        ready: 0,
+        dueMs: m.scheduleMs,
+        attempts: 0,
+        carrier: 0,
+        ref: '',
+        parts: null,
+      }
+      must(!this.world.entries.has(m.id), `id ${m.id} was given twice`)
+      this.world.entries.set(m.id, entry)
+      this.world.rows.push({ kind: 'accepted', id: m.id, state: state.ENROUTE })
+      entries.push(entry)
+    }
+    this.promise(op.later > 0 ? [] : entries)
+  }
+
+  private claim(claimer: Claimer, lanes: readonly number[], n: number): void {
+    const claimed = claimer.claim(n)
+    const now = this.clock.now()
+    const usable = (entry: Entry): boolean =>
+      entry.place === 'waiting' && lanes.includes(entry.lane) && entry.validUntilMs > now
+    for (const m of claimed) {
+      const entry = this.world.entries.get(m.id)
+      must(entry !== undefined && usable(entry), `${m.id} was handed out as ${entry?.place}`)
+      for (const other of this.world.entries.values()) {
+        if (other.account !== entry.account || other.rank !== entry.rank || !usable(other)) continue
+        const first =
+          other.priority > entry.priority || (other.priority === entry.priority && other.ready < entry.ready)
+        must(!first, `${m.id} was handed out before ${other.id}`)
+      }
+      same(m.body.toString(), entry.text, 'text')
+      same(m.attempts, entry.attempts, 'attempts')
+      if (entry.parts?.some(part => part.answered)) {
+        same(
+          m.parts?.map(part => [part.answered, part.ref]),
+          entry.parts.map(part => [part.answered, part.ref]),
+          'parts',
+        )
+      }
+      entry.place = 'claimed'
+      this.hands.set(m.id, m)
+    }
+    if (claimed.length < n) {
+      const left = [...this.world.entries.values()].filter(usable)
+      same(
+        left.map(({ id }) => id),
+        [],
+        `left after a claim of ${claimed.length} of ${n}`,
+      )
+    }
+  }
+
+  private accept(entry: Entry, op: { pick: number; named: boolean; awaited: boolean }): void {
+    const m = this.hand(entry)
+    // A carrier names its parts one after another, so an early receipt can be foretold.
+    const ref = op.named ? `R${this.refs++}` : ''
+    const early = op.awaited && ref !== '' ? this.world.parked.get(refKey(entry.carrier || 1, ref)) : undefined
+    if (!entry.parts) entry.carrier = 1
+    const { carrier } = entry
+    let index = 0
+    let whole = true
+    if (entry.parts) {
+      index = entry.parts.findIndex(part => !part.answered)
+      const part = entry.parts[index] as Part
+      part.answered = true
+      part.ref = ref
+      whole = entry.parts.every(({ answered }) => answered)
+    } else entry.ref = ref
+    if (early) this.world.parked.delete(refKey(carrier, ref))
+    const wanted = this.afterAccept(entry, whole, ref, op.awaited, early?.state)
+    if (wanted !== null) this.ending(entry, wanted, () => this.spool.accepted(m, index, carrier, ref, op.awaited))
+    else {
+      this.spool.accepted(m, index, carrier, ref, op.awaited)
+      if (whole) entry.place = 'sent'
+    }
+    this.watch()
+  }
+
+  /** How a message ends with an answer, if it does. */
+  private afterAccept(
+    entry: Entry,
+    whole: boolean,
+    ref: string,
+    awaited: boolean,
+    early: MessageState | undefined,
+  ): MessageState | null {
+    const { parts } = entry
+    const named = parts ? parts.some(part => part.ref !== '') : ref !== ''
+    if (whole && !(awaited && named)) return state.ACCEPTED
+    if (!parts) return early !== undefined && isFinal(early) ? early : null
+    if (early !== undefined && isFinal(early)) (parts.find(part => part.ref === ref) as Part).final = early
+    return whole ? wholeOf(parts) : null
+  }
+
+  private receipt(op: Op & { op: 'receipt' }): void {
+    const refs: { entry: Entry; ref: string }[] = []
+    for (const entry of this.world.entries.values()) {
+      if (entry.place === 'ended') continue
+      if (entry.parts) for (const { ref } of entry.parts) ref !== '' && refs.push({ entry, ref })
+      else if (entry.ref !== '') refs.push({ entry, ref: entry.ref })
+    }
+    const found = op.early ? undefined : at(refs, op.pick)
+    const receipt = {
+      ref: found?.ref ?? `R${this.refs + (op.pick % 3)}`,
+      state: op.state,
+      err: '',
+      doneMs: this.clock.now(),
+    }
+    if (!found) {
+      const carrier = 1 + (op.pick % 2)
+      const key = refKey(carrier, receipt.ref)
+      same(this.spool.findRef(carrier, receipt.ref), undefined, `found by ${key}`)
+      same(this.spool.receipt(carrier, receipt), 'parked', key)
+      const before = this.world.parked.get(key)
+      if (!before || !isFinal(before.state) || isFinal(op.state)) {
+        this.world.parked.delete(key)
+        this.world.parked.set(key, { state: op.state, atMs: this.clock.now() })
+      }
+      this.watch()
+      return
+    }
+    const { entry, ref } = found
+    same(this.spool.findRef(entry.carrier, ref)?.id, entry.id, `found by ${ref}`)
+    let wanted: MessageState | null = isFinal(op.state) ? op.state : null
+    if (entry.parts) {
+      const part = entry.parts.find(one => one.ref === ref) as Part
+      if (isFinal(op.state) && part.final === 0) part.final = op.state
+      wanted = isFinal(op.state) ? wholeOf(entry.parts) : null
+    }
+    const match =
+      wanted === null
+        ? this.spool.receipt(entry.carrier, receipt)
+        : this.ending(entry, wanted, () => this.spool.receipt(entry.carrier, receipt))
+    same(match, 'matched', ref)
+    this.watch()
+  }
+
+  private claimReports(account: number, n: number): void {
+    const waiting = this.world.notices.filter(notice => notice.account === account && !notice.held)
+    const visible = waiting.filter(notice => notice.commit <= this.epoch + this.durable).length
+    const reports = this.spool.claimReports(account, n)
+    must(reports.length >= Math.min(n, visible), `${reports.length} of ${visible} reports for ${n}`)
+    for (const [i, report] of reports.entries()) {
+      const notice = waiting[i]
+      must(notice !== undefined, 'a report too many')
+      // What is being gathered is not on any disk.
+      must(notice.commit < this.commit, `${notice.key} was told before it was durable`)
+      same(`${report.receipt?.id} ${report.receipt?.state}`, notice.key, 'report')
+      notice.held = true
+      this.reports.push({ report, notice })
+    }
+  }
+
+  private async rematch(from: number, to: number): Promise<void> {
+    await this.sync()
+    if (from === to) return
+    const moved = this.inPlace('waiting').filter(({ lane }) => lane === from)
+    for (let more = true; more; ) {
+      this.mark()
+      more = this.spool.rematch(from, () => to)
+      this.promise([])
+      const { commit } = this
+      for (const entry of moved) {
+        if (entry.place !== 'waiting') continue
+        entry.lane = to
+        entry.ready = commit
+      }
+      await this.sync()
+    }
+  }
+
+  private readLog(n: number, drop: boolean): void {
+    const slice = this.spool.readLog(this.position, n)
+    if (!slice) return
+    must(slice.position > this.position, 'positions grow')
+    this.position = slice.position
+    same(
+      slice.rows.map(({ kind, id, state }) => ({ kind, id, state })),
+      this.world.rows.slice(this.rowsRead, this.rowsRead + slice.rows.length),
+      'history',
+    )
+    this.rowsRead += slice.rows.length
+    if (drop) this.spool.dropLog(this.position)
+  }
+
+  private async tickAll(): Promise<void> {
+    for (let round = 0; round < 50; round++) {
+      this.mark()
+      const now = this.clock.now()
+      const more = this.spool.tick()
+      const { commit } = this
+      this.watch()
+      await this.spool.synced()
+      this.mark()
+      for (const entry of this.inPlace('due')) {
+        // Which of them the first tick took is not told: they are of one readiness here.
+        if (more || entry.dueMs > now) continue
+        entry.place = 'waiting'
+        entry.ready = commit
+      }
+      // What was put off in the commit that was under way is due with the next round.
+      if (!more && round > 1) break
+    }
+    this.check()
+  }
+
+  private async sync(): Promise<void> {
+    this.watch()
+    await this.spool.synced()
+    this.mark()
+    this.durable = this.spool.gathering - 1
+    this.check()
+  }
+
+  /** With nothing under way, the figures are those of the list. */
+  private check(): void {
+    const figures = this.spool.figures()
+    const count = (...places: Place[]): number => this.inPlace(...places).length
+    same(count('fresh'), 0, 'fresh after a sync')
+    same(figures.waiting, count('waiting', 'due', 'claimed'), 'waiting')
+    same(figures.claimed, count('claimed'), 'claimed')
+    same(figures.due, count('due'), 'due')
+    same(figures.sent, count('sent'), 'sent')
+    same(figures.outbox, this.world.notices.length, 'outbox')
+    same(figures.parked, this.world.parked.size, 'parked')
+    for (const lane of [1, 2, 3]) {
+      for (const rank of [0, 1, 2]) {
+        const found = figures.lanes.filter(one => one.lane === lane && one.rank === rank)
+        const wanted = this.inPlace('waiting').filter(one => one.lane === lane && one.rank === rank)
+        same(
+          found.reduce((n, one) => n + one.waiting, 0),
+          wanted.length,
+          `lane ${lane} class ${rank}`,
+        )
+      }
+    }
+  }
+
+  private async kill(): Promise<void> {
+    const flying = this.gathering - 1 > this.durable
+    const last = this.snapshots.get(this.gathering - 1)
+    const before = this.snapshots.get(this.durable)
+    // Nothing was asked for since the last commit: the world is what that commit left.
+    const settled = before ?? copyOf(this.world)
+    if (!flying || !last) return this.again(settled, true)
+    await this.again(last, true, settled)
+  }
+
+  private async again(world: World, killed: boolean, or?: World): Promise<void> {
+    const old = this.spool
+    await this.start(killed)
+    if (killed) await old.close()
+    this.hands.clear()
+    this.reports = []
+    const chosen = or && !this.fits(world) ? or : world
+    must(this.fits(chosen), `after a ${killed ? 'kill' : 'restart'}: ${this.difference(chosen)}`)
+    this.world = chosen
+    for (const entry of chosen.entries.values()) {
+      if (entry.place === 'claimed' || entry.place === 'fresh') entry.place = 'waiting'
+    }
+    for (const notice of chosen.notices) notice.held = false
+    this.check()
+  }
+
+  private fits(world: World): boolean {
+    return this.difference(world) === ''
+  }
+
+  /** What the store says of each message, and of the log, that the world does not. */
+  private difference(world: World): string {
+    for (const entry of world.entries.values()) {
+      const m = this.spool.find(entry.id)
+      const standing = m ? m.standing : 'ended'
+      const wanted = entry.place === 'ended' || entry.place === 'sent' ? entry.place : 'waiting'
+      if (standing !== wanted) return `${entry.id} is ${standing}, not ${wanted}`
+    }
+    for (const id of this.world.entries.keys()) {
+      if (!world.entries.has(id) && this.spool.find(id)) return `${id} is there`
+    }
+    const slice = this.spool.readLog(this.position, 1_000_000)
+    const rows = world.rows.length - this.rowsRead
+    if ((slice?.rows.length ?? 0) !== rows) return `${slice?.rows.length ?? 0} rows of history, not ${rows}`
+    if (this.spool.figures().outbox !== world.notices.length) return `${this.spool.figures().outbox} reports`
+    return ''
+  }
+
+  /** Everything comes to its end, once. */
+  async finish(): Promise<void> {
+    await this.sync()
+    for (const [i, claimer] of this.claimers.entries()) {
+      const lanes = LANES[i] as readonly number[]
+      for (let left = true; left; ) {
+        const before = this.inPlace('claimed').length
+        this.claim(claimer, lanes, 1_000)
+        left = this.inPlace('claimed').length > before
+      }
+    }
+    for (const entry of this.inPlace('claimed'))
+      await this.tell({ op: 'end', pick: this.inPlace('claimed').indexOf(entry), state: state.DELIVERED })
+    await this.sync()
+    for (let round = 0; round < 80 && this.inPlace('waiting', 'due', 'sent').length > 0; round++) {
+      this.clock.advance(100 * MINUTE_MS)
+      await this.tickAll()
+    }
+    same(
+      this.inPlace('waiting', 'due', 'sent', 'claimed').map(({ id, place }) => `${id} ${place}`),
+      [],
+      'not ended',
+    )
+    for (const account of [1, 2, 3]) this.claimReports(account, 1_000)
+    for (const { report } of this.reports) this.spool.reportDone(report)
+    this.world.notices = []
+    await this.sync()
+    this.readLog(1_000_000, true)
+    same(this.rowsRead, this.world.rows.length, 'rows of history')
+    same(this.spool.figures().logRows, 0, 'rows left')
+  }
+}
+
+function at<T>(list: readonly T[], pick: number): T | undefined {
+  return list[pick % Math.max(1, list.length)]
+}
+
+function wholeOf(parts: readonly Part[]): MessageState | null {
+  let whole: MessageState = state.DELIVERED
+  for (const { answered, ref, final } of parts) {
+    if (!answered || (ref !== '' && final === 0)) return null
+    if (final !== 0 && final !== state.DELIVERED) whole = final
+  }
+  return whole
+}
