@@ -59,8 +59,22 @@ export interface Daemon {
 
 const COMMIT_FAILED = 75
 
-/** Starts the daemon. Throws DirectoryOwned, or what keeps it from starting. */
-export async function startDaemon({ config, log, version, fatal }: DaemonOptions): Promise<Daemon> {
+/** A gateway file named by `bootstrap` that cannot be applied: its message holds all faults, a line each. */
+export class BootstrapFaulty extends Error {}
+
+/** Starts the daemon. Throws DirectoryOwned, BootstrapFaulty, or what else keeps it from starting; then nothing is left open. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const opened: (() => unknown)[] = []
+  try {
+    return await start(options, opened)
+  } catch (error) {
+    for (const close of opened.reverse()) await close()
+    throw error
+  }
+}
+
+/** @param opened gets, for each thing that is open, how to close it again */
+async function start({ config, log, version, fatal }: DaemonOptions, opened: (() => unknown)[]): Promise<Daemon> {
   const clock: Clock = systemClock
   const startedMs = clock.now()
   const counters = new Counters()
@@ -69,10 +83,13 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
   const lockFault = prepareAdminSocket(dataDir)
   if (lockFault !== null) throw new Error(lockFault)
   const lock = await takeDirectory(dataDir, adminSocketPath(dataDir), process.pid)
+  opened.push(() => lock.release())
 
   const secrets = new Secrets(await serverKey(dataDir))
   const store = openStore({ url: config.database.url, dataDir, log, pool: config.database.pool })
+  opened.push(() => store.close())
   const directory = new Directory({ path: join(dataDir, 'directory'), store, secrets, log })
+  opened.push(() => directory.close())
   const spool = await LmdbSpool.open({
     path: join(dataDir, 'spool'),
     node: config.node,
@@ -84,9 +101,16 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     keepReportsMs: config.spool.keepReceiptsHours * 3_600_000,
     keepReportsPerAccount: config.spool.keepReceiptsPerAccount,
   })
+  opened.push(() => spool.close())
   const syncMs = new Histogram()
   const commitRecords = new Histogram([1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000])
-  const history = new HistoryWriter({ spool, store, log, node: config.node, retentionDays: config.history.retentionDays })
+  const history = new HistoryWriter({
+    spool,
+    store,
+    log,
+    node: config.node,
+    retentionDays: config.history.retentionDays,
+  })
 
   const routes = new RouteTable(directory.routes())
   const limits = new Limits()
@@ -212,10 +236,16 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
   if (!door.routes.rules.length) door.routes = new RouteTable(directory.routes())
   dispatch.useRoutes(door.routes)
   lines.follow(directory.carriers())
+  opened.push(() => lines.stop(0))
   trace.use(config.log.trace)
   history.start()
+  opened.push(() => history.stop())
   const ticker = setInterval(tick, TICK_MS)
   const rematcher = setInterval(() => dispatch.rematch(), REMATCH_MS)
+  opened.push(() => {
+    clearInterval(ticker)
+    clearInterval(rematcher)
+  })
 
   let finished: () => void = () => {}
   const stopped = new Promise<void>(resolve => {
@@ -258,6 +288,7 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     },
     drain: () => void stop(),
   })
+  opened.push(() => admin.close())
   lock.serve(admin.handler)
   const smppAt = parseListen(config.smpp.listen)
   const adminAt = parseListen(config.admin.listen)
@@ -317,6 +348,8 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
       return Promise.race([work, time, hurried.then(() => new Promise(resolve => setTimeout(resolve, HURRIED_MS)))])
     }
     await atMost(Promise.all([lines.stop(drainMs), server.drain()]), drainMs)
+    // Whoever is left is hung up on: nothing may come in once the stores close.
+    await lines.stop(0)
     server.destroy()
     clearInterval(ticker)
     clearInterval(rematcher)
@@ -331,8 +364,6 @@ export async function startDaemon({ config, log, version, fatal }: DaemonOptions
     finished()
   }
 }
-
-class BootstrapFaulty extends Error {}
 
 /** Suspended accounts keep no bind. */
 function closeSuspended(binds: Binds, directory: Directory): void {

@@ -780,12 +780,10 @@ t.test('commands', async t => {
     t.match(err, `the daemon (pid ${process.pid}) still runs after 0.2 s`)
     t.equal(one.subject.drains, 1)
   })
-  t.test('help of each command has its words and examples', async t => {
-    const names = ['status', 'queue', 'account', 'carrier', 'route', 'drain']
+  t.test('help has words and examples, also of a command within a command', async t => {
+    const names = ['status', 'account', 'drain']
     const runs = await Promise.all(
-      names.map(name =>
-        trunkline(['account', 'carrier', 'route'].includes(name) ? [name, 'list', '--help'] : [name, '--help'], {}),
-      ),
+      names.map(name => trunkline(name === 'account' ? [name, 'list', '--help'] : [name, '--help'], {})),
     )
     for (const [i, { code, out }] of runs.entries()) {
       t.equal(code, 0, String(names[i]))

@@ -1,7 +1,7 @@
 // The LMDB spool: the contract that every engine keeps, and what only this one can suffer. A kill is a copy of the data
 // file as it stands at that moment; one story kills a real process.
 
-import { copyFileSync, mkdirSync, mkdtempSync } from 'node:fs'
+import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -39,14 +39,33 @@ const settingsFor = (path: string, options: SpoolOptions): LmdbSpoolSettings => 
   limits: options.small ? SMALL : {},
 })
 
+/** The data file as a kill at this moment leaves it: a commit that is under way is there whole, or not at all. */
+function copyAlive(from: string, to: string): void {
+  // No commit begins while this copies, but one may end: then the copy may be of neither.
+  for (let before = roots(from); ; ) {
+    copyFileSync(from, to)
+    const after = roots(from)
+    if (after.equals(before)) return
+    before = after
+  }
+}
+
+/** LMDB's two meta pages, which say what the last commits were. */
+function roots(file: string): Buffer {
+  const pages = Buffer.alloc(2 * 8_192)
+  const fd = openSync(file, 'r')
+  readSync(fd, pages, 0, pages.length, 0)
+  closeSync(fd)
+  return pages
+}
+
 async function open(t: Test, options: SpoolOptions = {}): Promise<LmdbSpool> {
   const name = options.store && `${t.fullname}/${options.store}`
   const known = name ? stores.get(name) : undefined
   let path = known?.path ?? newPath()
   if (known && options.killed) {
-    // The file as the kill leaves it: no commit can begin while this copies, and one under way is there whole or not at all.
     path = newPath()
-    copyFileSync(join(known.path, 'data.mdb'), join(path, 'data.mdb'))
+    copyAlive(join(known.path, 'data.mdb'), join(path, 'data.mdb'))
   }
   const spool = await LmdbSpool.open(settingsFor(path, options))
   if (name) stores.set(name, { path, spool })

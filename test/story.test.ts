@@ -1,17 +1,16 @@
 // Whole stories, the way out and the way back: the real daemon between a scripted customer and a scripted carrier.
 
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { command } from '../protocols/smpp/commands.js'
 import { parseReceipt } from '../protocols/smpp/receipt.js'
 import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
 import { esme } from './support/esme.js'
-import { house } from './support/house.js'
+import { house, story } from './support/house.js'
 import { type Submitted, smsc, submitSmResp } from './support/smsc.js'
 
 // Each story has a house of its own; most of their time is waiting.
 t.jobs = 4
-const story = (title: string, tell: (t: Test) => Promise<void>) => t.test(title, { buffered: true }, tell)
 
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
 const texts = (all: readonly Submitted[]): string[] => all.map(sm => sm.text)
@@ -141,12 +140,59 @@ story('a long text of which one part fails is reported as failed, once, with the
   const shop = await esme(t, daemon.smpp)
   await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'a')))
   const [first, second] = (await carrier.take(2)) as [Submitted, Submitted]
-  await first.receipt({ stat: 'UNDELIV', err: '042' })
   await second.receipt()
+  await first.receipt({ stat: 'UNDELIV', err: '042' })
   t.match((await shop.next()).receipt, { sub: '002', dlvrd: '001', stat: 'UNDELIV', err: '042' })
   const rows = await daemon.history(2)
   t.match(rows[1], { kind: 'e', state: 5, segments: 2 })
 })
+
+story('a long text whose parts no carrier has taken is cut anew for the next carrier of its route', async t => {
+  const first = await smsc(t, {
+    submit: () => {
+      if (first.submitted.length === 3) void first.close()
+    },
+  })
+  const second = await smsc(t)
+  const daemon = await house(t, {
+    carriers: { first: { at: first, longMessages: 'udh16' }, second: { at: second, longMessages: 'sar' } },
+  })
+  await Promise.all([first.bound(), second.bound()])
+  const shop = await esme(t, daemon.smpp)
+  const text = 'abcdefghij'.repeat(40)
+  const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.from(text)))
+  t.match((await shop.next()).receipt, { id: message_id, sub: '003', dlvrd: '003' })
+  const references = second.submitted.map(({ pdu: { tlvs } }) =>
+    tlvUint(tlvs, findTlv(tlvs, 0, tlvs.length, tlv.sar_msg_ref_num)),
+  )
+  t.equal(new Set(references).size, 1)
+  t.equal(texts(second.submitted).join(''), text)
+})
+
+story(
+  'a long text of which one part was taken stays with its carrier, and only the other parts come again',
+  async t => {
+    const first = await smsc(t, {
+      submit: sm => {
+        if (first.connections > 1) sm.deliver()
+        else if (first.submitted.length === 1) sm.accept()
+        else if (first.submitted.length === 3) sm.link.drop()
+      },
+    })
+    const second = await smsc(t)
+    const daemon = await house(t, { carriers: { first, second } })
+    await Promise.all([first.bound(), second.bound()])
+    const shop = await esme(t, daemon.smpp)
+    await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(400, 'a')))
+    const three = await first.take(3)
+    const again = await first.take(2)
+    const heads = (all: Submitted[]) => all.map(sm => sm.fields.short_message.subarray(0, 6).toString('hex'))
+    t.same(heads(again), heads(three).slice(1))
+    t.equal(await (three[0] as Submitted).receipt({}, first.link), 0)
+    t.match((await shop.next()).receipt, { sub: '003', dlvrd: '003', stat: 'DELIVRD' })
+    t.equal(second.submitted.length, 0)
+  },
+)
 
 story(
   'receipts that overtake their submit_sm_resp, in one write or long before it, reach the customer once',
@@ -490,7 +536,7 @@ story(
     await shop.unbind()
     const again = await esme(t, daemon.smpp)
     t.same([shop.delivered.length, again.delivered.length], [3, 0])
-    t.equal(await daemon.metric('trunkline_events_total', { event: 'reports_refused' }), 1)
+    t.equal(await daemon.metric('trunkline_events_total', { name: 'reports_refused' }), 1)
   },
 )
 
@@ -503,6 +549,21 @@ story('a receipt that was not answered when the connection went comes again over
   shop.peer.drop()
   const again = await esme(t, daemon.smpp)
   t.equal((await again.next()).receipt.id, message_id)
+})
+
+story('receipts that one bind has not answered when it goes come at once over another bind of the account', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 50 } }, config: { smpp: { window: 50 } } })
+  const silent = await esme(t, daemon.smpp, { answer: () => undefined })
+  const ids = (await silent.submitAll(40)).map(one => one.message_id)
+  for (const sm of await carrier.take(40)) await sm.receipt()
+  await silent.take(40)
+  const other = await esme(t, daemon.smpp)
+  silent.peer.drop()
+  t.same(
+    (await other.take(40)).map(one => one.receipt.id),
+    ids,
+  )
 })
 
 story('a message from a phone reaches the owner of its number octet for octet, else the unclaimed queue', async t => {

@@ -2,7 +2,7 @@
 // in the directory is opened. Knows sockets and file names; what is served there, the
 // side-port hands in later.
 
-import { linkSync, renameSync, unlinkSync } from 'node:fs'
+import { chmodSync, linkSync, renameSync, unlinkSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
 
 export type Handler = (request: IncomingMessage, response: ServerResponse) => void
@@ -43,6 +43,8 @@ export async function takeDirectory(dataDir: string, path: string, pid: number):
     server.once('error', reject)
     server.listen(own, () => resolve())
   })
+  // Who reaches the socket needs no key.
+  chmodSync(own, 0o600)
   for (;;) {
     try {
       linkSync(own, path)

@@ -82,7 +82,7 @@ export interface Driver {
   /** Only when `up`; a message's parts may overrun `room`. */
   send(part: Part): void
   start(): void
-  /** No new parts; lets open windows empty, unbinds, resolves when all is closed or `withinMs` has passed. Unanswered parts are `unsure`. */
+  /** No new parts; lets open windows empty, unbinds, resolves when all is closed or `withinMs` has passed. Unanswered parts are `unsure`. A second call may be more impatient. */
   stop(withinMs: number): Promise<void>
   figures(): DriverFigures
 }

@@ -3,7 +3,7 @@
 // outcome leads to, others decide.
 
 import { connect as connectTcp, type Socket } from 'node:net'
-import { connect as connectTls, type ConnectionOptions } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { command, responseTo } from '../../protocols/smpp/commands.js'
 import type { PduCounts } from '../../protocols/smpp/counts.js'
 import { encodePdu } from '../../protocols/smpp/pdu.js'
@@ -138,7 +138,7 @@ export class Link implements SessionOwner<Part | null> {
       socket.on('error', () => {})
       socket.destroy()
       this.socket = null
-      this.lost(error ? (error as NodeJS.ErrnoException).code ?? error.message : 'connection refused')
+      this.lost(error ? ((error as NodeJS.ErrnoException).code ?? error.message) : 'connection refused')
     }
     const timeout = setTimeout(() => lost(new Error('connect timed out')), settings.responseMs)
     socket.once('error', error => {
@@ -254,9 +254,11 @@ export class Link implements SessionOwner<Part | null> {
     start: number,
     end: number,
   ): void {
-    if (part === null) return this.bindAnswered(session, code)
-    this.answer(part, id, code, buf, start, end)
-    this.weigh()
+    if (part === null) this.bindAnswered(session, code)
+    else {
+      this.answer(part, id, code, buf, start, end)
+      this.weigh()
+    }
   }
 
   private bindAnswered(session: Session<Part | null>, code: number): void {
@@ -316,14 +318,7 @@ export class Link implements SessionOwner<Part | null> {
     return any
   }
 
-  request(
-    session: Session<Part | null>,
-    id: number,
-    sequence: number,
-    buf: Buffer,
-    start: number,
-    end: number,
-  ): void {
+  request(session: Session<Part | null>, id: number, sequence: number, buf: Buffer, start: number, end: number): void {
     if (id === command.deliver_sm || id === command.data_sm) {
       const code = readSm(buf, start, end, sm)
       if (code !== 0) session.respondHeader(responseTo(id), code, sequence)

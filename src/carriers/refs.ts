@@ -9,12 +9,10 @@
 export type RefRule = 'same' | 'hex-dec' | 'dec-hex'
 
 /** Normal form of the id in a submit_sm_resp. */
-export const refOfAnswer = (rule: RefRule, id: string): string =>
-  rule === 'hex-dec' ? hexToDecimal(id) : plain(id)
+export const refOfAnswer = (rule: RefRule, id: string): string => (rule === 'hex-dec' ? hexToDecimal(id) : plain(id))
 
 /** Normal form of the id in a receipt. */
-export const refOfReceipt = (rule: RefRule, id: string): string =>
-  rule === 'dec-hex' ? hexToDecimal(id) : plain(id)
+export const refOfReceipt = (rule: RefRule, id: string): string => (rule === 'dec-hex' ? hexToDecimal(id) : plain(id))
 
 /** Capitals, no blanks around, no leading zeros. The same string when it is so already. */
 function plain(id: string): string {
@@ -26,7 +24,10 @@ function plain(id: string): string {
     if (code <= 32 || (code >= 97 && code <= 122)) same = false
   }
   if (same) return id
-  return id.trim().toUpperCase().replace(/^0+(?=.)/, '')
+  return id
+    .trim()
+    .toUpperCase()
+    .replace(/^0+(?=.)/, '')
 }
 
 function hexToDecimal(id: string): string {

@@ -30,6 +30,8 @@ export interface SmppCarrierHost {
 }
 
 const TICK_MS = 10
+/** What links may take to unbind at a stop. */
+const UNBIND_MS = 1_000
 
 export class SmppCarrier implements Driver {
   private readonly links: Link[] = []
@@ -40,7 +42,8 @@ export class SmppCarrier implements Driver {
   /** Was out of tokens or resting at the last look: the timer says when that is over. */
   private starved = false
   private stopping = false
-  private emptied: () => void = () => {}
+  /** What a stop waits for, looked at after each answer and each move of a link. */
+  private readonly checks = new Set<() => void>()
 
   constructor(settings: SmppCarrierSettings, host: SmppCarrierHost, random: () => number) {
     this.host = host
@@ -107,12 +110,12 @@ export class SmppCarrier implements Driver {
       this.starved = true
     } else if (outcome.kind === 'accepted') this.pace.succeeded(this.host.clock.mono())
     this.events.answered(part, outcome)
-    if (this.stopping) this.checkEmpty()
+    if (this.stopping) this.check()
   }
 
   private moved(link: Link, from: LinkStand): void {
     if (link.stand === 'closed' || from === 'binding') this.events.changed()
-    if (this.stopping) this.checkEmpty()
+    if (this.stopping) this.check()
   }
 
   start(): void {
@@ -135,31 +138,30 @@ export class SmppCarrier implements Driver {
 
   async stop(withinMs: number): Promise<void> {
     this.stopping = true
-    let deadline: NodeJS.Timeout | undefined
-    await new Promise<void>(resolve => {
-      this.emptied = resolve
-      deadline = setTimeout(resolve, withinMs)
-      this.checkEmpty()
-    })
-    clearTimeout(deadline)
+    await this.until(() => this.links.every(link => !link.bound || link.session?.inFlight === 0), withinMs)
     for (const link of this.links) link.stop()
-    await new Promise<void>(resolve => {
-      this.emptied = resolve
-      deadline = setTimeout(resolve, Math.min(withinMs, 1_000))
-      this.checkClosed()
-    })
-    clearTimeout(deadline)
+    await this.until(() => this.links.every(link => link.stand === 'closed'), Math.min(withinMs, UNBIND_MS))
     for (const link of this.links) link.destroy()
     clearInterval(this.timer)
   }
 
-  private checkEmpty(): void {
-    if (this.links.every(link => (link.session?.inFlight ?? 0) === 0)) this.emptied()
-    this.checkClosed()
+  private async until(holds: () => boolean, withinMs: number): Promise<void> {
+    let check = (): void => {}
+    let deadline: NodeJS.Timeout | undefined
+    await new Promise<void>(resolve => {
+      check = () => {
+        if (holds()) resolve()
+      }
+      this.checks.add(check)
+      deadline = setTimeout(resolve, withinMs)
+      check()
+    })
+    clearTimeout(deadline)
+    this.checks.delete(check)
   }
 
-  private checkClosed(): void {
-    if (this.links.every(link => link.stand === 'closed')) this.emptied()
+  private check(): void {
+    for (const check of this.checks) check()
   }
 
   figures(): DriverFigures {

@@ -128,7 +128,7 @@ function unreached(way: Way, error: NodeJS.ErrnoException): CommandError {
 
 /** RFC 9457: `detail` is for this time, `title` for the kind. */
 function problem(status: number, content: unknown, question: Question): string {
-  if (status === 401 || status === 403) return 'the key is missing or refused: give the admin key with --key'
+  if (status === 401) return 'the key is missing or refused: give the admin key with --key'
   const { detail, title } = (typeof content === 'object' && content !== null ? content : {}) as Record<string, unknown>
   const words = detail ?? title
   if (typeof words === 'string') return words

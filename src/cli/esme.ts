@@ -23,60 +23,11 @@ import { ACCEPTED as ACCEPTED_LINE, IdsFile, RECEIPT as RECEIPT_LINE } from './e
 import { Latencies } from './esme/latency.js'
 import { Ledger } from './esme/ledger.js'
 import { type LoadResult, resultOf } from './esme/result.js'
-import { SubmitTemplate, type TemplateSettings } from './esme/template.js'
+import { type LoadSettings, loadDefaults } from './esme/settings.js'
+import { SubmitTemplate } from './esme/template.js'
 import { CommandError, EXIT } from './exit.js'
 import { Fifo } from './fifo.js'
 import { explained } from './meaning.js'
-
-export interface LoadSettings extends TemplateSettings {
-  readonly host: string
-  readonly port: number
-  readonly systemId: string
-  readonly password: string
-  /** With 'transmitter+receiver', `binds` of each. */
-  readonly bind: 'transceiver' | 'transmitter+receiver'
-  readonly binds: number
-  readonly window: number
-  /** Messages; with 0 and `lingerMs` it only collects receipts. */
-  readonly count: number
-  /** submit_sm a second over all binds; 0: as fast as the windows allow. */
-  readonly rate: number
-  /** Whether ESME_RTHROTTLED and ESME_RMSGQFUL are submitted again. */
-  readonly retry: boolean
-  /** So long without an answer or a receipt, and the run gives up. */
-  readonly drainMs: number
-  /** So long it listens on after the last answer or receipt although nothing is missing. */
-  readonly lingerMs: number
-  /** The serial number in the first message's text. */
-  readonly serialFrom: number
-  /** A file for the ids, see IdsFile. */
-  readonly ids: string | null
-  /** A file for one byte a message: 0 never sent, 1 sent and not answered, 2 accepted, 3 refused. */
-  readonly dump: string | null
-}
-
-export const loadDefaults: LoadSettings = {
-  host: '127.0.0.1',
-  port: 2775,
-  systemId: 'bench',
-  password: 'bench',
-  bind: 'transceiver',
-  binds: 1,
-  window: 100,
-  count: 10_000,
-  rate: 0,
-  textLength: 60,
-  ucs2: false,
-  from: '12345',
-  to: '1555',
-  receipts: true,
-  retry: false,
-  drainMs: 30_000,
-  lingerMs: 0,
-  serialFrom: 0,
-  ids: null,
-  dump: null,
-}
 
 /** The token of a bind in a session's window; messages are 0 and above. */
 const BIND = -1
@@ -127,7 +78,7 @@ export class Load implements SessionOwner<number> {
   private readonly counts = new PduCounts()
   private readonly limits: SessionLimits
   private readonly sessions = new Set<Session<number>>()
-  private readonly message: Uint8Array
+  private readonly fate: Uint8Array
   private readonly sentAt: Float64Array
   private readonly again = new Fifo<number>()
   private readonly delivery = new Delivery()
@@ -146,7 +97,7 @@ export class Load implements SessionOwner<number> {
     const settings = { ...loadDefaults, ...given }
     this.settings = settings
     this.template = new SubmitTemplate(settings)
-    this.message = new Uint8Array(settings.count)
+    this.fate = new Uint8Array(settings.count)
     this.sentAt = new Float64Array(settings.count)
     this.ledger = new Ledger(settings.receipts ? settings.count : 0)
     this.ids = settings.ids === null ? null : new IdsFile(settings.ids)
@@ -186,13 +137,15 @@ export class Load implements SessionOwner<number> {
       this.ids?.close()
       for (const session of [...this.sessions]) session.destroy('unbound by us')
     }
-    if (settings.dump !== null) writeFileSync(settings.dump, this.message)
+    if (settings.dump !== null) writeFileSync(settings.dump, this.fate)
     return resultOf(this)
   }
 
   /** Sends nothing more and ends with what has come. */
   stop(): void {
     if (this.stand === 'running') this.end()
+    else if (this.stand === 'binding')
+      this.settle(new CommandError(EXIT.failed, 'stopped before every bind was answered'))
   }
 
   private async bindAll(): Promise<void> {
@@ -204,8 +157,11 @@ export class Load implements SessionOwner<number> {
       this.settle = fault => (fault === null ? resolve() : reject(fault))
     })
     // Rejected while we still connect, it is met below.
-    all.catch(() => {})
-    for (let i = 0; i < settings.binds; i++) {
+    let refused = false
+    all.catch(() => {
+      refused = true
+    })
+    for (let i = 0; i < settings.binds && !refused; i++) {
       for (const kind of kinds) {
         const socket = await connectTo(settings.host, settings.port)
         const session = new Session<number>(socket, 'esme', this, this.limits, this.clock, this.counts)
@@ -242,22 +198,17 @@ export class Load implements SessionOwner<number> {
     while (left-- > 0) this.submit(session, this.again.shift() ?? this.next++, now)
   }
 
-  /** What the rate has made due since the last tick, shared among the sessions in turn. */
+  /** Sends what the rate has made due since the last tick: by one session if it has room, by another the next time. */
   private pace(): void {
-    const { rate } = this.settings
+    const { rate, count } = this.settings
     const dueCount = ((this.now() - this.startedAt) * rate) / 1000
-    let left = Math.floor(dueCount) + 1 - this.submitted
-    if (this.next < this.settings.count) {
-      this.lateMs = Math.max(this.lateMs, ((dueCount - this.submitted) * 1000) / rate)
-    }
+    if (this.next < count) this.lateMs = Math.max(this.lateMs, ((dueCount - this.submitted) * 1000) / rate)
+    const goal = Math.floor(dueCount) + 1
     const sessions = [...this.sessions]
-    for (let i = 0; i < sessions.length && left > 0; i++) {
-      const before = this.submitted
-      const session = sessions[(i + this.turns) % sessions.length] as Session<number>
-      this.pump(session, Math.ceil(left / (sessions.length - i)))
-      left -= this.submitted - before
-    }
     this.turns++
+    for (let i = 0; i < sessions.length && this.submitted < goal; i++) {
+      this.pump(sessions[(i + this.turns) % sessions.length] as Session<number>, goal - this.submitted)
+    }
   }
 
   private submit(session: Session<number>, message: number, now: number): void {
@@ -270,8 +221,8 @@ export class Load implements SessionOwner<number> {
     session.sent(sequence, message, octets)
     this.submitted++
     // A message that is sent again keeps its first time: its latency is what its sender waited.
-    if (this.message[message] === UNSENT) this.sentAt[message] = now
-    this.message[message] = SENT
+    if (this.fate[message] === UNSENT) this.sentAt[message] = now
+    this.fate[message] = SENT
   }
 
   private tick(): void {
@@ -338,12 +289,12 @@ export class Load implements SessionOwner<number> {
       return
     }
     const now = this.now()
-    this.progressAt = now
     if (code !== status.ESME_ROK || id !== command.submit_sm_resp) {
       this.refuse(token, code, now)
       return
     }
-    this.message[token] = ACCEPTED
+    this.progressAt = now
+    this.fate[token] = ACCEPTED
     this.accepted++
     this.lastAnswerAt = now
     const sentAt = this.sentAt[token] as number
@@ -372,7 +323,8 @@ export class Load implements SessionOwner<number> {
       this.again.push(message)
       return
     }
-    this.message[message] = REFUSED
+    this.progressAt = now
+    this.fate[message] = REFUSED
     this.refused++
     this.lastAnswerAt = now
     this.errors.set(code, (this.errors.get(code) ?? 0) + 1)

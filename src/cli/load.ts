@@ -5,8 +5,9 @@ import { type Command, Option } from 'commander'
 import { port, seconds, whole } from './arguments.js'
 import type { Quantiles } from './esme/latency.js'
 import type { LoadResult } from './esme/result.js'
+import { type LoadSettings, loadDefaults } from './esme/settings.js'
 import { DESTINATION_DIGITS } from './esme/template.js'
-import { Load, type LoadSettings, loadDefaults } from './esme.js'
+import { Load } from './esme.js'
 import { CommandError, EXIT } from './exit.js'
 import { MAX_SERIAL } from './serial.js'
 import { optionsOf } from './settings.js'
@@ -25,7 +26,7 @@ interface LoadOptions {
   ucs2?: boolean
   from: string
   to: string
-  receipts: boolean
+  receipts?: boolean
   drain: number
   linger: number
   retry?: boolean
@@ -55,13 +56,13 @@ export function register(program: Command): void {
         .default(d.bind),
     )
     .option('--window <n>', 'unanswered messages a connection', whole(1, 1_000_000), d.window)
-    .option('--count <n>', 'messages; 0 only collects receipts, with --linger', whole(0, 100_000_000), d.count)
+    .option('--count <n>', 'messages; 0 only collects receipts, with --linger', whole(0, 20_000_000), d.count)
     .option('--rate <n>', 'messages a second in all; 0 for as fast as it goes', whole(0, 10_000_000), d.rate)
     .option('--text-length <n>', 'characters a message, 13 at least', whole(13, 30_000), d.textLength)
     .option('--ucs2', 'send the texts as UCS-2')
     .option('--from <address>', 'source address', d.from)
     .option('--to <prefix>', `destinations are this and ${DESTINATION_DIGITS} digits`, d.to)
-    .option('--receipts', 'ask for receipts (the default)', d.receipts)
+    .option('--receipts', 'ask for receipts (the default)')
     .option('--no-receipts', 'ask for none')
     .addOption(
       new Option('--drain <seconds>', 'give up after so long without an answer or a receipt')
@@ -134,7 +135,7 @@ function settingsOf(options: LoadOptions): LoadSettings {
     ucs2: options.ucs2 ?? false,
     from,
     to,
-    receipts: options.receipts,
+    receipts: options.receipts ?? loadDefaults.receipts,
     retry: options.retry ?? false,
     drainMs: options.drain,
     lingerMs: options.linger,
@@ -193,7 +194,11 @@ async function showProgress(run: Load): Promise<() => void> {
 
 async function print(result: LoadResult): Promise<void> {
   const { default: Table } = await import('cli-table3')
-  const plain = { style: { head: [], border: [] } }
+  // Without colours, and without a rule between rows.
+  const plain = {
+    style: { head: [], border: [] },
+    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
+  }
   const counts = new Table({ ...plain, colAligns: ['left', 'right', 'right'] })
   for (const [what, count, note] of countRows(result)) counts.push([what, count, note])
   const latencies = new Table({

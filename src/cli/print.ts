@@ -37,13 +37,14 @@ export function table(columns: readonly Column[], rows: readonly (readonly (stri
   return made.toString().replaceAll(/ +$/gm, '')
 }
 
-/** 1234567 as 1,234,567; at most one digit after the point. */
-export const count = (value: number): string => value.toLocaleString('en-US', { maximumFractionDigits: 1 })
+/** 1234567 as 1,234,567; below 100 with a digit after the point where there is one. */
+export const count = (value: number): string =>
+  value.toLocaleString('en-US', { maximumFractionDigits: value < 100 ? 1 : 0 })
 
 /** Milliseconds with as many digits as matter; - when there is nothing to measure. */
 export function ms(value: number | null): string {
   if (value === null) return '-'
-  return value >= 100 ? count(Math.round(value)) : value.toFixed(value >= 10 ? 1 : 2)
+  return value >= 100 ? count(value) : value.toFixed(value >= 10 ? 1 : 2)
 }
 
 /** 93784 as `1 d 2 h`: the two largest units. */

@@ -66,8 +66,8 @@ export class Sending implements SessionOwner<number> {
   private readonly data_coding: number
   private readonly fates: (Fate | undefined)[]
   private readonly clock = new SessionClock(() => performance.now(), TICK_MS)
-  /** Receipts whose ids no answer has given (yet), by the sequence_number and command_id they are to be answered with. */
-  private readonly kept: { session: Session<number>; id: number; sequence: number; report: Report | null }[] = []
+  /** What no answer has named (yet), and the command_id and sequence_number of the response that is owed for it. */
+  private readonly kept: { id: number; sequence: number; report: Report | null }[] = []
   private sentAt = 0
   private ending = false
   private finish: () => void = () => {}
@@ -222,7 +222,7 @@ export class Sending implements SessionOwner<number> {
     const report = this.reportOf(buf, start, end)
     const fate = this.fates.find(one => one !== undefined && one.id === report?.id)
     if (report === null || fate === undefined || fate.state !== null) {
-      this.kept.push({ session, id: responseTo(id), sequence, report })
+      this.kept.push({ id: responseTo(id), sequence, report })
       return
     }
     session.respondHeader(responseTo(id), status.ESME_ROK, sequence)

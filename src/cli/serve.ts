@@ -3,14 +3,14 @@
 
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { DirectoryOwned } from '../admin/lock.js'
 import { createLog } from '../base/log.js'
 import type { ConfigInput } from '../config.js'
-import { type Daemon, startDaemon } from '../daemon.js'
+import { BootstrapFaulty, type Daemon, startDaemon } from '../daemon.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, optionsOf, readSettings, requireSettings } from './settings.js'
 
@@ -48,13 +48,16 @@ async function serve(options: ServeOptions): Promise<void> {
   const overrides: ConfigInput = {}
   if (options.dataDir !== undefined) overrides.dataDir = options.dataDir
   let config = requireSettings(options, overrides)
+  makeDataDir(config.dataDir)
   let demoKey: string | undefined
   if (options.demo && config.bootstrap === null) {
     const { file, apiKey } = demoGateway(config.dataDir)
     demoKey = apiKey
     config = { ...config, bootstrap: file }
   }
-  const log = createLog({ level: config.log.level, pretty: config.log.pretty })
+  // Who tries it out on a terminal reads the log by eye.
+  const pretty = config.log.pretty || (options.demo === true && process.stdout.isTTY)
+  const log = createLog({ level: config.log.level, pretty })
   let daemon: Daemon | undefined
   const early: string[] = []
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -77,19 +80,25 @@ async function serve(options: ServeOptions): Promise<void> {
     daemon = await startDaemon({ config, log, version: versionOf(), fatal: code => process.exit(code) })
   } catch (error) {
     if (error instanceof DirectoryOwned) throw new CommandError(EXIT.owned, error.message)
-    const { code, message } = error as NodeJS.ErrnoException
-    if (code === 'EADDRINUSE') {
-      console.error(`cannot listen: ${message}`)
-      process.exit(EXIT.failed)
-    }
-    console.error(`cannot start: ${message}`)
-    process.exit(EXIT.failed)
+    const isFaulty = error instanceof BootstrapFaulty
+    const { message } = error as Error
+    console.error(isFaulty ? message : `cannot start: ${message}`)
+    process.exit(isFaulty ? EXIT.usage : EXIT.failed)
   }
   notify('--ready')
-  if (options.demo && process.stdout.isTTY) welcome(daemon, demoKey)
+  if (options.demo) welcome(daemon, demoKey)
   if (early.length > 0) void daemon.stop()
   await daemon.stopped
   process.exit(EXIT.ok)
+}
+
+/** Others may pass through it: under root the embedded PostgreSQL runs as another user. */
+function makeDataDir(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o711 })
+  } catch (error) {
+    throw new CommandError(EXIT.usage, `dataDir ${dataDir} cannot be made: ${(error as NodeJS.ErrnoException).code}`)
+  }
 }
 
 /** The demo's gateway file with an API key of its own, written once beside the data. */

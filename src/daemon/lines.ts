@@ -42,7 +42,8 @@ interface Running {
 export class Lines {
   readonly running = new Map<number, Running>()
   private readonly host: LinesHost
-  private readonly leaving = new Set<Promise<void>>()
+  /** Those that were taken away and empty their windows. */
+  private readonly leaving = new Set<Driver>()
 
   constructor(host: LinesHost) {
     this.host = host
@@ -66,9 +67,9 @@ export class Lines {
       log.info({ carrier: row.name }, next ? 'carrier changed' : 'carrier removed')
       this.running.delete(id)
       dispatch.remove(line)
-      const gone = line.driver.stop(LEAVE_MS)
-      this.leaving.add(gone)
-      void gone.finally(() => this.leaving.delete(gone))
+      const { driver } = line
+      this.leaving.add(driver)
+      void driver.stop(LEAVE_MS).finally(() => this.leaving.delete(driver))
     }
     for (const row of wanted.values()) this.add(row)
   }
@@ -127,10 +128,10 @@ export class Lines {
     return events
   }
 
-  /** Lets all windows empty, at most for `withinMs`. */
+  /** Lets all windows empty, at most for `withinMs`; a second call may be more impatient. */
   async stop(withinMs: number): Promise<void> {
-    const all = [...this.running.values()].map(({ line }) => line.driver.stop(withinMs))
-    await Promise.all([...all, ...this.leaving])
+    const drivers = [...this.leaving, ...Array.from(this.running.values(), ({ line }) => line.driver)]
+    await Promise.all(drivers.map(driver => driver.stop(withinMs)))
   }
 }
 

@@ -2,9 +2,9 @@
 // comes back, decides when to try again. Knows lanes, carriers and outcomes; knows no
 // protocol, and never why a message was accepted.
 
-import type { Driver, Part } from '../carriers/driver.js'
 import type { Clock } from '../base/clock.js'
 import { Counters, Histogram } from '../base/figures.js'
+import type { Driver, Part } from '../carriers/driver.js'
 import { type ClassRank, type Message, state } from '../model/message.js'
 import type { Outcome } from '../model/outcome.js'
 import { serving, weigh } from '../routing/choose.js'

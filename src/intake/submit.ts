@@ -2,14 +2,14 @@
 // account, sender, destination, class, parts, route, limits, queue. What passes is in the
 // spool; the caller acknowledges it after the spool has synced, never before.
 
+import { type Coding, codingOf } from '../../protocols/gsm/coding.js'
+import { countSegments, countSegmentsOfText } from '../../protocols/gsm/segment.js'
 import type { Account } from '../accounts/account.js'
 import type { Limits } from '../accounts/limits.js'
 import type { Clock } from '../base/clock.js'
 import { type Fault, fault } from '../model/fault.js'
 import type { ClassRank, Message } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
-import { type Coding, codingOf } from '../../protocols/gsm/coding.js'
-import { countSegments, countSegmentsOfText } from '../../protocols/gsm/segment.js'
 import { digitsOf, type RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
 

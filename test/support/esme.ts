@@ -169,3 +169,40 @@ export async function esme(t: Cleaner, port: number, options: EsmeOptions = {}):
   if (name !== 'ESME_ROK') throw new Error(`bind refused: ${name}`)
   return one
 }
+
+/** A customer who sends one message after the other, each when the receipt of the one before is there. */
+export async function worker(
+  t: Cleaner,
+  port: number,
+): Promise<{
+  readonly ids: readonly string[]
+  /** Ends it; throws when it was ever refused, or has done nothing. */
+  stop(): Promise<{ slowestMs: number }>
+}> {
+  const one = await esme(t, port)
+  const ids: string[] = []
+  let slowestMs = 0
+  let isWorking = true
+  const work = (async () => {
+    while (isWorking) {
+      const from = performance.now()
+      const { status, message_id } = await one.submit()
+      if (status !== 'ESME_ROK') throw new Error(status)
+      ids.push(message_id)
+      const { receipt } = await one.next()
+      if (receipt.id !== message_id) throw new Error(`the receipt of ${receipt.id}, not of ${message_id}`)
+      slowestMs = Math.max(slowestMs, performance.now() - from)
+    }
+    await one.unbind()
+  })()
+  work.catch(() => {})
+  return {
+    ids,
+    async stop() {
+      isWorking = false
+      await work
+      if (ids.length === 0) throw new Error('it has done nothing')
+      return { slowestMs }
+    },
+  }
+}

@@ -8,21 +8,15 @@ import net from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { adminSocketPath, type ConfigInput } from '../../src/config.js'
-import { type Cleaner, PATIENCE_MS, Waiting, within } from './peer.js'
+import { PATIENCE_MS, Waiting, within } from './peer.js'
 import { connect, janitor, type TestCluster, temporaryDirectory, testCluster } from './postgres.js'
 import type { Smsc } from './smsc.js'
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
 /** Stops are graceful and take 10 s at most (issue 2). */
 const STOP_MS = 10_000
-
-/** What a house needs of a test. */
-export interface Story extends Cleaner {
-  passing(): boolean
-  comment(text: string): void
-}
 
 /** Sections of the gateway file; accounts have the password `secret` and carriers' names are their keys. */
 export interface Gateway {
@@ -61,6 +55,24 @@ export interface HistoryRow {
 let sharedCluster: Promise<TestCluster> | undefined
 t.teardown(async () => (await sharedCluster)?.close())
 
+const houses = new WeakMap<Test, House[]>()
+
+/** A test whose houses are left in order while its customers and carriers are still there. */
+export function story(title: string, tell: (t: Test) => Promise<void>): void {
+  void t.test(title, { buffered: true }, async t => {
+    const mine: House[] = []
+    houses.set(t, mine)
+    try {
+      await tell(t)
+    } finally {
+      for (const one of mine) {
+        if (!t.passing()) t.comment(`the daemon's last lines:\n${one.tail(40)}`)
+        t.same(await one.leave(), [], 'the house is left in order')
+      }
+    }
+  })
+}
+
 /** A fresh database on this file's cluster. */
 export async function freshDatabase(): Promise<string> {
   sharedCluster ??= testCluster()
@@ -94,6 +106,7 @@ export class House {
   private child: ChildProcess | undefined
   private exited: Promise<number | string> = Promise.resolve(0)
   private stderr = ''
+  private readonly cleaning: (() => void)[] = []
   private sqlClient: pg.Client | undefined
   private readonly waiting = new Waiting()
 
@@ -120,6 +133,7 @@ export class House {
       admin: { listen: 'off', ...config.admin },
       database: { url: this.databaseUrl, pool: 2, ...config.database },
       spool: { mapGb: 1, reserveMb: 64, ...config.spool },
+      stop: { drainMs: 2_000, ...config.stop },
     }
     // YAML reads JSON.
     writeFileSync(this.configFile, JSON.stringify(settings))
@@ -296,8 +310,13 @@ export class House {
     }
   }
 
-  /** Ends it, in order if it runs, and looks for what it has left. Throws what was wrong. */
-  async leave(): Promise<void> {
+  /** Done when the daemon has ended, before its directory goes. */
+  onLeft(clean: () => void): void {
+    this.cleaning.push(clean)
+  }
+
+  /** Ends it, in order if it runs, and looks for what it has left: what was wrong. */
+  async leave(): Promise<string[]> {
     const faults: string[] = []
     await this.sqlClient?.end()
     if (this.child) {
@@ -314,8 +333,9 @@ export class House {
     const wrong = this.log.filter(line => line.level === 'error' && !expected?.test(line.msg))
     for (const line of wrong) faults.push(JSON.stringify(line))
     if (this.stderr !== '') faults.push(this.stderr)
+    for (const clean of this.cleaning.reverse()) clean()
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
-    if (faults.length > 0) throw new Error(`the house was not left in order: ${faults.join('\n')}`)
+    return faults
   }
 }
 
@@ -367,14 +387,19 @@ function processesOf(dir: string): string[] {
   return found
 }
 
-/** A running daemon, and with it a clean end. */
-export async function house(t: Story, options: HouseOptions = {}): Promise<House> {
+/** A daemon that is not started, and with it a clean end. */
+export async function emptyHouse(t: Test, options: HouseOptions = {}): Promise<House> {
   const one = new House(options)
-  t.teardown(async () => {
-    if (!t.passing()) t.comment(`the daemon's last lines:\n${one.tail(40)}`)
-    await one.leave()
-  })
+  const mine = houses.get(t)
+  if (mine === undefined) throw new Error('a house stands in a story')
+  mine.push(one)
   await one.furnish()
+  return one
+}
+
+/** A running daemon, and with it a clean end. */
+export async function house(t: Test, options: HouseOptions = {}): Promise<House> {
+  const one = await emptyHouse(t, options)
   await one.start()
   return one
 }

@@ -102,7 +102,10 @@ export class Bind implements SessionOwner<Report> {
 
   private bind(id: number, sequence: number, buf: Buffer, start: number, end: number): void {
     const pdu = decodePdu(buf, start, end)
-    if (!pdu.ok) return this.refuse(id, sequence, pdu.status, 'malformed')
+    if (!pdu.ok) {
+      this.refuse(id, sequence, pdu.status, 'malformed')
+      return
+    }
     if (
       pdu.command !== command.bind_transceiver &&
       pdu.command !== command.bind_transmitter &&
@@ -112,15 +115,16 @@ export class Bind implements SessionOwner<Report> {
     const { host } = this
     const { system_id, password, interface_version } = pdu.fields
     this.systemId = system_id
-    if (host.stopping) return this.refuse(id, sequence, status.ESME_RSYSERR, 'stopping')
-    const account = host.accountBySystemId(system_id)
-    // One code for unknown and wrong: nobody learns which accounts exist.
-    if (account === undefined || !host.verify(account, password)) {
-      return this.refuse(id, sequence, status.ESME_RBINDFAIL, account === undefined ? 'unknown account' : 'password')
+    if (host.stopping) {
+      this.refuse(id, sequence, status.ESME_RSYSERR, 'stopping')
+      return
     }
-    if (account.suspended !== null) return this.refuse(id, sequence, status.ESME_RBINDFAIL, 'suspended')
-    if (account.maxBinds > 0 && host.binds.count(account.id) >= account.maxBinds) {
-      return this.refuse(id, sequence, status.ESME_RBINDFAIL, 'too many binds')
+    const account = host.accountBySystemId(system_id)
+    const objection = this.objection(account, password)
+    if (account === undefined || objection !== undefined) {
+      // One code for all: nobody learns which accounts exist.
+      this.refuse(id, sequence, status.ESME_RBINDFAIL, objection ?? '')
+      return
     }
     this.account = account
     this.accountId = account.id
@@ -138,6 +142,15 @@ export class Bind implements SessionOwner<Report> {
     if (this.receives) host.room(account.id)
   }
 
+  private objection(account: Account | undefined, password: string): string | undefined {
+    const { host } = this
+    if (account === undefined) return 'unknown account'
+    if (!host.verify(account, password)) return 'password'
+    if (account.suspended !== null) return 'suspended'
+    if (account.maxBinds > 0 && host.binds.count(account.id) >= account.maxBinds) return 'too many binds'
+    return undefined
+  }
+
   private refuse(id: number, sequence: number, code: number, why: string): void {
     this.session.respondHeader(responseTo(id), code, sequence)
     this.host.refused(this, `${why} (${statusName(code)})`)
@@ -145,15 +158,19 @@ export class Bind implements SessionOwner<Report> {
 
   private submit(sequence: number, buf: Buffer, start: number, end: number): void {
     const { session, host } = this
-    const code = readSm(buf, start, end, sm)
-    if (code !== 0) return session.respondHeader(command.submit_sm_resp, code, sequence)
     const m = new Message()
-    const unfit = this.fill(m)
-    if (unfit !== 0) return session.respondHeader(command.submit_sm_resp, unfit, sequence)
-    // Asked for each time: a suspension or a new limit is a new object in the directory.
-    const account = host.account(this.accountId) ?? this.account
-    const fault = host.door.submit(m, account as Account)
-    if (fault !== undefined) return session.respondHeader(command.submit_sm_resp, statusOf(fault), sequence)
+    let code = readSm(buf, start, end, sm)
+    if (code === 0) code = this.fill(m)
+    if (code === 0) {
+      // Asked for each time: a suspension or a new limit is a new object in the directory.
+      const account = host.account(this.accountId) ?? this.account
+      const fault = host.door.submit(m, account as Account)
+      if (fault !== undefined) code = statusOf(fault)
+    }
+    if (code !== 0) {
+      session.respondHeader(command.submit_sm_resp, code, sequence)
+      return
+    }
     this.submitted++
     const { spool } = host.door
     if (this.gathering !== spool.gathering) {

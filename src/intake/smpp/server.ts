@@ -3,8 +3,8 @@
 
 import { createServer, type Server, type Socket } from 'node:net'
 import type { PduCounts } from '../../../protocols/smpp/counts.js'
-import type { SessionClock } from '../../../protocols/smpp/session-clock.js'
 import { Session, type SessionLimits } from '../../../protocols/smpp/session.js'
+import type { SessionClock } from '../../../protocols/smpp/session-clock.js'
 import { Bind, type BindHost } from './bind.js'
 
 export class SmppServer {
@@ -16,13 +16,7 @@ export class SmppServer {
   /** Told of each new connection, before its first PDU: where a trace is put on. */
   onBind: (bind: Bind) => void = () => {}
 
-  constructor(
-    host: BindHost,
-    limits: SessionLimits,
-    clock: SessionClock,
-    counts: PduCounts,
-    maxConnections: number,
-  ) {
+  constructor(host: BindHost, limits: SessionLimits, clock: SessionClock, counts: PduCounts, maxConnections: number) {
     this.host = host
     this.limits = limits
     this.clock = clock

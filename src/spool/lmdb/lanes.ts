@@ -235,20 +235,24 @@ export class Lanes {
     this.claimers.get(lane)?.delete(claimer)
   }
 
-  /** The next message of a row: highest priority first, then the order of readiness. Undefined when the row is empty or patience is out. */
+  /**
+   * The next message of a row: highest priority first, then the order of readiness.
+   * Undefined when it turned out unusable: the next may stand in another row.
+   */
   take(row: Row): Message | undefined {
     for (let priority = PRIORITIES - 1; priority >= 0; priority--) {
       const queue = row.queues[priority]
-      if (!queue) continue
-      for (let m = this.front(row, queue); m; m = this.front(row, queue)) {
-        this.drop(queue)
-        if (this.host.usable(m)) {
-          row.waiting--
-          return m
-        }
-        if (--this.patience <= 0) return undefined
+      const m = queue && this.front(row, queue)
+      if (!m) continue
+      this.drop(queue)
+      if (this.host.usable(m)) {
+        row.waiting--
+        return m
       }
+      this.patience--
+      return undefined
     }
+    this.empty(row)
     return undefined
   }
 
@@ -379,16 +383,13 @@ class LaneClaimer implements Claimer {
     return due
   }
 
-  /** One message of the account whose turn it is. Undefined when its rows turned out empty. */
+  /** One message of the account whose turn it is. Undefined when it turned out unusable. */
   private take(ring: Ring): Message | undefined {
     if (ring.at >= ring.turns.length) ring.at = 0
     const turn = ring.turns[ring.at] as Turn
     const row = this.lanes.first(turn.rows)
     const message = this.lanes.take(row)
-    if (!message) {
-      if (this.lanes.patience > 0) this.lanes.empty(row)
-      return undefined
-    }
+    if (!message) return undefined
     if (row.waiting === 0) this.lanes.empty(row)
     if (--turn.left <= 0) {
       turn.left = turn.weight

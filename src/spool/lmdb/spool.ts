@@ -595,7 +595,6 @@ export class LmdbSpool implements Spool {
     let n = 0
     for (const row of [...lanes.ofLane(from)]) {
       while (n < this.limits.release && row.waiting > 0) {
-        lanes.patience = 1
         const m = lanes.take(row)
         n++
         if (!m) continue
