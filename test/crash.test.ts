@@ -1,11 +1,15 @@
-// The daemon killed with SIGKILL under load, again and again, at moments drawn from a seed: nothing that was acknowledged
-// to either side is lost, and nothing is doubled that was not in flight. LONG=1 is twenty rounds, SEED=n repeats a run.
+// Faults drawn from a seed: the daemon killed with SIGKILL under load, again and again, and carriers that throttle, defer,
+// drop, lie and fall silent. Nothing that was acknowledged to either side is lost, and nothing is doubled that was not in
+// flight. LONG=1 is twenty kills and ten times the faults, SEED=n repeats a run.
 
-import { setTimeout as pause } from 'node:timers/promises'
-import { type Esme, stranger } from './support/esme.js'
+import t from 'tap'
+import { status } from '../protocols/smpp/status.js'
+import { type Esme, esme, stranger } from './support/esme.js'
 import { type House, house, story } from './support/house.js'
 import { Waiting } from './support/peer.js'
 import { type Smsc, type Submitted, smsc } from './support/smsc.js'
+
+t.jobs = 2
 
 const ROUNDS = process.env.LONG ? 20 : 3
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000)
@@ -41,7 +45,8 @@ class Books {
   readonly acknowledged = new Map<string, string>()
   /** Carrier: submit_sm came so often. */
   readonly arrived = new Map<string, number>()
-  /** Carrier: its receipt was answered. */
+  /** Carrier: receipts that are still to be taken, and texts of which one was. */
+  unreported = 0
   readonly reported = new Set<string>()
   /** ESME: receipts that came. */
   readonly delivered = new Map<string, number>()
@@ -51,6 +56,13 @@ class Books {
   happened(what: Moment): void {
     this.onMoment(what)
     this.waiting.look()
+  }
+
+  async allReported(): Promise<void> {
+    await this.waiting.until(
+      () => this.unreported === 0 || undefined,
+      () => `${this.unreported} receipts to be taken`,
+    )
   }
 
   /** Resolves when each text of `all` is in `there`. */
@@ -77,13 +89,12 @@ const extra = (counts: Map<string, number>): number => [...counts.values()].redu
 /** A carrier that answers after its time, and offers each receipt until it is taken. */
 async function reportingCarrier(t: Parameters<typeof smsc>[0], books: Books): Promise<Smsc> {
   const report = async (sm: Submitted): Promise<void> => {
-    while (!books.reported.has(sm.text)) {
-      await carrier.bound()
-      const status = await sm.receipt({}, carrier.link).catch(() => -1)
-      if (status !== 0) continue
-      books.reported.add(sm.text)
-      books.happened('reported')
-    }
+    books.unreported++
+    do await carrier.bound()
+    while ((await sm.receipt({}, carrier.link).catch(() => -1)) !== 0)
+    books.unreported--
+    books.reported.add(sm.text)
+    books.happened('reported')
   }
   const carrier = await smsc(t, {
     submit: sm => {
@@ -124,6 +135,7 @@ class Load {
 
   private async bind(): Promise<Esme> {
     for (;;) {
+      await this.daemon.up()
       try {
         const one = await stranger(this.t, this.daemon.smpp, delivered => {
           count(this.books.delivered, delivered.receipt.text)
@@ -132,8 +144,7 @@ class Load {
         })
         if ((await one.bind({})) === 'ESME_ROK') return one
       } catch {
-        // Between two lives.
-        await pause(20)
+        // It was killed meanwhile.
       }
     }
   }
@@ -159,6 +170,15 @@ class Load {
   }
 }
 
+/** A start that ends at its nth line. */
+async function killedAgain(daemon: House, line: number): Promise<void> {
+  const from = daemon.log.length
+  const start = daemon.start().catch(() => {})
+  await daemon.line(() => true, from + line - 1)
+  await daemon.kill9()
+  await start
+}
+
 story(`killed ${ROUNDS} times under load, it loses nothing that it acknowledged to either side`, async t => {
   t.comment(`SEED=${SEED}`)
   const random = dice(SEED)
@@ -182,6 +202,7 @@ story(`killed ${ROUNDS} times under load, it loses nothing that it acknowledged 
     })
     const [sent, acknowledged] = [books.sent, books.acknowledged.size]
     t.comment(`round ${round}: killed at the ${most}th ${moment}; ${acknowledged} of ${sent} acknowledged so far`)
+    if (random() < 0.3) await killedAgain(daemon, 1 + Math.floor(random() * 4))
     await daemon.start()
     t.equal(daemon.lines('ready').at(-1)?.crashed, true)
   }
@@ -190,6 +211,7 @@ story(`killed ${ROUNDS} times under load, it loses nothing that it acknowledged 
   const { acknowledged, arrived, reported, delivered } = books
   await books.until(acknowledged.keys(), arrived, 'acknowledged and not at the carrier')
   await books.until(arrived.keys(), reported, 'receipts not taken')
+  await books.allReported()
   const rows = await daemon.history(rows => {
     const ended = new Set(rows.filter(row => row.kind === 'e').map(row => row.id))
     return rows.length >= 2 * acknowledged.size && rows.every(row => ended.has(row.id))
@@ -210,4 +232,104 @@ story(`killed ${ROUNDS} times under load, it loses nothing that it acknowledged 
   // In flight is what was not answered, and what was answered while a commit was on its way to the disk.
   t.ok(again <= 2 * ROUNDS * LINKS * LINK_WINDOW, `${again} messages doubled`)
   t.ok(twice <= 2 * ROUNDS * BINDS * DELIVER_WINDOW, `${twice} receipts doubled`)
+})
+
+type Act = (sm: Submitted) => void
+const reported = (sm: Submitted, stat = 'DELIVRD'): void => {
+  // The link may go before it is answered.
+  sm.receipt({ stat }).catch(() => {})
+}
+
+/** What a carrier does with a submit_sm, and how often in a thousand; else it accepts and reports it. */
+const faults: readonly (readonly [often: number, act: Act])[] = [
+  [2, sm => sm.refuse(status.ESME_RTHROTTLED)],
+  [30, sm => sm.refuse(status.ESME_RINVDSTADR)],
+  [3, sm => sm.refuse(status.ESME_RSYSERR)],
+  // Slow, too late, and never.
+  [30, sm => sm.later(50, () => sm.deliver())],
+  [3, sm => sm.later(1_500, () => sm.deliver())],
+  [2, () => {}],
+  [4, sm => sm.link.drop()],
+  // The receipt first, twice, or of a failure.
+  [
+    60,
+    sm => {
+      reported(sm)
+      sm.accept()
+    },
+  ],
+  [
+    30,
+    sm => {
+      sm.deliver()
+      reported(sm)
+    },
+  ],
+  [
+    30,
+    sm => {
+      sm.accept()
+      sm.later(20, () => reported(sm, 'UNDELIV'))
+    },
+  ],
+]
+
+/** message_payload of 400 octets: three parts. */
+const LONG_TEXT = Buffer.concat([Buffer.from('04240190', 'hex'), Buffer.alloc(400, 'x')])
+
+story('whatever carriers do, each message ends once, is reported once, and nothing is left in the queue', async t => {
+  t.comment(`SEED=${SEED}`)
+  const random = dice(SEED + 1)
+  const act = (sm: Submitted): void => {
+    let drawn = random() * 1_000
+    for (const [often, what] of faults) {
+      if (drawn < often) {
+        what(sm)
+        return
+      }
+      drawn -= often
+    }
+    sm.deliver()
+  }
+  const carriers = [
+    await smsc(t, { submit: act }),
+    await smsc(t, { submit: act }),
+    await smsc(t, { submit: act }),
+  ] as const
+  const settings = { links: 2, window: 20, responseMs: 1_000, unsureMs: 1_000, enquireLinkMs: 500 }
+  const daemon = await house(t, {
+    carriers: {
+      a: { at: carriers[0], ...settings },
+      b: { at: carriers[1], ...settings },
+      c: { at: carriers[2], ...settings, longMessages: 'udh16' },
+    },
+    routes: [
+      { match: { destination: '1' }, to: ['a', 'b'].map((carrier, n) => ({ carrier, weight: n + 1 })) },
+      { to: ['c', 'a'] },
+    ],
+  })
+  const shop = await esme(t, daemon.smpp)
+  const count = process.env.LONG ? 20_000 : 2_000
+  const ids: string[] = []
+  while (ids.length < count) {
+    const lot = Array.from({ length: 100 }, () => {
+      const destination_addr = `${random() < 0.6 ? 1 : 4}${1e9 + Math.floor(random() * 1e9)}`
+      if (random() < 0.9) return shop.submit({ destination_addr })
+      return shop.submit({ destination_addr, short_message: Buffer.alloc(0) }, LONG_TEXT)
+    })
+    for (const { message_id } of await Promise.all(lot)) ids.push(message_id)
+  }
+  const rows = await daemon.history(2 * count, 30 * count)
+  t.same(
+    rows.map(row => `${row.id} ${row.kind}`),
+    [...ids].sort().flatMap(id => [`${id} a`, `${id} e`]),
+  )
+  const reports = (await shop.take(count)).map(one => one.receipt)
+  t.same(reports.map(one => one.id).sort(), [...ids].sort())
+  t.same(new Set(reports.map(one => one.stat)), new Set(['DELIVRD', 'UNDELIV', 'REJECTD']))
+  for (const left of ['waiting_messages', 'claimed_messages', 'sent_messages', 'due_messages', 'outbox_reports']) {
+    t.equal(await daemon.metric(`trunkline_${left}`), 0, left)
+  }
+  const sent = carriers.reduce((sum, carrier) => sum + carrier.submitted.length, 0)
+  t.comment(`${count} messages, ${sent} submit_sm over ${carriers.map(one => one.connections)} connections`)
 })

@@ -67,28 +67,25 @@ story('a stop refuses new work for now, lets windows empty, unbinds everyone, lo
   once_(t, await daemon.history(100), ids)
 })
 
-story(
-  'a second signal does not wait for a carrier that answers nothing and talks on, and its message goes again',
-  async t => {
-    const carrier = await smsc(t, { submit: sm => (carrier.submitted.length > 1 ? sm.deliver() : undefined) })
-    const daemon = await house(t, { carriers: { up: carrier }, config: { stop: { drainMs: 8_000 } } })
-    const shop = await esme(t, daemon.smpp)
-    await shop.submit()
-    const sm = await carrier.next()
-    daemon.signal('SIGTERM')
-    await daemon.line('stopping')
-    const from = performance.now()
-    daemon.signal('SIGTERM')
-    // Receipts of nobody until the last moment: what comes in while the stores close.
-    while (!sm.link.isClosed) await sm.receipt({ id: 'NOBODY' }).catch(() => {})
-    t.equal(await daemon.exit(), 0)
-    t.ok(performance.now() - from < 4_000)
-    await daemon.start()
-    const again = await esme(t, daemon.smpp)
-    await again.next()
-    t.equal(carrier.submitted.length, 2)
-  },
-)
+story('a second signal does not wait for a carrier that answers nothing, and its message goes again', async t => {
+  const carrier = await smsc(t, { submit: sm => (carrier.submitted.length > 1 ? sm.deliver() : undefined) })
+  const daemon = await house(t, { carriers: { up: carrier }, config: { stop: { drainMs: 8_000 } } })
+  const shop = await esme(t, daemon.smpp)
+  await shop.submit()
+  const sm = await carrier.next()
+  daemon.signal('SIGTERM')
+  await daemon.line('stopping')
+  const from = performance.now()
+  daemon.signal('SIGTERM')
+  // Receipts of nobody until the last moment: what comes in while the stores close.
+  while (!sm.link.isClosed) await sm.receipt({ id: 'NOBODY' }).catch(() => {})
+  t.equal(await daemon.exit(), 0)
+  t.ok(performance.now() - from < 4_000)
+  await daemon.start()
+  const again = await esme(t, daemon.smpp)
+  await again.next()
+  t.equal(carrier.submitted.length, 2)
+})
 
 story('what was acknowledged before a SIGKILL reaches the carrier after it', async t => {
   const carrier = await smsc(t)
@@ -268,31 +265,28 @@ story('without its database traffic goes on, over a restart too, and history cat
   once_(t, await daemon.history(2 * ids.length, 30_000), ids)
 })
 
-story(
-  'the embedded database, stopped or killed under traffic, is started again, and history holds each once',
-  async t => {
-    const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: carrier }, database: 'embedded' })
-    const busy = await worker(t, daemon.smpp)
-    const postmaster = (): number =>
-      Number(readFileSync(join(daemon.dataDir, 'postgres/cluster/data/postmaster.pid'), 'utf8').split('\n')[0])
-    await daemon.history(20)
-    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
-      const from = daemon.log.length
-      process.kill(postmaster(), signal)
-      await daemon.line('the database went away', from)
-      await daemon.line('the database is up', from, 30_000)
-      const sofar = busy.ids.length
-      await daemon.history(rows => rows.length > 2 * sofar)
-    }
-    const { slowestMs } = await busy.stop()
-    t.ok(slowestMs < 3_000, `a customer waited ${Math.round(slowestMs)} ms at most`)
-    once_(t, await daemon.history(2 * busy.ids.length), busy.ids)
-
-    // Killed ourselves: the server lives on and is taken over.
-    await daemon.kill9()
+story('the embedded database, stopped or killed, is started again under traffic, and history is whole', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier }, database: 'embedded' })
+  const busy = await worker(t, daemon.smpp)
+  const postmaster = (): number =>
+    Number(readFileSync(join(daemon.dataDir, 'postgres/cluster/data/postmaster.pid'), 'utf8').split('\n')[0])
+  await daemon.history(20)
+  for (const signal of ['SIGINT', 'SIGKILL'] as const) {
     const from = daemon.log.length
-    await daemon.start()
-    await daemon.line('adopted the running embedded PostgreSQL', from)
-  },
-)
+    process.kill(postmaster(), signal)
+    await daemon.line('the database went away', from)
+    await daemon.line('the database is up', from, 30_000)
+    const sofar = busy.ids.length
+    await daemon.history(rows => rows.length > 2 * sofar)
+  }
+  const { slowestMs } = await busy.stop()
+  t.ok(slowestMs < 3_000, `a customer waited ${Math.round(slowestMs)} ms at most`)
+  once_(t, await daemon.history(2 * busy.ids.length), busy.ids)
+
+  // Killed ourselves: the server lives on and is taken over.
+  await daemon.kill9()
+  const from = daemon.log.length
+  await daemon.start()
+  await daemon.line('adopted the running embedded PostgreSQL', from)
+})

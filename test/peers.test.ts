@@ -13,23 +13,20 @@ t.jobs = 3
 
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
 
-story(
-  'a wrong password, an unknown name and a suspended account are refused with one code and no word more',
-  async t => {
-    const daemon = await house(t, { accounts: { shop: {}, late: { suspended: 'unpaid' } } })
-    for (const options of [{ password: 'wrong' }, { systemId: 'nobody' }, { systemId: 'late' }]) {
-      const one = await stranger(t, daemon.smpp)
-      t.equal(await one.bind(options), 'ESME_RBINDFAIL')
-      t.equal(await one.bind({}), 'ESME_ROK', 'it may try again')
-      await one.unbind()
-    }
-    t.match(
-      daemon.lines('bind refused').map(line => line.why),
-      [/^password /, /^unknown account /, /^suspended /],
-    )
-    t.notMatch(JSON.stringify(daemon.log), /wrong|"secret"/)
-  },
-)
+story('a wrong password, an unknown name and a suspended account are refused with one and the same code', async t => {
+  const daemon = await house(t, { accounts: { shop: {}, late: { suspended: 'unpaid' } } })
+  for (const options of [{ password: 'wrong' }, { systemId: 'nobody' }, { systemId: 'late' }]) {
+    const one = await stranger(t, daemon.smpp)
+    t.equal(await one.bind(options), 'ESME_RBINDFAIL')
+    t.equal(await one.bind({}), 'ESME_ROK', 'it may try again')
+    await one.unbind()
+  }
+  t.match(
+    daemon.lines('bind refused').map(line => line.why),
+    [/^password /, /^unknown account /, /^suspended /],
+  )
+  t.notMatch(JSON.stringify(daemon.log), /wrong|"secret"/)
+})
 
 story('an account has so many binds and not one more, and one that goes makes room', async t => {
   const daemon = await house(t, { accounts: { shop: { maxBinds: 2 } } })
@@ -122,143 +119,134 @@ function memory(daemon: House): number {
 
 const NACK_CMDLEN = '00000010 80000000 00000002'.replaceAll(' ', '')
 
-story(
-  'garbage is answered as the standard says or hung up on, each with its reason, and nobody else feels it',
-  async t => {
-    const carrier = await smsc(t)
-    const daemon = await house(t, {
-      carriers: { up: carrier },
-      config: { smpp: { sessionInitMs: 1_000 }, log: { level: 'debug' } },
-    })
-    const busy = await worker(t, daemon.smpp)
-    const before = memory(daemon)
+story('garbage is answered as the standard says or hung up on, with a reason, and nobody else feels it', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, {
+    carriers: { up: carrier },
+    config: { smpp: { sessionInitMs: 1_000 }, log: { level: 'debug' } },
+  })
+  const busy = await worker(t, daemon.smpp)
+  const before = memory(daemon)
 
-    const octets = async (peer: Peer): Promise<string> => {
-      const all: Buffer[] = []
-      peer.socket.removeAllListeners('data')
-      peer.socket.on('data', chunk => all.push(chunk))
-      await within(peer.closed, 'the end of a hostile connection')
-      return Buffer.concat(all).toString('hex')
-    }
-    // First octets of what scans ports: HTTP, TLS, SSH, RDP, AMQP; and lengths that cannot be.
-    const impossible = {
-      HTTP: Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
-      TLS: hex('16030100 f1010000 ed0303'),
-      SSH: Buffer.from('SSH-2.0-OpenSSH_9.6\r\n'),
-      RDP: hex('0300002f 2ae00000 00000043 6f6f6b69 653a20'),
-      AMQP: Buffer.from('AMQP\0\0\t\x01'),
-      'length 15': hex('0000000f 00000015 00000000 00000007'),
-      'length 0': hex('00000000 00000000 00000000 00000000'),
-      'length 4 GiB': hex('ffffffff 00000004 00000000 00000009'),
-      'four octets of a great length': hex('00ffffff'),
-    }
-    const seen = await Promise.all(
-      Object.entries(impossible).map(async ([name, first]) => {
-        const peer = await Peer.connect(t, daemon.smpp)
-        peer.write(first)
-        return [name, await octets(peer)] as const
-      }),
-    )
-    for (const [name, answer] of seen) t.match(answer, new RegExp(`^${NACK_CMDLEN}[0-9a-f]{8}$`), name)
-    t.equal(daemon.log.filter(line => line.reason === 'bad frame').length, seen.length)
-
-    // Half of something, or nothing: given up when the time to bind is over, without a word.
-    const halves = ['', '0000', '00000020 00000009', '0000002f 00000009 00000000 00000001 6162'].map(async half => {
+  const octets = async (peer: Peer): Promise<string> => {
+    const all: Buffer[] = []
+    peer.socket.removeAllListeners('data')
+    peer.socket.on('data', chunk => all.push(chunk))
+    await within(peer.closed, 'the end of a hostile connection')
+    return Buffer.concat(all).toString('hex')
+  }
+  // First octets of what scans ports: HTTP, TLS, SSH, RDP, AMQP; and lengths that cannot be.
+  const impossible = {
+    HTTP: Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+    TLS: hex('16030100 f1010000 ed0303'),
+    SSH: Buffer.from('SSH-2.0-OpenSSH_9.6\r\n'),
+    RDP: hex('0300002f 2ae00000 00000043 6f6f6b69 653a20'),
+    AMQP: Buffer.from('AMQP\0\0\t\x01'),
+    'length 15': hex('0000000f 00000015 00000000 00000007'),
+    'length 0': hex('00000000 00000000 00000000 00000000'),
+    'length 4 GiB': hex('ffffffff 00000004 00000000 00000009'),
+    'four octets of a great length': hex('00ffffff'),
+  }
+  const seen = await Promise.all(
+    Object.entries(impossible).map(async ([name, first]) => {
       const peer = await Peer.connect(t, daemon.smpp)
-      peer.write(half)
-      return octets(peer)
+      peer.write(first)
+      return [name, await octets(peer)] as const
+    }),
+  )
+  for (const [name, answer] of seen) t.match(answer, new RegExp(`^${NACK_CMDLEN}[0-9a-f]{8}$`), name)
+  t.equal(daemon.log.filter(line => line.reason === 'bad frame').length, seen.length)
+
+  // Half of something, or nothing: given up when the time to bind is over, without a word.
+  const halves = ['', '0000', '00000020 00000009', '0000002f 00000009 00000000 00000001 6162'].map(async half => {
+    const peer = await Peer.connect(t, daemon.smpp)
+    peer.write(half)
+    return octets(peer)
+  })
+  t.same(await Promise.all(halves), ['', '', '', ''])
+  t.equal(daemon.log.filter(line => line.reason === 'never bound').length, 4)
+
+  // A whole PDU that is nothing we know, or not now: answered, and the session lives.
+  const odd = await stranger(t, daemon.smpp)
+  const ask = async (octets: string, sequence: number) => {
+    const { name, status } = await within(odd.peer.send(sequence, hex(octets)), octets)
+    return `${name} ${status}`
+  }
+  t.equal(await ask('00000014 0000beef 00000000 00000101 00000000', 0x101), 'generic_nack 3')
+  t.equal(await ask('00000010 00000004 00000000 00000102', 0x102), 'submit_sm_resp 4')
+  t.equal(await ask('00000010 00000015 00000000 80000103', 0x80000103), 'enquire_link_resp 0')
+  t.equal(await ask('00000011 00000009 00000000 00000104 61', 0x104), 'bind_transceiver_resp 15')
+  t.equal(await odd.bind({}), 'ESME_ROK')
+  t.equal(await ask('00000010 00000009 00000000 00000105', 0x105), 'bind_transceiver_resp 5')
+  t.equal(await ask('00000010 00000004 00000000 00000106', 0x106), 'submit_sm_resp 21')
+  // Responses to nothing are never answered.
+  odd.peer.write('00000010 80000004 00000000 00000107')
+  odd.peer.write('00000010 8000beef 00000003 00000108')
+  odd.peer.write('00000010 80000000 00000003 00000000')
+  t.equal(await ask('00000010 00000015 00000000 00000109', 0x109), 'enquire_link_resp 0')
+  t.equal(odd.peer.stray.length, 0)
+
+  const { slowestMs } = await busy.stop()
+  t.ok(slowestMs < 1_000, `the customer beside them waited ${Math.round(slowestMs)} ms at most`)
+  t.ok(memory(daemon) - before < 64 * 2 ** 20)
+})
+
+story('whoever floods is answered to the last request, and costs the others little and no memory', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 100 } } })
+  const busy = await worker(t, daemon.smpp)
+  const before = memory(daemon)
+  const flood = await esme(t, daemon.smpp)
+  const enquiry = hex('00000010 00000015 00000000 00000001')
+  const count = 100_000
+  const lot = Buffer.concat(Array(1_000).fill(enquiry))
+  const from = flood.peer.bytes
+  const all = new Promise<void>(resolve => {
+    flood.peer.socket.on('data', () => {
+      if (flood.peer.bytes - from === count * 16) resolve()
     })
-    t.same(await Promise.all(halves), ['', '', '', ''])
-    t.equal(daemon.log.filter(line => line.reason === 'never bound').length, 4)
+  })
+  for (let n = 0; n < count / 1_000; n++) flood.peer.socket.write(lot)
+  await within(all, 'the answers to 100,000 enquiries', 30_000)
 
-    // A whole PDU that is nothing we know, or not now: answered, and the session lives.
-    const odd = await stranger(t, daemon.smpp)
-    const ask = async (octets: string, sequence: number) => {
-      const { name, status } = await within(odd.peer.send(sequence, hex(octets)), octets)
-      return `${name} ${status}`
-    }
-    t.equal(await ask('00000014 0000beef 00000000 00000101 00000000', 0x101), 'generic_nack 3')
-    t.equal(await ask('00000010 00000004 00000000 00000102', 0x102), 'submit_sm_resp 4')
-    t.equal(await ask('00000010 00000015 00000000 80000103', 0x80000103), 'enquire_link_resp 0')
-    t.equal(await ask('00000011 00000009 00000000 00000104 61', 0x104), 'bind_transceiver_resp 15')
-    t.equal(await odd.bind({}), 'ESME_ROK')
-    t.equal(await ask('00000010 00000009 00000000 00000105', 0x105), 'bind_transceiver_resp 5')
-    t.equal(await ask('00000010 00000004 00000000 00000106', 0x106), 'submit_sm_resp 21')
-    // Responses to nothing are never answered.
-    odd.peer.write('00000010 80000004 00000000 00000107')
-    odd.peer.write('00000010 8000beef 00000003 00000108')
-    odd.peer.write('00000010 80000000 00000003 00000000')
-    t.equal(await ask('00000010 00000015 00000000 00000109', 0x109), 'enquire_link_resp 0')
-    t.equal(odd.peer.stray.length, 0)
+  // Many small writes, byte by byte.
+  for (const octet of enquiry) flood.peer.socket.write(Buffer.of(octet))
+  await within(flood.peer.request(command.enquire_link), 'an answer after the flood')
+  const { slowestMs } = await busy.stop()
+  t.ok(slowestMs < 2_000, `the customer beside it waited ${Math.round(slowestMs)} ms at most`)
+  t.ok(memory(daemon) - before < 64 * 2 ** 20)
+})
 
-    const { slowestMs } = await busy.stop()
-    t.ok(slowestMs < 1_000, `the customer beside them waited ${Math.round(slowestMs)} ms at most`)
-    t.ok(memory(daemon) - before < 64 * 2 ** 20)
-  },
-)
-
-story(
-  'whoever floods is held back and answered to the last request, and costs the others little and no memory',
-  async t => {
-    const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: { at: carrier, window: 100 } } })
-    const busy = await worker(t, daemon.smpp)
-    const before = memory(daemon)
-    const flood = await esme(t, daemon.smpp)
-    const enquiry = hex('00000010 00000015 00000000 00000001')
-    const count = 100_000
-    const lot = Buffer.concat(Array(1_000).fill(enquiry))
-    const from = flood.peer.bytes
-    const all = new Promise<void>(resolve => {
-      flood.peer.socket.on('data', () => {
-        if (flood.peer.bytes - from === count * 16) resolve()
-      })
-    })
-    for (let n = 0; n < count / 1_000; n++) flood.peer.socket.write(lot)
-    await within(all, 'the answers to 100,000 enquiries', 30_000)
-
-    // Many small writes, byte by byte.
-    for (const octet of enquiry) flood.peer.socket.write(Buffer.of(octet))
-    await within(flood.peer.request(command.enquire_link), 'an answer after the flood')
-    const { slowestMs } = await busy.stop()
-    t.ok(slowestMs < 2_000, `the customer beside it waited ${Math.round(slowestMs)} ms at most`)
-    t.ok(memory(daemon) - before < 64 * 2 ** 20)
-  },
-)
-
-story(
-  'whoever does not read is closed with that reason; its receipts wait and come over the next connection',
-  async t => {
-    const carrier = await smsc(t)
-    const daemon = await house(t, {
-      accounts: { shop: {}, deaf: {} },
-      carriers: { up: { at: carrier, window: 500 } },
-      config: { smpp: { stallMs: 700, sendBytes: 65_536, window: 100_000, peerWindow: 100_000 } },
-    })
-    const busy = await worker(t, daemon.smpp)
-    const before = memory(daemon)
-    const deaf = await esme(t, daemon.smpp, { systemId: 'deaf' })
-    deaf.peer.stall()
-    const count = 30_000
-    const submitted = sendBlindly(deaf, count)
-    await within(
-      daemon.line(line => line.msg === 'unbound' && line.systemId === 'deaf', 0, 30_000),
-      'its end',
-      30_000,
-    )
-    t.match(daemon.lines('unbound'), [{ systemId: 'deaf', reason: 'too slow to read' }])
-    const { slowestMs } = await busy.stop()
-    t.ok(slowestMs < 3_000, `the customer beside it waited ${Math.round(slowestMs)} ms at most`)
-    t.ok(memory(daemon) - before < 96 * 2 ** 20)
-    const sent = await submitted
-    await arrived(carrier, daemon)
-    const taken = carrier.submitted.filter(sm => sm.text === 'blind').length
-    t.ok(taken > 0 && taken <= sent, `${taken} of ${sent} were taken`)
-    const again = await esme(t, daemon.smpp, { systemId: 'deaf' })
-    await again.take(taken)
-    t.equal(new Set(again.delivered.map(one => one.receipt.id)).size, taken)
-  },
-)
+story('whoever does not read is closed with that reason; its receipts wait for its next connection', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, {
+    accounts: { shop: {}, deaf: {} },
+    carriers: { up: { at: carrier, window: 500 } },
+    config: { smpp: { stallMs: 700, sendBytes: 65_536, window: 100_000, peerWindow: 100_000 } },
+  })
+  const busy = await worker(t, daemon.smpp)
+  const before = memory(daemon)
+  const deaf = await esme(t, daemon.smpp, { systemId: 'deaf' })
+  deaf.peer.stall()
+  const count = 30_000
+  const submitted = sendBlindly(deaf, count)
+  await within(
+    daemon.line(line => line.msg === 'unbound' && line.systemId === 'deaf', 0, 30_000),
+    'its end',
+    30_000,
+  )
+  t.match(daemon.lines('unbound'), [{ systemId: 'deaf', reason: 'too slow to read' }])
+  const { slowestMs } = await busy.stop()
+  t.ok(slowestMs < 3_000, `the customer beside it waited ${Math.round(slowestMs)} ms at most`)
+  t.ok(memory(daemon) - before < 96 * 2 ** 20)
+  const sent = await submitted
+  await arrived(carrier, daemon)
+  const taken = carrier.submitted.filter(sm => sm.text === 'blind').length
+  t.ok(taken > 0 && taken <= sent, `${taken} of ${sent} were taken`)
+  const again = await esme(t, daemon.smpp, { systemId: 'deaf' })
+  await again.take(taken)
+  t.equal(new Set(again.delivered.map(one => one.receipt.id)).size, taken)
+})
 
 /** Submits without reading an answer, until all is sent or the connection is gone. How many were sent. */
 async function sendBlindly(one: Esme, count: number): Promise<number> {

@@ -1,15 +1,34 @@
 // The LMDB spool: the contract that every engine keeps, and what only this one can suffer. A kill is a copy of the data
 // file as it stands at that moment; one story kills a real process.
 
-import { closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, readSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t, { type Test } from 'tap'
+import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
 import { ManualClock } from '../src/base/clock.js'
+import { type Message, state } from '../src/model/message.js'
+import type { HistoryRow } from '../src/spool/contract.js'
 import { LmdbSpool, type LmdbSpoolSettings } from '../src/spool/lmdb/spool.js'
-import { HOUR_MS, type SpoolOptions, START_MS, spoolContract } from './support/spool-contract.js'
+import {
+  commitAll,
+  HOUR_MS,
+  LANE,
+  message,
+  type Scope,
+  type SpoolChange,
+  type SpoolOptions,
+  START_MS,
+  settle,
+  spoolContract,
+  sweep,
+} from './support/spool-contract.js'
 
-const root = mkdtempSync(join(tmpdir(), 'spool-'))
+// What is not about the disk stands in memory where there is such a place: hundreds of stores are made here.
+const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const SMALL = { heads: 6, refill: 2, references: 16, recent: 4, reports: 16, release: 3, sweep: 5, gatherMs: 0 }
 
 interface Store {
@@ -18,11 +37,10 @@ interface Store {
 }
 
 const stores = new Map<string, Store>()
-let made = 0
 
-function newPath(): string {
-  const path = join(root, `${++made}`)
-  mkdirSync(path)
+function newPath(t: Scope, parent = FAST): string {
+  const path = mkdtempSync(join(parent, 'trunkline-spool-'))
+  t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path
 }
 
@@ -59,13 +77,14 @@ function roots(file: string): Buffer {
   return pages
 }
 
-async function open(t: Test, options: SpoolOptions = {}): Promise<LmdbSpool> {
+async function open(t: Scope, options: SpoolOptions = {}): Promise<LmdbSpool> {
   const name = options.store && `${t.fullname}/${options.store}`
   const known = name ? stores.get(name) : undefined
-  let path = known?.path ?? newPath()
+  let path = known?.path ?? newPath(t)
   if (known && options.killed) {
-    path = newPath()
+    path = newPath(t)
     copyAlive(join(known.path, 'data.mdb'), join(path, 'data.mdb'))
+    await known.spool.close()
   }
   const spool = await LmdbSpool.open(settingsFor(path, options))
   if (name) stores.set(name, { path, spool })
@@ -74,3 +93,248 @@ async function open(t: Test, options: SpoolOptions = {}): Promise<LmdbSpool> {
 }
 
 t.test('the contract', t => spoolContract(t, open))
+
+/** What a spool holds, as far as its callers can tell. */
+interface Holding {
+  waiting: Set<number>
+  sent: Map<number, string>
+  ended: Set<number>
+  /** Messages whose receipt waits for the customer. */
+  untold: Set<number>
+}
+
+const nothing = (): Holding => ({ waiting: new Set(), sent: new Map(), ended: new Set(), untold: new Set() })
+
+function changed(from: Holding, change: SpoolChange): Holding {
+  const to = structuredClone(from)
+  for (const id of change.waiting) to.waiting.add(id)
+  for (const [id, ref] of change.sent) {
+    to.waiting.delete(id)
+    to.sent.set(id, ref)
+  }
+  for (const id of change.ended) {
+    to.waiting.delete(id)
+    to.sent.delete(id)
+    to.ended.add(id)
+    to.untold.add(id)
+  }
+  for (const id of change.told) to.untold.delete(id)
+  return to
+}
+
+/** Where `spool` differs from `wanted`; '' when nowhere. */
+function difference(
+  spool: LmdbSpool,
+  wanted: Holding,
+  reports: ReadonlySet<number>,
+  rows: readonly HistoryRow[],
+): string {
+  const { waiting, sent, ended, untold } = wanted
+  for (const id of waiting) if (spool.find(id)?.standing !== 'waiting') return `${id} does not wait`
+  for (const [id, ref] of sent) {
+    if (spool.find(id)?.standing !== 'sent') return `${id} is not sent`
+    if (spool.findRef(1, ref)?.id !== id) return `${ref} is not found`
+  }
+  for (const id of ended) if (spool.find(id)) return `${id} has not ended`
+  const figures = spool.figures()
+  if (figures.waiting !== waiting.size || figures.sent !== sent.size) return `${figures.waiting}, ${figures.sent} there`
+  const inLanes = figures.lanes.reduce((n, lane) => n + lane.waiting, 0)
+  if (inLanes + figures.due !== waiting.size) return `${inLanes} in lanes, ${figures.due} due`
+  if (symmetric(reports, untold) > 0 || figures.outbox !== untold.size)
+    return `${reports.size} of ${untold.size} reports`
+  const accepted = new Set(rows.filter(row => row.kind === 'accepted').map(row => row.id))
+  const over = new Set(rows.filter(row => row.kind === 'ended').map(row => row.id))
+  if (rows.length !== accepted.size + over.size) return 'a row of history stands twice'
+  if (symmetric(over, ended) > 0) return `${over.size} ends in history`
+  if (symmetric(accepted, new Set([...waiting, ...sent.keys(), ...ended])) > 0) return `${accepted.size} in history`
+  return ''
+}
+
+function symmetric<T>(a: ReadonlySet<T>, b: ReadonlySet<T>): number {
+  let n = 0
+  for (const one of a) if (!b.has(one)) n++
+  for (const one of b) if (!a.has(one)) n++
+  return n
+}
+
+/** Lets a process work on the spool in `path` and kills it after so many commits, wherever it stands then. */
+async function work(path: string, seed: number, commits: number): Promise<string[]> {
+  const script = fileURLToPath(new URL('support/spool-victim.js', import.meta.url))
+  const child = spawn(process.execPath, [script, path, `${seed}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let text = ''
+  let seen = 0
+  child.stdout.setEncoding('utf8')
+  for await (const some of child.stdout) {
+    text += some
+    seen += (some as string).split('ok\n').length - 1
+    if (seen >= commits) child.kill('SIGKILL')
+  }
+  const lines = text.split('\n')
+  // The kill may have cut the last line short.
+  lines.pop()
+  return lines
+}
+
+t.test('a process killed between commits leaves all that was synced, and nothing half', async t => {
+  const path = newPath(t, tmpdir())
+  let holding = nothing()
+  for (let life = 1; life <= (process.env.LONG ? 20 : 3); life++) {
+    const lines = await work(path, life, 5 + ((life * 37) % 60))
+    let next: Holding | null = null
+    for (const line of lines) {
+      if (line !== 'ok') next = changed(next ?? holding, JSON.parse(line))
+      else if (next) [holding, next] = [next, null]
+    }
+    const spool = await LmdbSpool.open(settingsFor(path, { clock: new ManualClock(Date.now()) }))
+    t.equal(spool.crashed, true)
+    const rows = spool.readLog(0, Number.MAX_SAFE_INTEGER)?.rows ?? []
+    const reports = new Set<number>()
+    for (const account of [1, 2, 3]) {
+      for (const { receipt } of spool.claimReports(account, 1_000_000)) reports.add(receipt?.id as number)
+    }
+    const before = difference(spool, holding, reports, rows)
+    // The commit under way at the kill is there whole or not at all; nobody was told of it.
+    const after = next && before !== '' ? difference(spool, next, reports, rows) : before
+    if (before !== '' && after === '') holding = next as Holding
+    t.equal(
+      after,
+      '',
+      `life ${life}: ${holding.waiting.size} waiting, ${holding.sent.size} sent, ${holding.ended.size} over`,
+    )
+    const claimer = spool.claimer('all', [1], () => 1)
+    const claimed = new Set<number>()
+    for (let some = claimer.claim(100); some.length > 0; some = claimer.claim(100))
+      for (const m of some) claimed.add(m.id)
+    t.equal(claimed.size, holding.waiting.size - spool.figures().due, 'all that waits can be claimed')
+    await spool.close()
+  }
+  t.ok(holding.ended.size > 0 && holding.sent.size > 0 && holding.waiting.size > 0)
+})
+
+t.test('when the disk runs low new messages are refused, and when it is nearly full receipts too', async t => {
+  const path = newPath(t)
+  const { bavail, bsize } = statfsSync(path)
+  const freeMb = (bavail * bsize) / 2 ** 20
+  const spoolWith = async (reserveMb: number): Promise<LmdbSpool> => {
+    const spool = await LmdbSpool.open({ ...settingsFor(path, {}), mapGb: 2_000, reserveMb })
+    t.teardown(() => spool.close())
+    return spool
+  }
+  let spool = await spoolWith(1)
+  await commitAll(spool, [message()])
+  t.equal(spool.refusal(1), undefined)
+  await spool.close()
+  spool = await spoolWith(freeMb * 2)
+  t.equal(spool.refusal(1), 'disk_full')
+  t.equal(spool.exhausted, false)
+  const [m] = spool.claimer('c', [LANE], () => 1).claim(1)
+  spool.accepted(m as Message, 0, 1, 'r', true)
+  t.equal(spool.receipt(1, { ref: 'r', state: state.DELIVERED, err: '', doneMs: START_MS }), 'matched')
+  await spool.synced()
+  t.equal(spool.figures().outbox, 1)
+  await spool.close()
+  spool = await spoolWith(freeMb * 16)
+  t.equal(spool.exhausted, true)
+  t.equal(spool.refusal(1), 'disk_full')
+  t.equal(spool.receipt(1, { ref: 'x', state: state.DELIVERED, err: '', doneMs: START_MS }), 'full')
+  t.equal(spool.figures().parked, 0)
+})
+
+t.test('a map that is full refuses new messages before a commit can fail, until there is room again', async t => {
+  const path = newPath(t)
+  const settings = { ...settingsFor(path, {}), mapGb: 1 / 32, reserveMb: 4 }
+  let spool = await LmdbSpool.open(settings)
+  t.teardown(() => spool.close())
+  let n = 0
+  for (; spool.refusal(1) === undefined; n++) {
+    spool.commit(message({ body: Buffer.alloc(2_000, 'x'), registered_delivery: 0 }))
+    if (n % 50 === 0) await spool.synced()
+  }
+  t.equal(spool.refusal(1), 'disk_full')
+  t.ok(n > 500, `${n} messages`)
+  // Reopened again and again, as a supervisor would, it neither fails nor takes more.
+  for (let i = 0; i < 3; i++) {
+    await spool.close()
+    spool = await LmdbSpool.open(settings)
+    for (; spool.refusal(1) === undefined; n++) {
+      spool.commit(message({ body: Buffer.alloc(2_000, 'x'), registered_delivery: 0 }))
+      if (n % 50 === 0) await spool.synced()
+    }
+  }
+  const claimer = spool.claimer('c', [LANE], () => 1)
+  let claimed = 0
+  for (let some = claimer.claim(50); some.length > 0; some = claimer.claim(50)) {
+    for (const m of some) spool.end(m, { state: state.REJECTED, error: '', doneMs: START_MS })
+    claimed += some.length
+    await spool.synced()
+  }
+  t.equal(claimed, n)
+  await spool.close()
+  spool = await LmdbSpool.open(settings)
+  t.equal(spool.refusal(1), undefined, 'a file does not shrink, but its pages are free again')
+})
+
+t.test('a commit that fails is told to all who wait for it, and to nobody as durable', async t => {
+  const spool = await open(t)
+  await commitAll(spool, [message()])
+  const failures: Error[] = []
+  spool.events.failed = error => failures.push(error)
+  spool.commit(message())
+  const before = spool.synced()
+  spool.afterSync(() => t.fail('it is not durable'))
+  // No disk here fails on demand: what lmdb then answers is put in its place.
+  const { meta } = (spool as unknown as { tables: { meta: { put(): Promise<boolean> } } }).tables
+  meta.put = () => {
+    const commitError = new Promise<never>((_, reject) => setImmediate(() => reject(new Error('Input/output error'))))
+    return Promise.reject(Object.assign(new Error('Commit failed (see commitError for details)'), { commitError }))
+  }
+  await t.rejects(before, /Input/)
+  t.equal(failures.length, 1)
+  t.match(failures[0], /Input/)
+  t.equal(spool.refusal(1), 'stopping')
+  spool.commit(message())
+  await t.rejects(spool.synced(), /Input/)
+  await spool.close()
+})
+
+t.test('200,000 waiting messages take no more memory than the heads of their lanes', async t => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const path = newPath(t)
+  const spool = await LmdbSpool.open({ ...settingsFor(path, {}), limits: { heads: 5_000 } })
+  t.teardown(() => spool.close())
+  gc()
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 100; i++) {
+    await commitAll(
+      spool,
+      Array.from({ length: 2_000 }, (_, n) => message({ account: 1 + (n % 20), destination_addr: `4915${i}${n}` })),
+    )
+  }
+  gc()
+  const mb = (process.memoryUsage().heapUsed - before) / 2 ** 20
+  t.comment(`${mb.toFixed(1)} MB of heap`)
+  t.ok(mb < 20, `${mb.toFixed(1)} MB`)
+  t.equal(spool.figures().waiting, 200_000)
+})
+
+t.test('generations of references go when nothing in them is awaited any more', async t => {
+  const clock = new ManualClock(START_MS)
+  const spool = await open(t, { clock, small: true })
+  await commitAll(
+    spool,
+    Array.from({ length: 200 }, () => message({ validUntilMs: START_MS + HOUR_MS })),
+  )
+  const claimer = spool.claimer('c', [LANE], () => 1)
+  let n = 0
+  for (let some = claimer.claim(5); some.length > 0; some = claimer.claim(5)) {
+    for (const m of some) spool.accepted(m, 0, 1, `r${n++}`, true)
+    await settle(spool)
+  }
+  const { refs } = (spool as unknown as { tables: { refs: { getCount(): number } } }).tables
+  t.ok(refs.getCount() > 100, 'there are generations')
+  clock.advance(2 * HOUR_MS)
+  await sweep(spool, clock)
+  t.match(spool.figures(), { sent: 0, outbox: 200 })
+  t.equal(refs.getCount(), 0)
+})

@@ -7,6 +7,7 @@ import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
 import { esme } from './support/esme.js'
 import { house, story } from './support/house.js'
+import type { Peer } from './support/peer.js'
 import { type Submitted, smsc, submitSmResp } from './support/smsc.js'
 
 // Each story has a house of its own; most of their time is waiting.
@@ -30,6 +31,49 @@ function payload(octets: Buffer): Buffer {
   writeTlvBytes(stream, 0, tlv.message_payload, octets)
   return stream
 }
+
+story('a message that nobody took in its time is reported EXPIRED and never sent', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  await carrier.bound()
+  await carrier.close()
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit({ validity_period: '000000000001000R' })
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'EXPIRED', dlvrd: '000' })
+  t.match((await daemon.history(2))[1], { kind: 'e', state: 3, carrier: 0 })
+  await carrier.open()
+  const later = await shop.submit({ short_message: Buffer.from('later') })
+  t.equal((await shop.next()).receipt.id, later.message_id)
+  t.same(texts(carrier.submitted), ['later'])
+})
+
+story('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
+  let tries = 0
+  const carrier = await smsc(t, {
+    submit: sm => (tries++ === 0 ? sm.refuse(status.ESME_RSYSERR) : sm.deliver()),
+  })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit()
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  t.equal(tries, 2)
+  t.equal((await daemon.history(2)).length, 2)
+})
+
+story('a scheduled message waits for its time, over a restart, and lets others pass', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const from = performance.now()
+  await shop.submit({ schedule_delivery_time: '000000000004000R', short_message: Buffer.from('later') })
+  await shop.submit({ short_message: Buffer.from('now') })
+  await shop.next()
+  await daemon.restart()
+  const sm = (await carrier.take(2))[1] as Submitted
+  const waited = performance.now() - from
+  t.equal(sm.text, 'later')
+  t.ok(waited >= 3_900, `it came after ${Math.round(waited)} ms`)
+})
 
 story('every field and TLV of a message reaches the carrier octet for octet, and its receipt names it', async t => {
   const carrier = await smsc(t)
@@ -169,50 +213,44 @@ story('a long text whose parts no carrier has taken is cut anew for the next car
   t.equal(texts(second.submitted).join(''), text)
 })
 
-story(
-  'a long text of which one part was taken stays with its carrier, and only the other parts come again',
-  async t => {
-    const first = await smsc(t, {
-      submit: sm => {
-        if (first.connections > 1) sm.deliver()
-        else if (first.submitted.length === 1) sm.accept()
-        else if (first.submitted.length === 3) sm.link.drop()
-      },
-    })
-    const second = await smsc(t)
-    const daemon = await house(t, { carriers: { first, second } })
-    await Promise.all([first.bound(), second.bound()])
-    const shop = await esme(t, daemon.smpp)
-    await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(400, 'a')))
-    const three = await first.take(3)
-    const again = await first.take(2)
-    const heads = (all: Submitted[]) => all.map(sm => sm.fields.short_message.subarray(0, 6).toString('hex'))
-    t.same(heads(again), heads(three).slice(1))
-    t.equal(await (three[0] as Submitted).receipt({}, first.link), 0)
-    t.match((await shop.next()).receipt, { sub: '003', dlvrd: '003', stat: 'DELIVRD' })
-    t.equal(second.submitted.length, 0)
-  },
-)
+story('a long text of which a part was taken stays with its carrier, and only the other parts come again', async t => {
+  const first = await smsc(t, {
+    submit: sm => {
+      if (first.connections > 1) sm.deliver()
+      else if (first.submitted.length === 1) sm.accept()
+      else if (first.submitted.length === 3) sm.link.drop()
+    },
+  })
+  const second = await smsc(t)
+  const daemon = await house(t, { carriers: { first, second } })
+  await Promise.all([first.bound(), second.bound()])
+  const shop = await esme(t, daemon.smpp)
+  await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(400, 'a')))
+  const three = await first.take(3)
+  const again = await first.take(2)
+  const heads = (all: Submitted[]) => all.map(sm => sm.fields.short_message.subarray(0, 6).toString('hex'))
+  t.same(heads(again), heads(three).slice(1))
+  t.equal(await (three[0] as Submitted).receipt({}, first.link), 0)
+  t.match((await shop.next()).receipt, { sub: '003', dlvrd: '003', stat: 'DELIVRD' })
+  t.equal(second.submitted.length, 0)
+})
 
-story(
-  'receipts that overtake their submit_sm_resp, in one write or long before it, reach the customer once',
-  async t => {
-    const carrier = await smsc(t, {
-      submit: sm => {
-        if (Number(sm.text) % 2 === 0) {
-          void sm.receipt()
-          sm.link.write(submitSmResp(sm))
-        } else void sm.receipt().then(() => sm.accept())
-      },
-    })
-    const daemon = await house(t, { carriers: { up: { at: carrier, window: 20 } } })
-    const shop = await esme(t, daemon.smpp)
-    const ids = (await shop.submitAll(40)).map(one => one.message_id)
-    const reported = (await shop.take(40)).map(one => one.receipt.id)
-    t.same([...reported].sort(), [...ids].sort())
-    t.equal((await daemon.history(80)).length, 80)
-  },
-)
+story('receipts that overtake their submit_sm_resp, by one write or by long, reach the customer once', async t => {
+  const carrier = await smsc(t, {
+    submit: sm => {
+      if (Number(sm.text) % 2 === 0) {
+        void sm.receipt()
+        sm.link.write(submitSmResp(sm))
+      } else void sm.receipt().then(() => sm.accept())
+    },
+  })
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 20 } } })
+  const shop = await esme(t, daemon.smpp)
+  const ids = (await shop.submitAll(40)).map(one => one.message_id)
+  const reported = (await shop.take(40)).map(one => one.receipt.id)
+  t.same([...reported].sort(), [...ids].sort())
+  t.equal((await daemon.history(80)).length, 80)
+})
 
 story('a receipt that comes twice is delivered once, and one that names no message of ours is taken', async t => {
   const carrier = await smsc(t, { submit: sm => sm.accept() })
@@ -252,120 +290,97 @@ story('a carrier may name a message in receipted_message_id and message_state al
   t.match((await shop.next()).receipt, { stat: 'UNDELIV' })
 })
 
-story(
-  'a throttling carrier loses, doubles and reorders nothing, and the other carrier does not wait for it',
-  async t => {
-    // It takes twenty, throttles all that is in flight, and goes on when the first of those comes again.
-    const taken: string[] = []
-    let held: string | undefined
-    let throttled = 0
-    const slow = await smsc(t, {
-      submit: sm => {
-        if (held === undefined && taken.length % 20 === 19 && !taken.includes(`tried ${sm.text}`)) held = sm.text
-        if (held === sm.text && taken.includes(`tried ${held}`)) held = undefined
-        if (held === undefined) {
-          taken.push(sm.text)
-          sm.deliver()
-        } else {
-          if (held === sm.text) taken.push(`tried ${held}`)
-          throttled++
-          sm.refuse(status.ESME_RTHROTTLED)
-        }
-      },
-    })
-    const quick = await smsc(t)
-    const daemon = await house(t, {
-      carriers: { slow: { at: slow, window: 8 }, quick: { at: quick, window: 8 } },
-      routes: [
-        { match: { destination: '44' }, to: ['slow'] },
-        { match: {}, to: ['quick'] },
-      ],
-    })
-    const shop = await esme(t, daemon.smpp)
-    const count = 120
-    const toSlow = shop.submitAll(count, { destination_addr: '447700900123' })
-    await toSlow
-    await slow.until(() => throttled > 0, 'a throttled answer')
-    const before = taken.length
-    await shop.submitAll(200)
-    await quick.until(() => quick.submitted.length === 200, 'all messages for the quick carrier')
-    t.ok(taken.length < count, `the slow one has taken ${before}, then ${taken.length}`)
-    const reports = await shop.take(count + 200)
-    t.same(
-      taken.filter(text => !text.startsWith('tried')),
-      numbers(count),
-    )
-    t.equal(new Set(reports.map(one => one.receipt.id)).size, count + 200)
-    t.ok(throttled >= 5, `${throttled} throttled answers`)
-  },
-)
-
-story('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
-  let tries = 0
-  const carrier = await smsc(t, {
-    submit: sm => (tries++ === 0 ? sm.refuse(status.ESME_RSYSERR) : sm.deliver()),
+story('under a throttling carrier nothing is lost, doubled or reordered, and the other one does not wait', async t => {
+  // It takes twenty, throttles all that is in flight, and goes on when the first of those comes again.
+  const taken: string[] = []
+  let held: string | undefined
+  let throttled = 0
+  const slow = await smsc(t, {
+    submit: sm => {
+      if (held === undefined && taken.length % 20 === 19 && !taken.includes(`tried ${sm.text}`)) held = sm.text
+      if (held === sm.text && taken.includes(`tried ${held}`)) held = undefined
+      if (held === undefined) {
+        taken.push(sm.text)
+        sm.deliver()
+      } else {
+        if (held === sm.text) taken.push(`tried ${held}`)
+        throttled++
+        sm.refuse(status.ESME_RTHROTTLED)
+      }
+    },
   })
+  const quick = await smsc(t)
+  const daemon = await house(t, {
+    carriers: { slow: { at: slow, window: 8 }, quick: { at: quick, window: 8 } },
+    routes: [
+      { match: { destination: '44' }, to: ['slow'] },
+      { match: {}, to: ['quick'] },
+    ],
+  })
+  const shop = await esme(t, daemon.smpp)
+  const count = 120
+  const toSlow = shop.submitAll(count, { destination_addr: '447700900123' })
+  await toSlow
+  await slow.until(() => throttled > 0, 'a throttled answer')
+  const before = taken.length
+  await shop.submitAll(200)
+  await quick.until(() => quick.submitted.length === 200, 'all messages for the quick carrier')
+  t.ok(taken.length < count, `the slow one has taken ${before}, then ${taken.length}`)
+  const reports = await shop.take(count + 200)
+  t.same(
+    taken.filter(text => !text.startsWith('tried')),
+    numbers(count),
+  )
+  t.equal(new Set(reports.map(one => one.receipt.id)).size, count + 200)
+  t.ok(throttled >= 5, `${throttled} throttled answers`)
+})
+
+story('a message that the carrier refuses is reported REJECTD with its code, and not tried again', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.refuse(status.ESME_RINVDSTADR) })
   const daemon = await house(t, { carriers: { up: carrier } })
   const shop = await esme(t, daemon.smpp)
   const { message_id } = await shop.submit()
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
-  t.equal(tries, 2)
-  t.equal((await daemon.history(2)).length, 2)
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD', err: '011', sub: '001', dlvrd: '000' })
+  t.match((await daemon.history(2))[1], { kind: 'e', state: 8, error: 'ESME_RINVDSTADR' })
+  t.equal(carrier.submitted.length, 1)
 })
 
-story(
-  'a message that the carrier refuses is reported REJECTD with the carrier’s code, and not tried again',
-  async t => {
-    const carrier = await smsc(t, { submit: sm => sm.refuse(status.ESME_RINVDSTADR) })
-    const daemon = await house(t, { carriers: { up: carrier } })
-    const shop = await esme(t, daemon.smpp)
-    const { message_id } = await shop.submit()
-    t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD', err: '011', sub: '001', dlvrd: '000' })
-    t.match((await daemon.history(2))[1], { kind: 'e', state: 8, error: 'ESME_RINVDSTADR' })
-    t.equal(carrier.submitted.length, 1)
-  },
-)
+story('messages in flight when a link is lost are sent again, the others once, and each is reported once', async t => {
+  const carrier = await smsc(t, {
+    submit: sm => {
+      // The twentieth of the first link takes the link with it, all of its window unanswered.
+      if (carrier.connections > 1 || carrier.submitted.length <= 10) sm.deliver()
+      else if (carrier.submitted.length === 20) sm.link.drop()
+    },
+  })
+  const daemon = await house(t, { carriers: { up: { at: carrier, window: 10 } } })
+  const shop = await esme(t, daemon.smpp)
+  const ids = (await shop.submitAll(50)).map(one => one.message_id)
+  const reports = await shop.take(50)
+  t.same(reports.map(one => one.receipt.id).sort(), [...ids].sort())
+  t.same([...new Set(texts(carrier.submitted))], numbers(50), 'in order')
+  t.equal(carrier.submitted.length, 60, 'ten were in flight, and ten came twice')
+  t.equal((await daemon.history(100)).length, 100)
+})
 
-story(
-  'messages in flight when the link is lost are sent again, the others once, and each is reported once',
-  async t => {
-    const carrier = await smsc(t, {
-      submit: sm => {
-        // The twentieth of the first link takes the link with it, all of its window unanswered.
-        if (carrier.connections > 1 || carrier.submitted.length <= 10) sm.deliver()
-        else if (carrier.submitted.length === 20) sm.link.drop()
-      },
-    })
-    const daemon = await house(t, { carriers: { up: { at: carrier, window: 10 } } })
-    const shop = await esme(t, daemon.smpp)
-    const ids = (await shop.submitAll(50)).map(one => one.message_id)
-    const reports = await shop.take(50)
-    t.same(reports.map(one => one.receipt.id).sort(), [...ids].sort())
-    t.same([...new Set(texts(carrier.submitted))], numbers(50), 'in order')
-    t.equal(carrier.submitted.length, 60, 'ten were in flight, and ten came twice')
-    t.equal((await daemon.history(100)).length, 100)
-  },
-)
-
-story(
-  'an answer that comes too late still counts, and one that never comes lets the message be sent again',
-  async t => {
-    const carrier = await smsc(t, {
-      submit: sm => {
-        if (sm.text === 'late') sm.later(1_500, () => sm.deliver())
-        else if (carrier.submitted.filter(other => other.text === 'never').length === 2) sm.deliver()
-      },
-    })
-    const daemon = await house(t, { carriers: { up: { at: carrier, responseMs: 700, unsureMs: 1_000 } } })
-    const shop = await esme(t, daemon.smpp)
-    const late = await shop.submit({ short_message: Buffer.from('late') })
-    t.equal((await shop.next()).receipt.id, late.message_id)
-    const never = await shop.submit({ short_message: Buffer.from('never') })
-    t.equal((await shop.next()).receipt.id, never.message_id)
-    t.same(texts(carrier.submitted), ['late', 'never', 'never'])
-    t.equal(carrier.connections, 1)
-  },
-)
+story('an answer that comes too late counts, and only one that never comes makes the message go again', async t => {
+  const carrier = await smsc(t, {
+    submit: sm => {
+      if (sm.text === 'late') sm.later(2_000, () => sm.deliver())
+      else if (carrier.submitted.filter(other => other.text === 'never').length === 2) sm.deliver()
+    },
+  })
+  const daemon = await house(t, { carriers: { up: { at: carrier, responseMs: 1_000, unsureMs: 1_000 } } })
+  const shop = await esme(t, daemon.smpp)
+  await carrier.bound()
+  const late = await shop.submit({ short_message: Buffer.from('late') })
+  t.equal((await shop.next()).receipt.id, late.message_id)
+  const never = await shop.submit({ short_message: Buffer.from('never') })
+  t.equal((await shop.next()).receipt.id, never.message_id)
+  t.same(texts(carrier.submitted), ['late', 'never', 'never'])
+  t.equal(await daemon.metric('trunkline_events_total', { name: 'answer_late' }), 2)
+  t.same(daemon.lines('carrier link closed'), [])
+})
 
 story('messages wait in order while their carrier is down and go when it comes back', async t => {
   const carrier = await smsc(t)
@@ -396,8 +411,15 @@ story('a carrier that unbinds is left in order and bound again, without a messag
 })
 
 story('a carrier that falls silent is given up, and what it held is sent again', async t => {
-  const carrier = await smsc(t, { submit: sm => (carrier.connections === 1 ? sm.link.stall() : sm.deliver()) })
-  const settings = { enquireLinkMs: 200, responseMs: 500, unsureMs: 60_000 }
+  let silent: Peer | undefined
+  const carrier = await smsc(t, {
+    submit: sm => {
+      silent ??= sm.link
+      if (sm.link === silent) silent.stall()
+      else sm.deliver()
+    },
+  })
+  const settings = { enquireLinkMs: 200, responseMs: 700, unsureMs: 60_000 }
   const daemon = await house(t, { carriers: { up: { at: carrier, ...settings } } })
   const shop = await esme(t, daemon.smpp)
   await shop.submitAll(3)
@@ -405,23 +427,20 @@ story('a carrier that falls silent is given up, and what it held is sent again',
   t.match(await daemon.line('carrier link closed'), { reason: 'link silent' })
 })
 
-story(
-  'a carrier that refuses our password is left alone for long, one that refuses the bind is tried again',
-  async t => {
-    const strict = await smsc(t, { bind: ({ password }) => (password === 'up' ? status.ESME_RINVPASWD : 0) })
-    const busy = await smsc(t, { bind: () => (busy.connections < 4 ? status.ESME_RBINDFAIL : 0) })
-    const daemon = await house(t, {
-      carriers: { strict, busy },
-      expected: /credentials/,
-    })
-    await busy.bound()
-    t.equal(busy.connections, 4)
-    const line = await daemon.line('carrier refuses our credentials')
-    t.match(line, { carrier: 'strict', reason: 'refused: ESME_RINVPASWD' })
-    t.ok((line.retryMs as number) >= 60_000)
-    t.equal(strict.connections, 1)
-  },
-)
+story('a carrier that refuses our password is left alone, one that refuses the bind is tried again', async t => {
+  const strict = await smsc(t, { bind: ({ password }) => (password === 'up' ? status.ESME_RINVPASWD : 0) })
+  const busy = await smsc(t, { bind: () => (busy.connections < 4 ? status.ESME_RBINDFAIL : 0) })
+  const daemon = await house(t, {
+    carriers: { strict, busy },
+    expected: /credentials/,
+  })
+  await busy.bound()
+  t.equal(busy.connections, 4)
+  const line = await daemon.line('carrier refuses our credentials')
+  t.match(line, { carrier: 'strict', reason: 'refused: ESME_RINVPASWD' })
+  t.ok((line.retryMs as number) >= 60_000)
+  t.equal(strict.connections, 1)
+})
 
 story('the second carrier of a route serves only while the first is down', async t => {
   const first = await smsc(t)
@@ -448,57 +467,54 @@ story('the second carrier of a route serves only while the first is down', async
   t.same([first.submitted.length, second.submitted.length], [20, 10])
 })
 
-story(
-  'weights share out a route, parts of one text stay together, and who is up takes the share of who is down',
-  async t => {
-    const [heavy, light] = [await smsc(t), await smsc(t)]
-    const daemon = await house(t, {
-      carriers: { heavy: { at: heavy, window: 50 }, light: { at: light, window: 50 } },
-      routes: [
-        {
-          to: [
-            { carrier: 'heavy', weight: 3 },
-            { carrier: 'light', weight: 1 },
-          ],
-        },
-      ],
-    })
-    await Promise.all([heavy.bound(), light.bound()])
-    const shop = await esme(t, daemon.smpp)
-    const to = (n: number): string => `1202555${String(n).padStart(4, '0')}`
-    const send = (count: number) =>
-      Promise.all(Array.from({ length: count }, (_, n) => shop.submit({ destination_addr: to(n) })))
-    await send(400)
-    await shop.take(400)
-    const share = light.submitted.length / 400
-    t.ok(share > 0.18 && share < 0.32, `the light one has ${share}`)
+story('weights share out a route, parts of a text stay together, and who is up serves for who is down', async t => {
+  const [heavy, light] = [await smsc(t), await smsc(t)]
+  const daemon = await house(t, {
+    carriers: { heavy: { at: heavy, window: 50 }, light: { at: light, window: 50 } },
+    routes: [
+      {
+        to: [
+          { carrier: 'heavy', weight: 3 },
+          { carrier: 'light', weight: 1 },
+        ],
+      },
+    ],
+  })
+  await Promise.all([heavy.bound(), light.bound()])
+  const shop = await esme(t, daemon.smpp)
+  const to = (n: number): string => `1202555${String(n).padStart(4, '0')}`
+  const send = (count: number) =>
+    Promise.all(Array.from({ length: count }, (_, n) => shop.submit({ destination_addr: to(n) })))
+  await send(400)
+  await shop.take(400)
+  const share = light.submitted.length / 400
+  t.ok(share > 0.18 && share < 0.32, `the light one has ${share}`)
 
-    const mark = light.submitted.length
-    const concatenated = numbers(60).flatMap(n =>
-      [1, 2, 3].map(part => ({
-        destination_addr: to(5_000),
-        esm_class: 0x40,
-        short_message: hex(`050003${Number(n).toString(16).padStart(2, '0')}030${part}61`),
-      })),
-    )
-    await Promise.all(concatenated.map(fields => shop.submit(fields)))
-    await shop.take(180)
-    const references = new Map<number, number>()
-    for (const sm of light.submitted.slice(mark)) {
-      const reference = sm.fields.short_message[3] as number
-      references.set(reference, (references.get(reference) ?? 0) + 1)
-    }
-    t.ok(references.size > 0 && references.size < 60, `${references.size} of 60 texts over the light one`)
-    t.ok([...references.values()].every(count => count === 3))
+  const mark = light.submitted.length
+  const concatenated = numbers(60).flatMap(n =>
+    [1, 2, 3].map(part => ({
+      destination_addr: to(5_000),
+      esm_class: 0x40,
+      short_message: hex(`050003${Number(n).toString(16).padStart(2, '0')}030${part}61`),
+    })),
+  )
+  await Promise.all(concatenated.map(fields => shop.submit(fields)))
+  await shop.take(180)
+  const references = new Map<number, number>()
+  for (const sm of light.submitted.slice(mark)) {
+    const reference = sm.fields.short_message[3] as number
+    references.set(reference, (references.get(reference) ?? 0) + 1)
+  }
+  t.ok(references.size > 0 && references.size < 60, `${references.size} of 60 texts over the light one`)
+  t.ok([...references.values()].every(count => count === 3))
 
-    const [before, from] = [heavy.submitted.length, daemon.log.length]
-    await light.close()
-    await daemon.line('carrier link closed', from)
-    await send(100)
-    await shop.take(100)
-    t.equal(heavy.submitted.length - before, 100)
-  },
-)
+  const [before, from] = [heavy.submitted.length, daemon.log.length]
+  await light.close()
+  await daemon.line('carrier link closed', from)
+  await send(100)
+  await shop.take(100)
+  t.equal(heavy.submitted.length - before, 100)
+})
 
 story('receipts wait while the customer is away and come in order to whatever receiver binds next', async t => {
   const carrier = await smsc(t, { submit: sm => sm.accept() })
@@ -519,26 +535,23 @@ story('receipts wait while the customer is away and come in order to whatever re
   )
 })
 
-story(
-  'a receipt that the customer cannot take now comes again; one that it rejects does not, and is counted',
-  async t => {
-    const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: carrier } })
-    const answers = [status.ESME_RX_T_APPN, status.ESME_RX_R_APPN]
-    const shop = await esme(t, daemon.smpp, { answer: () => answers.shift() ?? status.ESME_ROK })
-    const first = await shop.submit()
-    t.same(
-      (await shop.take(2)).map(one => one.receipt.id),
-      [first.message_id, first.message_id],
-    )
-    const second = await shop.submit()
-    t.equal((await shop.next()).receipt.id, second.message_id)
-    await shop.unbind()
-    const again = await esme(t, daemon.smpp)
-    t.same([shop.delivered.length, again.delivered.length], [3, 0])
-    t.equal(await daemon.metric('trunkline_events_total', { name: 'reports_refused' }), 1)
-  },
-)
+story('a receipt that the customer cannot take now comes again; one it rejects does not, and is counted', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const answers = [status.ESME_RX_T_APPN, status.ESME_RX_R_APPN]
+  const shop = await esme(t, daemon.smpp, { answer: () => answers.shift() ?? status.ESME_ROK })
+  const first = await shop.submit()
+  t.same(
+    (await shop.take(2)).map(one => one.receipt.id),
+    [first.message_id, first.message_id],
+  )
+  const second = await shop.submit()
+  t.equal((await shop.next()).receipt.id, second.message_id)
+  await shop.unbind()
+  const again = await esme(t, daemon.smpp)
+  t.same([shop.delivered.length, again.delivered.length], [3, 0])
+  t.equal(await daemon.metric('trunkline_events_total', { name: 'reports_refused' }), 1)
+})
 
 story('a receipt that was not answered when the connection went comes again over the next one', async t => {
   const carrier = await smsc(t)
@@ -603,36 +616,6 @@ story('a message from a phone reaches the owner of its number octet for octet, e
   t.equal(await carrier.mobileOriginated({ ...fields, destination_addr: '12025550199' }), 0)
   t.equal(await daemon.metric('trunkline_unclaimed_replies'), 1)
   t.same([shop.delivered.length, other.delivered.length], [2, 0])
-})
-
-story('a message that nobody took in its time is reported EXPIRED and never sent', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  await carrier.bound()
-  await carrier.close()
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit({ validity_period: '000000000001000R' })
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'EXPIRED', dlvrd: '000' })
-  t.match((await daemon.history(2))[1], { kind: 'e', state: 3, carrier: 0 })
-  await carrier.open()
-  const later = await shop.submit({ short_message: Buffer.from('later') })
-  t.equal((await shop.next()).receipt.id, later.message_id)
-  t.same(texts(carrier.submitted), ['later'])
-})
-
-story('a scheduled message waits for its time, over a restart, and lets others pass', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const from = performance.now()
-  await shop.submit({ schedule_delivery_time: '000000000004000R', short_message: Buffer.from('later') })
-  await shop.submit({ short_message: Buffer.from('now') })
-  await shop.next()
-  await daemon.restart()
-  const sm = (await carrier.take(2))[1] as Submitted
-  const waited = performance.now() - from
-  t.equal(sm.text, 'later')
-  t.ok(waited >= 3_900, `it came after ${Math.round(waited)} ms`)
 })
 
 story('a peer that binds as version 3.3 is sent no TLVs, and is told of messages all the same', async t => {

@@ -132,7 +132,7 @@ async function startOrAdopt(
   for (let round = 0; round < 3; round++) {
     const running = await settledPostmaster(place)
     if (running) {
-      log.info({ pid: running.pid, data: place.data }, 'adopted the running embedded PostgreSQL')
+      log.info({ postmaster: running.pid, data: place.data }, 'adopted the running embedded PostgreSQL')
       return { started: false, socketDir: running.socketDir }
     }
     await ensureCluster(place, binaries, log)
@@ -150,7 +150,7 @@ async function startOrAdopt(
     ])
     if (result.code === 0) {
       const pid = (await readPidFile(place.data))?.pid
-      log.info({ pid, data: place.data, version: binaries.version }, 'started the embedded PostgreSQL')
+      log.info({ postmaster: pid, data: place.data, version: binaries.version }, 'started the embedded PostgreSQL')
       return { started: true, socketDir: place.socketDir }
     }
     // Somebody else started it between our look and our start: look again.

@@ -23,7 +23,23 @@ export interface SpoolOptions {
   small?: boolean
 }
 
-export type OpenSpool = (t: Test, options?: SpoolOptions) => Promise<Spool>
+/** What a store belongs to, and is done away with by. A test is one. */
+export interface Scope {
+  readonly fullname: string
+  teardown(clean: () => unknown): unknown
+}
+
+export type OpenSpool = (t: Scope, options?: SpoolOptions) => Promise<Spool>
+
+/** What one commit changes: a line of a process that is to be killed. */
+export interface SpoolChange {
+  /** Ids of messages taken in. */
+  waiting: number[]
+  sent: [id: number, ref: string][]
+  ended: number[]
+  /** Ids of messages whose receipt was delivered. */
+  told: number[]
+}
 
 export const START_MS = Date.UTC(2026, 0, 5, 9)
 export const MINUTE_MS = 60_000
@@ -66,7 +82,7 @@ const claimerOf = (spool: Spool, ...lanes: number[]): Claimer =>
 const texts = (messages: readonly Message[]): string[] => messages.map(m => m.body.toString())
 const ids = (messages: readonly Message[]): number[] => messages.map(m => m.id)
 
-async function commitAll(spool: Spool, messages: readonly Message[]): Promise<void> {
+export async function commitAll(spool: Spool, messages: readonly Message[]): Promise<void> {
   for (const m of messages) spool.commit(m)
   await spool.synced()
 }
@@ -362,7 +378,7 @@ function turns(t: Test, open: OpenSpool): void {
     for (let i = 0; i < 100; i++) for (const m of claimer.claim(10)) (share[m.rank] as number) += 1
     t.ok((share[1] as number) >= 49 && (share[2] as number) >= 49, `a lower class has 50 of 1,000: ${share}`)
     t.ok((share[0] as number) >= 890, `the highest has what is left: ${share}`)
-    while (claimer.claim(10).some(m => m.rank === 0)) continue
+    while (claimer.claim(10).some(m => m.rank === 0));
     const rest = [0, 0, 0]
     for (let i = 0; i < 20; i++) for (const m of claimer.claim(10)) (rest[m.rank] as number) += 1
     t.equal(rest[0], 0)
@@ -504,7 +520,10 @@ function overflow(t: Test, open: OpenSpool): void {
     )
     const sent = new Set(ids(taken.slice(0, 20)))
     const rest = drain(claimerOf(spool), spool)
-    t.same(ids(rest).sort(), ids(all).filter(id => !sent.has(id)))
+    t.same(
+      ids(rest).sort(),
+      ids(all).filter(id => !sent.has(id)),
+    )
     for (const account of [1, 2]) {
       const own = rest.filter(m => m.account === account)
       const sorted = [...own].sort((a, b) => b.priority_flag - a.priority_flag || a.id - b.id)
@@ -744,6 +763,7 @@ function receipts(t: Test, open: OpenSpool): void {
     const clock = new ManualClock(START_MS)
     let spool = await open(t, { store: 'early', clock })
     await commitAll(spool, [message(), message(), message()])
+    t.equal(spool.receipt(CARRIER, { ...delivered('e1'), state: state.ENROUTE }), 'parked')
     t.equal(spool.receipt(CARRIER, delivered('e1')), 'parked')
     t.equal(spool.receipt(CARRIER, failed('e2')), 'parked')
     t.equal(spool.receipt(CARRIER, { ...delivered('e2'), state: state.ENROUTE }), 'parked')

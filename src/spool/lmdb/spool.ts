@@ -81,6 +81,10 @@ const silent: SpoolEvents = {
   },
 }
 
+interface CommitError extends Error {
+  commitError?: Promise<never>
+}
+
 /** What is asked for when a commit is durable, or when it failed. */
 interface Waiter {
   resolve: () => void
@@ -368,10 +372,16 @@ export class LmdbSpool implements Spool {
     for (const { resolve } of writtenWaiters) resolve()
   }
 
-  private readonly fail = (error: Error): void => {
+  private readonly fail = (error: CommitError): void => {
     this.broken = error
-    for (const { reject } of [...this.writtenWaiters, ...this.waiters]) reject(error)
-    this.events.failed(error)
+    const tell = (cause: Error): void => {
+      this.broken = cause
+      for (const { reject } of [...this.writtenWaiters, ...this.waiters]) reject(cause)
+      this.events.failed(cause)
+    }
+    // lmdb says first that a commit failed, and a moment later why.
+    if (error.commitError) error.commitError.catch(tell)
+    else tell(error)
   }
 
   // -- lanes -----------------------------------------------------------------
@@ -725,8 +735,8 @@ export class LmdbSpool implements Spool {
     if (this.closed) return
     this.stopping = true
     try {
-      while (this.pending || this.writing) await this.synced()
-      await this.tables.meta.put('clean', Buffer.from([1]))
+      while (!this.broken && (this.pending || this.writing)) await this.synced()
+      if (!this.broken) await this.tables.meta.put('clean', Buffer.from([1]))
     } finally {
       this.closed = true
       this.reserve.stop()

@@ -30,7 +30,10 @@ export interface Tables {
   meta: Database<Buffer, string>
 }
 
-/** Opens or makes a spool in `path`. `mapGb` bounds what it may ever grow to; it is address space, not memory. */
+/**
+ * Opens or makes a spool in `path`. `mapGb` is address space, not memory. lmdb maps more
+ * by itself when that is used up; what bounds the file is {@link mapRoom}.
+ */
 export function openTables(path: string, mapGb: number): Tables {
   const root = open<Buffer, string>({
     path,
@@ -66,7 +69,7 @@ interface TableStats {
   overflowPages: number
 }
 
-/** Octets that the map can still take. A file never shrinks, so once it is nearly as large as the map the pages in use are counted. */
+/** Octets that `mapGb` leaves the store to grow. A file never shrinks, so once it is nearly as large as the map the pages in use are counted. */
 export function mapRoom(tables: Tables, path: string, mapGb: number): number {
   const map = mapGb * 2 ** 30
   const file = statSync(join(path, 'data.mdb')).size
