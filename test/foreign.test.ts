@@ -336,7 +336,7 @@ story('when the package smpp as SMSC unbinds or refuses a bind, we answer, and b
 })
 
 const KANNEL = 'Kannel sends a message through us and gets its receipt; one from a phone reaches its service'
-if (!hasKannel) t.test(KANNEL, { skip: 'no Kannel on this machine: /usr/sbin/bearerbox' })
+if (!hasKannel) t.test(KANNEL, { skip: 'no Kannel on this machine: /usr/sbin/bearerbox' }, async () => {})
 else
   story(KANNEL, async t => {
     const carrier = await smsc(t)

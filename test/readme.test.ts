@@ -80,6 +80,8 @@ function copyOfTree(t: Test): string {
   return copy
 }
 
+const hasCurl = spawnSync('curl', ['--version']).status === 0
+
 /** Why README's commands cannot be run as they stand; false when they can. */
 async function obstacle(): Promise<string | false> {
   if (listed.status !== 0) return 'this is no working tree of git'
@@ -184,6 +186,7 @@ t.test(TOP_TO_BOTTOM, { timeout: 100_000, skip: await obstacle() }, async t => {
     if (block.language === 'text') t.match(printed.trim(), alike(block.text), `${where}: as it says`)
     if (block.language !== 'sh') continue
     if (block.left !== undefined) t.comment(`${where} is not run: ${block.left}`)
+    else if (/^curl /m.test(command) && !hasCurl) t.pass(where, { skip: 'no curl on this machine' })
     else if (LASTING[command] !== undefined) {
       const shell = new Shell(t, command, copy, LASTING[command])
       lasting.set(command, shell)
@@ -245,7 +248,8 @@ t.test('every command and option of trunkline that a document names is one', asy
   )
 })
 
-t.test('every setting, variable and file that a document names is there', t => {
+t.test('every setting, variable, script and file that a document names is there', t => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: object }
   const variables = new Set(SETTINGS.map(setting => setting.env))
   const keys = new Set(SETTINGS.map(setting => setting.key))
   const groups = new Set([...keys].map(key => key.split('.')[0]))
@@ -254,6 +258,9 @@ t.test('every setting, variable and file that a document names is there', t => {
     const document = read(file)
     for (const [name] of document.matchAll(/\bTRUNKLINE_[A-Z_]+\b/g)) {
       if (!variables.has(name)) wrong.push(`${file}: ${name}`)
+    }
+    for (const [, name = ''] of document.matchAll(/\bnpm run ([a-z:-]+)/g)) {
+      if (!(name in scripts)) wrong.push(`${file}: npm run ${name}`)
     }
     if (!file.endsWith('.md')) continue
     for (const [, key = '', group = ''] of document.matchAll(/`(([a-z]+)\.[a-zA-Z]+)`/g)) {

@@ -65,13 +65,12 @@ class Queue {
   headAt = 0
   /** Blocks after `read` stand on disk only. */
   behind = false
-  read: number
+  read = 0
   /** Reports waiting or held by a caller. */
   count = 0
 
-  constructor(account: number, read: number) {
+  constructor(account: number) {
     this.account = account
-    this.read = read
   }
 
   get inMemory(): number {
@@ -115,7 +114,7 @@ export class Outbox {
     this.seq = seq
     for (const { key, value } of blocks.getRange({})) {
       const account = key[0] as number
-      const queue = this.queue(account, 0)
+      const queue = this.queue(account)
       const n = value.readUInt16LE(1) - doneCount(marks.get(key))
       queue.behind = true
       queue.count += n
@@ -135,19 +134,17 @@ export class Outbox {
     return this.fresh.length > 0 || this.touched.length > 0 || this.gone.length > 0
   }
 
-  /** @param read the last block of the account that is done with */
-  private queue(account: number, read: number): Queue {
+  private queue(account: number): Queue {
     let queue = this.queues.get(account)
     if (!queue) {
-      queue = new Queue(account, read)
+      queue = new Queue(account)
       this.queues.set(account, queue)
     }
     return queue
   }
 
   private add(report: Held): void {
-    // A queue that ended left no block but such as are on their way out.
-    const queue = this.queue(report.account, this.seq)
+    const queue = this.queue(report.account)
     if (queue.count >= this.maxPerAccount) {
       this.dropped++
       if (queue.count === 0) this.queues.delete(queue.account)
