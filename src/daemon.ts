@@ -34,7 +34,7 @@ import { openStore } from './store/postgres.js'
 
 const TICK_MS = 50
 const SESSION_TICK_MS = 100
-const REMATCH_MS = 1_000
+const DISPATCH_TICK_MS = 1_000
 const WINDOW_BYTES = 4 * 2 ** 20
 /** A stop that was hurried gives peers and carriers this long. */
 const HURRIED_MS = 100
@@ -151,7 +151,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     ended: (message, ending) => tally.countEnded(message.rank, ending.state),
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
-      log.warn({ carrier, state }, 'a receipt for no message of ours: dropped')
+      log.debug({ carrier, state }, 'a receipt for no message of ours: dropped')
     },
     reportsDropped: count => {
       counters.add('reports_dropped', count)
@@ -241,10 +241,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   history.start()
   opened.push(() => history.stop())
   const ticker = setInterval(tick, TICK_MS)
-  const rematcher = setInterval(() => dispatch.rematch(), REMATCH_MS)
+  const dispatchTicker = setInterval(() => dispatch.tick(), DISPATCH_TICK_MS)
   opened.push(() => {
     clearInterval(ticker)
-    clearInterval(rematcher)
+    clearInterval(dispatchTicker)
   })
 
   let finished: () => void = () => {}
@@ -352,7 +352,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     await lines.stop(0)
     server.destroy()
     clearInterval(ticker)
-    clearInterval(rematcher)
+    clearInterval(dispatchTicker)
     await spool.synced().catch(() => {})
     await atMost(history.stop(), drainMs / 4)
     await spool.close()

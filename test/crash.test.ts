@@ -90,8 +90,7 @@ const extra = (counts: Map<string, number>): number => [...counts.values()].redu
 async function reportingCarrier(t: Parameters<typeof smsc>[0], books: Books): Promise<Smsc> {
   const report = async (sm: Submitted): Promise<void> => {
     books.unreported++
-    do await carrier.bound()
-    while ((await sm.receipt({}, carrier.link).catch(() => -1)) !== 0)
+    if (!(await carrier.report(sm))) return
     books.unreported--
     books.reported.add(sm.text)
     books.happened('reported')
@@ -102,7 +101,7 @@ async function reportingCarrier(t: Parameters<typeof smsc>[0], books: Books): Pr
       books.happened('arrived')
       sm.later(ANSWER_MS, () => {
         sm.accept()
-        void report(sm).catch(() => {})
+        void report(sm)
       })
     },
   })
@@ -234,10 +233,10 @@ story(`killed ${ROUNDS} times under load, it loses nothing that it acknowledged 
   t.ok(twice <= 2 * ROUNDS * BINDS * DELIVER_WINDOW, `${twice} receipts doubled`)
 })
 
-type Act = (sm: Submitted) => void
-const reported = (sm: Submitted, stat = 'DELIVRD'): void => {
-  // The link may go before it is answered.
-  sm.receipt({ stat }).catch(() => {})
+type Act = (sm: Submitted, carrier: Smsc) => void
+const delivered: Act = (sm, carrier) => {
+  sm.accept()
+  void carrier.report(sm)
 }
 
 /** What a carrier does with a submit_sm, and how often in a thousand; else it accepts and reports it. */
@@ -246,30 +245,30 @@ const faults: readonly (readonly [often: number, act: Act])[] = [
   [30, sm => sm.refuse(status.ESME_RINVDSTADR)],
   [3, sm => sm.refuse(status.ESME_RSYSERR)],
   // Slow, too late, and never.
-  [30, sm => sm.later(50, () => sm.deliver())],
-  [3, sm => sm.later(1_500, () => sm.deliver())],
+  [30, (sm, carrier) => sm.later(50, () => delivered(sm, carrier))],
+  [3, (sm, carrier) => sm.later(1_500, () => delivered(sm, carrier))],
   [2, () => {}],
   [4, sm => sm.link.drop()],
   // The receipt first, twice, or of a failure.
   [
     60,
-    sm => {
-      reported(sm)
+    (sm, carrier) => {
+      void carrier.report(sm)
       sm.accept()
     },
   ],
   [
     30,
-    sm => {
-      sm.deliver()
-      reported(sm)
+    (sm, carrier) => {
+      delivered(sm, carrier)
+      void carrier.report(sm)
     },
   ],
   [
     30,
-    sm => {
+    (sm, carrier) => {
       sm.accept()
-      sm.later(20, () => reported(sm, 'UNDELIV'))
+      void carrier.report(sm, { stat: 'UNDELIV' })
     },
   ],
 ]
@@ -280,22 +279,19 @@ const LONG_TEXT = Buffer.concat([Buffer.from('04240190', 'hex'), Buffer.alloc(40
 story('whatever carriers do, each message ends once, is reported once, and nothing is left in the queue', async t => {
   t.comment(`SEED=${SEED}`)
   const random = dice(SEED + 1)
-  const act = (sm: Submitted): void => {
-    let drawn = random() * 1_000
-    for (const [often, what] of faults) {
-      if (drawn < often) {
-        what(sm)
-        return
-      }
-      drawn -= often
+  const faulty = async (): Promise<Smsc> => {
+    const carrier = await smsc(t)
+    carrier.script.submit = sm => {
+      let drawn = random() * 1_000
+      const fault = faults.find(([often]) => {
+        drawn -= often
+        return drawn < 0
+      })
+      ;(fault?.[1] ?? delivered)(sm, carrier)
     }
-    sm.deliver()
+    return carrier
   }
-  const carriers = [
-    await smsc(t, { submit: act }),
-    await smsc(t, { submit: act }),
-    await smsc(t, { submit: act }),
-  ] as const
+  const carriers = [await faulty(), await faulty(), await faulty()] as const
   const settings = { links: 2, window: 20, responseMs: 1_000, unsureMs: 1_000, enquireLinkMs: 500 }
   const daemon = await house(t, {
     carriers: {

@@ -2,12 +2,13 @@
 // own over the spool's folder, so that the database stays out of it; without the right to mount it is skipped.
 
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { command } from '../protocols/smpp/commands.js'
+import { status } from '../protocols/smpp/status.js'
 import { esme } from './support/esme.js'
-import { emptyHouse, house, story } from './support/house.js'
+import { emptyHouse, type House, type HouseOptions, house, story } from './support/house.js'
 import { temporaryDirectory } from './support/postgres.js'
 import { smsc } from './support/smsc.js'
 
@@ -27,32 +28,46 @@ function undertaker(mount: string): void {
   ;(child.stdin as unknown as { unref(): void }).unref()
 }
 
-story('a filling disk refuses new work for now, loses nothing it took, and takes again when there is room', async t => {
-  let held = true
-  const carrier = await smsc(t, { submit: sm => (held ? undefined : sm.deliver()) })
-  const daemon = await emptyHouse(t, {
-    carriers: { up: { at: carrier, window: 50 } },
-    config: { spool: { reserveMb: 16 } },
-  })
-  const spool = join(daemon.dataDir, 'spool')
+/** A house whose spool is a disk of 64 MB; undefined where nobody may mount one. */
+async function smallHouse(t: Test, options: HouseOptions): Promise<House | undefined> {
+  const daemon = await emptyHouse(t, options)
+  const spool = spoolOf(daemon)
   mkdirSync(spool)
   try {
     run('mount', '-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', spool)
   } catch {
     t.pass('a full disk', { skip: 'no right to mount here' })
-    return
+    return undefined
   }
   undertaker(spool)
   daemon.onLeft(() => run('umount', spool))
   await daemon.start()
+  return daemon
+}
+
+const spoolOf = (daemon: House): string => join(daemon.dataDir, 'spool')
+const foreignFile = (daemon: House): string => join(spoolOf(daemon), 'foreign')
+
+/** Somebody else's file leaves so much. */
+function fill(daemon: House, leftMb: number): void {
+  const { bavail, bsize } = statfsSync(spoolOf(daemon))
+  appendFileSync(foreignFile(daemon), Buffer.alloc(bavail * bsize - leftMb * 2 ** 20))
+}
+
+story('a filling disk refuses new work for now, loses nothing it took, and takes again when there is room', async t => {
+  let held = true
+  const carrier = await smsc(t, { submit: sm => (held ? undefined : sm.deliver()) })
+  const daemon = await smallHouse(t, {
+    carriers: { up: { at: carrier, window: 50 } },
+    config: { spool: { reserveMb: 16 } },
+  })
+  if (daemon === undefined) return
   const shop = await esme(t, daemon.smpp)
 
   // Taken before, on its way while, and reported after the disk is full.
   const ids = (await shop.submitAll(500)).map(one => one.message_id)
   await carrier.until(() => carrier.submitted.length === 50, 'a full window')
-  const foreign = join(spool, 'foreign')
-  const { bavail, bsize } = statfsSync(spool)
-  writeFileSync(foreign, Buffer.alloc(bavail * bsize - 8 * 2 ** 20))
+  fill(daemon, 8)
   // Free space is looked at each second; until then it takes what comes.
   let answer = await shop.submit()
   while (answer.status === 'ESME_ROK') {
@@ -72,13 +87,47 @@ story('a filling disk refuses new work for now, loses nothing it took, and takes
   t.equal(await carrier.mobileOriginated({ source_addr: '1', destination_addr: '2' }), 0)
   t.equal((await shop.submit()).status, 'ESME_RMSGQFUL', 'still full')
 
-  rmSync(foreign)
+  rmSync(foreignFile(daemon))
   answer = await shop.submit()
   while (answer.status === 'ESME_RMSGQFUL') answer = await shop.submit()
   t.equal(answer.status, 'ESME_ROK')
   t.equal((await shop.next()).receipt.id, answer.message_id)
   t.equal(daemon.lines('ready').length, 1, 'without a restart')
 })
+
+story(
+  'when the reserve is nearly gone the carriers keep their receipts and get nothing more, until there is room',
+  async t => {
+    const carrier = await smsc(t, { submit: () => {} })
+    const daemon = await smallHouse(t, {
+      carriers: { up: { at: carrier, window: 20 } },
+      config: { spool: { reserveMb: 32 } },
+    })
+    if (daemon === undefined) return
+    const shop = await esme(t, daemon.smpp)
+    const ids = (await shop.submitAll(100)).map(one => one.message_id)
+    const first = await carrier.take(20)
+    fill(daemon, 3)
+    const phone = { source_addr: '1', destination_addr: '2' }
+    while ((await carrier.mobileOriginated(phone)) === 0) t.equal(carrier.submitted.length, 20)
+    t.equal(await carrier.mobileOriginated(phone), status.ESME_RX_T_APPN)
+
+    for (const sm of first) sm.accept()
+    for (const sm of first) t.equal(await sm.receipt(), status.ESME_RX_T_APPN)
+    for (let n = 0; n < 50; n++) await carrier.link.request(command.enquire_link)
+    t.equal(carrier.submitted.length, 20)
+    t.equal((await shop.submit()).status, 'ESME_RMSGQFUL')
+
+    carrier.script = {}
+    rmSync(foreignFile(daemon))
+    await carrier.until(() => carrier.submitted.length === 100, 'the others')
+    for (const sm of first) t.equal(await sm.receipt(), 0)
+    const reports = await shop.take(100)
+    t.same(reports.map(one => one.receipt.id).sort(), [...ids].sort())
+    t.equal((await shop.submit()).status, 'ESME_ROK')
+    t.equal(daemon.lines('ready').length, 1, 'without a restart')
+  },
+)
 
 /** A library under the daemon that makes each sync of a file wait as long as the file that HOLD_SYNC names is there. */
 const HOLD = `

@@ -11,6 +11,7 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { ManualClock } from '../src/base/clock.js'
 import { type Message, state } from '../src/model/message.js'
+import type { Reply } from '../src/model/outcome.js'
 import type { HistoryRow } from '../src/spool/contract.js'
 import { LmdbSpool, type LmdbSpoolSettings } from '../src/spool/lmdb/spool.js'
 import {
@@ -30,6 +31,23 @@ import {
 // What is not about the disk stands in memory where there is such a place: hundreds of stores are made here.
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const SMALL = { heads: 6, refill: 2, references: 16, recent: 4, reports: 16, release: 3, sweep: 5, gatherMs: 0 }
+
+const PHONE: Reply = {
+  carrier: 1,
+  service_type: '',
+  source_addr_ton: 1,
+  source_addr_npi: 1,
+  source_addr: '4915200000002',
+  dest_addr_ton: 0,
+  dest_addr_npi: 1,
+  destination_addr: '12345',
+  esm_class: 0,
+  protocol_id: 0,
+  priority_flag: 0,
+  data_coding: 0,
+  body: Buffer.from('hello'),
+  tlvs: Buffer.alloc(0),
+}
 
 interface Store {
   path: string
@@ -211,6 +229,59 @@ t.test('a process killed between commits leaves all that was synced, and nothing
   t.ok(holding.ended.size > 0 && holding.sent.size > 0 && holding.waiting.size > 0)
 })
 
+t.test('a claim between a commit and the news of it takes nothing twice and loses nothing', async t => {
+  const spool = await open(t, { small: true })
+  const texts = (some: Message[]): string => some.map(m => m.body).join(' ')
+  const one = (lane: number, text: string): Message => message({ lane, body: Buffer.from(text) })
+  const reply = (text: string) => ({ ...PHONE, service_type: text })
+  const told = (n: number): string =>
+    spool
+      .claimReports(1, n)
+      .map(report => report.reply?.service_type)
+      .join(' ')
+  // One turn until the spool writes, one until lmdb starts; then it has all the time it needs while this thread stands still.
+  const writtenUnheard = async (): Promise<void> => {
+    for (let turn = 0; turn < 2; turn++) await new Promise(resolve => setImmediate(resolve))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+  }
+  const other = spool.claimer('other', [2], () => 1)
+  const claimer = spool.claimer('c', [1], () => 1)
+  // Another lane, and the first reports, take all the room in memory.
+  await commitAll(
+    spool,
+    Array.from({ length: 8 }, () => one(2, 'other')),
+  )
+  for (const text of ['r1', 'r2', 'r3']) spool.reply(1, reply(text))
+  await commitAll(
+    spool,
+    ['a', 'b', 'c'].map(text => one(1, text)),
+  )
+  for (const text of ['r4', 'r5']) spool.reply(1, reply(text))
+  await spool.synced()
+  for (const text of ['d', 'e']) spool.commit(one(1, text))
+  spool.reply(1, reply('r6'))
+  const synced = spool.synced()
+  await writtenUnheard()
+  t.equal(texts(claimer.claim(9)), 'a b c')
+  t.equal(told(9), 'r1 r2 r3 r4 r5 r6', 'what is on disk may be told')
+  await synced
+  t.equal(texts(claimer.claim(9)), 'd e')
+  t.equal(told(9), '')
+  t.match(spool.figures(), { claimed: 5, waiting: 13, outbox: 6 })
+
+  // The same with room in memory at the claim, and none when the news comes.
+  await commitAll(spool, [one(1, 'z')])
+  await commitAll(spool, [Object.assign(one(1, 'f'), { priority_flag: 1 })])
+  const others = other.claim(9)
+  spool.commit(Object.assign(one(1, 'g'), { priority_flag: 1 }))
+  const again = spool.synced()
+  await writtenUnheard()
+  t.equal(texts(claimer.claim(1)), 'f')
+  for (const m of others) spool.giveBack(m)
+  await again
+  t.equal(texts(claimer.claim(9)), 'g z')
+})
+
 t.test('when the disk runs low new messages are refused, and when it is nearly full receipts too', async t => {
   const path = newPath(t)
   const { bavail, bsize } = statfsSync(path)
@@ -337,6 +408,7 @@ t.test('generations of references go when nothing in them is awaited any more', 
   await sweep(spool, clock)
   for (let i = 0; i < n; i++) if (!spool.findRef(1, `r${i}`)) t.fail(`a receipt for r${i} may still come`)
   clock.advance(HOUR_MS)
+  await sweep(spool, clock)
   await sweep(spool, clock)
   t.match(spool.figures(), { sent: 0, outbox: 200 })
   t.equal(refs.getCount(), 0)

@@ -87,6 +87,8 @@ export class Dispatch {
   /** Lines that name a lane. */
   private readonly byLane = new Map<number, Line[]>()
   private stopping = false
+  /** The disk was full when something could have been sent. */
+  private isHeldUp = false
   /** Messages that were in flight when the last run was killed and may be sent twice: at most this many. */
   resentAfterCrash = 0
   private resendable = 0
@@ -159,6 +161,11 @@ export class Dispatch {
   /** Sends as much as the carrier has room for. */
   pump(line: Line): void {
     if (line.pumping || this.stopping || !line.up) return
+    // Each answer is written down: with no disk left, what was not sent needs none.
+    if (this.host.spool.exhausted) {
+      this.isHeldUp = true
+      return
+    }
     // A driver that answers within send() would come back here before its message is on its way.
     line.pumping = true
     for (;;) {
@@ -309,9 +316,13 @@ export class Dispatch {
     spool.end(m, { state: state.REJECTED, error: code, doneMs: clock.now() })
   }
 
-  /** Lanes of routes that are gone get another; once a second is often enough. */
-  rematch(): void {
+  /** Once a second: lanes of routes that are gone get another, and what a full disk has held up goes on. */
+  tick(): void {
     const { spool } = this.host
+    if (this.isHeldUp && !spool.exhausted) {
+      this.isHeldUp = false
+      for (const line of this.lines.values()) this.pump(line)
+    }
     for (const { lane } of spool.figures().lanes) {
       if (this.routes.route(lane) === undefined) spool.rematch(lane, m => this.host.rematch(m) ?? lane)
     }

@@ -100,6 +100,9 @@ export class Smsc {
   private portInUse = 0
   private taken = 0
   private serial = 0
+  /** Receipts that wait for a link. */
+  private reporting: (() => void)[] = []
+  private isOver = false
   private readonly prefix: string
   private readonly waiting = new Waiting()
 
@@ -149,7 +152,9 @@ export class Smsc {
     } else if (pdu.name.startsWith('bind_')) {
       const status = this.script.bind?.(pdu.fields as BindFields) ?? 0
       link.respond(pdu, status, status === 0 ? { system_id: 'smsc' } : {})
-      if (status === 0) this.links.add(link)
+      if (status !== 0) return
+      this.links.add(link)
+      this.reportOn()
     } else if (pdu.name === 'unbind') {
       link.respond(pdu)
       link.flush()
@@ -200,6 +205,31 @@ export class Smsc {
     )
   }
 
+  /** Offers a receipt until it is taken, over whatever link is bound, as carriers do. False when the test was over first. */
+  async report(sm: Submitted, words: ReceiptWords = {}): Promise<boolean> {
+    for (;;) {
+      await new Promise<void>(resolve => {
+        if (this.links.size > 0 || this.isOver) resolve()
+        else this.reporting.push(resolve)
+      })
+      if (this.isOver) return false
+      if ((await sm.receipt(words, this.link).catch(() => -1)) === 0) return true
+    }
+  }
+
+  /** Hangs up for good. */
+  async end(): Promise<void> {
+    this.isOver = true
+    this.reportOn()
+    await this.close()
+  }
+
+  private reportOn(): void {
+    const { reporting } = this
+    this.reporting = []
+    for (const resolve of reporting) resolve()
+  }
+
   /** A message from a phone; resolves with the command_status of the answer. */
   async mobileOriginated(fields: Partial<DeliverSm>, tlvs?: Buffer): Promise<number> {
     return (await within(this.link.request(command.deliver_sm, fields, tlvs), 'deliver_sm_resp')).status
@@ -220,7 +250,7 @@ let carriers = 0
 export async function smsc(t: Cleaner, script: Script = {}, prefix?: string): Promise<Smsc> {
   const carrier = new Smsc(script, prefix ?? `C${++carriers}-`)
   await carrier.open()
-  t.teardown(() => carrier.close())
+  t.teardown(() => carrier.end())
   return carrier
 }
 

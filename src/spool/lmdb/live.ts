@@ -2,6 +2,7 @@
 // Everything else stands on disk only and is read as a copy.
 
 import { type Message, readRecord } from '../../model/message.js'
+import { ById } from './byId.js'
 import type { Database } from './store.js'
 
 // Message.hold: why the engine keeps a message in memory.
@@ -25,7 +26,7 @@ export const isKept = (m: Message): boolean => (m.hold & KEPT) !== 0
 
 export class Live {
   private readonly table: Database<Buffer, number>
-  private readonly byId = new Map<number, Message>()
+  private readonly byId = new ById()
 
   constructor(table: Database<Buffer, number>) {
     this.table = table
@@ -52,7 +53,7 @@ export class Live {
 
   /** From now on this object is what everyone gets. To be called before the first reason to keep it is set. */
   keep(m: Message): void {
-    if (!isKept(m)) this.byId.set(m.id, m)
+    if (!isKept(m)) this.byId.set(m)
   }
 
   /** A reason to keep it is gone; with the last one the object goes. */

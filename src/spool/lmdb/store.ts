@@ -86,16 +86,24 @@ export function mapRoom(tables: Tables, path: string, mapGb: number): number {
 
 const SLAB = 2 ** 20
 
+/** lmdb takes a buffer that has `start` and `end` for that stretch of it: no object is made for a value. */
+interface Slab extends Buffer {
+  start: number
+  end: number
+}
+
+const newSlab = (bytes: number): Slab => Object.assign(Buffer.allocUnsafeSlow(bytes), { start: 0, end: 0 })
+
 /**
  * Octets for the values of one commit. lmdb reads them on its own thread until the
  * commit is durable; there is one commit at a time, so the next one may use them again.
  */
 export class Slabs {
-  private readonly slabs: Buffer[] = [Buffer.allocUnsafeSlow(SLAB)]
+  private readonly slabs: Slab[] = [newSlab(SLAB)]
   private index = 0
   private before = 0
   /** Where to write, from {@link at} on. */
-  buffer = this.slabs[0] as Buffer
+  buffer = this.slabs[0] as Slab
   at = 0
 
   /** Octets used since {@link clear}. */
@@ -109,22 +117,23 @@ export class Slabs {
     this.before += this.at
     this.at = 0
     if (most > SLAB) {
-      this.buffer = Buffer.allocUnsafeSlow(most)
+      this.buffer = newSlab(most)
       return
     }
     let next = this.slabs[++this.index]
     if (!next) {
-      next = Buffer.allocUnsafeSlow(SLAB)
+      next = newSlab(SLAB)
       this.slabs.push(next)
     }
     this.buffer = next
   }
 
-  /** What was written from {@link at} up to `end` is a value; the next begins there. */
+  /** What was written from {@link at} up to `end`, as a value to be put before the next is taken. */
   take(end: number): Buffer {
-    const value = this.buffer.subarray(this.at, end)
+    this.buffer.start = this.at
+    this.buffer.end = end
     this.at = end
-    return value
+    return this.buffer
   }
 
   clear(): void {
@@ -132,7 +141,7 @@ export class Slabs {
     if (this.slabs.length > 8) this.slabs.length = 8
     this.index = 0
     this.before = 0
-    this.buffer = this.slabs[0] as Buffer
+    this.buffer = this.slabs[0] as Slab
     this.at = 0
   }
 }
