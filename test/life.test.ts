@@ -18,7 +18,7 @@ const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n))
 
 /** Two rows of each message and no more. */
-function once_(t: Test, rows: readonly HistoryRow[], ids: readonly string[]): void {
+function standsOnce(t: Test, rows: readonly HistoryRow[], ids: readonly string[]): void {
   t.same(
     rows.map(row => `${row.id} ${row.kind}`),
     [...ids].sort().flatMap(id => [`${id} a`, `${id} e`]),
@@ -64,7 +64,7 @@ story('a stop refuses new work for now, lets windows empty, unbinds everyone, lo
     numbers(50),
   )
   t.equal(daemon.lines('ready').at(-1)?.crashed, false)
-  once_(t, await daemon.history(100), ids)
+  standsOnce(t, await daemon.history(100), ids)
 })
 
 story('a second signal does not wait for a carrier that answers nothing, and its message goes again', async t => {
@@ -153,6 +153,14 @@ story('a faulty configuration ends with 2 and names all its faults, and so does 
   t.equal(refused.code, 2)
   t.match(refused.stderr, `${gateway}:3: accounts[0].maxBinds `)
   t.match(refused.stderr, `${gateway}:6: routes[0].mach `)
+})
+
+story('a first start without its database ends with 1 and says so, and leaves nothing', async t => {
+  const way = await Way.to(await freshDatabase())
+  const one = await emptyHouse(t, { database: { url: way.url, direct: way.url } })
+  const { code, stderr } = await trunkline(['serve', '--config', one.configFile])
+  t.equal(code, 1)
+  t.match(stderr, /^cannot start: .*ECONNREFUSED/)
 })
 
 story('a port in use ends the start with 1 and a sentence, and leaves no process and no socket', async t => {
@@ -262,7 +270,7 @@ story('without its database traffic goes on, over a restart too, and history cat
 
   way.inspect = () => true
   await way.open()
-  once_(t, await daemon.history(2 * ids.length, 30_000), ids)
+  standsOnce(t, await daemon.history(2 * ids.length, 30_000), ids)
 })
 
 story('the embedded database, stopped or killed, is started again under traffic, and history is whole', async t => {
@@ -281,8 +289,8 @@ story('the embedded database, stopped or killed, is started again under traffic,
     await daemon.history(rows => rows.length > 2 * sofar)
   }
   const { slowestMs } = await busy.stop()
-  t.ok(slowestMs < 3_000, `a customer waited ${Math.round(slowestMs)} ms at most`)
-  once_(t, await daemon.history(2 * busy.ids.length), busy.ids)
+  t.ok(slowestMs < 8_000, `a customer waited ${Math.round(slowestMs)} ms at most`)
+  standsOnce(t, await daemon.history(2 * busy.ids.length), busy.ids)
 
   // Killed ourselves: the server lives on and is taken over.
   await daemon.kill9()

@@ -20,6 +20,8 @@ const HANDED = 512
 const RETRY_FIRST_MS = 5_000
 const RETRY_CAP_MS = 600_000
 const NAMED_CARRIER_DOWN_MS = 1_000
+/** What no route takes is looked at again this often, and at once when the routes change. */
+const REMATCH_MS = 30_000
 
 /** A carrier as dispatch sees it. */
 export class Line {
@@ -87,6 +89,9 @@ export class Dispatch {
   /** Lines that name a lane. */
   private readonly byLane = new Map<number, Line[]>()
   private stopping = false
+  /** The routes for which everything in lanes without a route was looked at, and when. */
+  private rematchedFor: RouteTable | null = null
+  private rematchedMs = 0
   /** The disk was full when something could have been sent. */
   private isHeldUp = false
   /** Messages that were in flight when the last run was killed and may be sent twice: at most this many. */
@@ -323,9 +328,16 @@ export class Dispatch {
       this.isHeldUp = false
       for (const line of this.lines.values()) this.pump(line)
     }
+    const now = this.host.clock.mono()
+    if (this.rematchedFor === this.routes && now - this.rematchedMs < REMATCH_MS) return
+    let more = false
     for (const { lane } of spool.figures().lanes) {
-      if (this.routes.route(lane) === undefined) spool.rematch(lane, m => this.host.rematch(m) ?? lane)
+      if (this.routes.route(lane) !== undefined) continue
+      if (spool.rematch(lane, m => this.host.rematch(m) ?? lane)) more = true
     }
+    if (more) return
+    this.rematchedFor = this.routes
+    this.rematchedMs = now
   }
 
   /** Claims nothing more. */

@@ -209,6 +209,11 @@ export class Bind implements SessionOwner<Report> {
       }
     }
     if (m.priority_flag > 4) return status.ESME_RINVPRTFLG
+    // Message types other than an ESME's own are an MC's to send: nobody slips a receipt to a carrier (§5.2.12).
+    const type = m.esm_class & 0x3c
+    if (type !== 0 && type !== 0x08 && type !== 0x10) return status.ESME_RINVESMCLASS
+    // A text that the MC is to know, and we know none.
+    if (sm.sm_default_msg_id !== 0) return status.ESME_RINVDFTMSGID
     if (m.esm_class & 0x40 && parseUdh(m.body) === undefined) return status.ESME_RINVESMCLASS
     if (codingOf(m.data_coding) === 'ucs2' && m.body.length & 1 && (m.esm_class & 0x40) === 0) {
       return status.ESME_RINVMSGLEN

@@ -13,14 +13,18 @@ import type { Database } from './store.js'
 const FORMAT = 1
 const ROW_HEAD = 2 + 4 + 12 + 24
 
+const viewOf = (chunk: Buffer): DataView => new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
+
 /** What a chunk holds before it must grow. */
 const CHUNK = 256 * 1024
 
 export class Log {
   private readonly table: Database<Buffer, number>
-  private chunk = Buffer.allocUnsafeSlow(CHUNK)
+  private chunk: Buffer = Buffer.allocUnsafeSlow(CHUNK)
+  /** Of `chunk`: a Buffer's own writes of numbers cost seven times as much. */
+  private view = viewOf(this.chunk)
   /** The chunk of the commit being written: lmdb reads it until that is durable. */
-  private spare = Buffer.allocUnsafeSlow(CHUNK)
+  private spare: Buffer = Buffer.allocUnsafeSlow(CHUNK)
   private used = 0
   private pendingRows = 0
   /** Rows ever logged. */
@@ -56,7 +60,7 @@ export class Log {
     const most =
       ROW_HEAD + 4 + m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
     if (this.used + most + 1 > this.chunk.length) this.grow(most)
-    const to = this.chunk
+    const { chunk: to, view } = this
     if (this.used === 0) to[this.used++] = FORMAT
     const start = this.used
     let at = start + 2
@@ -64,12 +68,12 @@ export class Log {
     to[at++] = m.rank
     to[at++] = state
     to[at++] = m.segments
-    to.writeUInt32LE(m.account, at)
-    to.writeUInt32LE(m.lane, at + 4)
-    to.writeUInt32LE(m.carrier, at + 8)
-    to.writeDoubleLE(m.id, at + 12)
-    to.writeDoubleLE(atMs, at + 20)
-    to.writeDoubleLE(m.priceMicros, at + 28)
+    view.setUint32(at, m.account, true)
+    view.setUint32(at + 4, m.lane, true)
+    view.setUint32(at + 8, m.carrier, true)
+    view.setFloat64(at + 12, m.id, true)
+    view.setFloat64(at + 20, atMs, true)
+    view.setFloat64(at + 28, m.priceMicros, true)
     at += 36
     at = putShort(to, at, m.source_addr)
     at = putShort(to, at, m.destination_addr)
@@ -80,10 +84,15 @@ export class Log {
     this.pendingRows++
   }
 
+  private use(chunk: Buffer): void {
+    this.chunk = chunk
+    this.view = viewOf(chunk)
+  }
+
   private grow(most: number): void {
     const larger = Buffer.allocUnsafeSlow(Math.max(this.chunk.length * 2, this.used + most + 1))
     this.chunk.copy(larger, 0, 0, this.used)
-    this.chunk = larger
+    this.use(larger)
   }
 
   /** Writes this commit's chunk and takes away what was dropped. @returns octets written */
@@ -99,7 +108,7 @@ export class Log {
     // What grew in a burst is not kept.
     const next = this.spare.length > 16 * CHUNK ? Buffer.allocUnsafeSlow(CHUNK) : this.spare
     this.spare = this.chunk
-    this.chunk = next
+    this.use(next)
     this.used = 0
     this.pendingRows = 0
     return written

@@ -66,11 +66,10 @@ export class Refs {
   private readonly host: RefsHost
   private readonly limits: LmdbLimits
   private readonly carriers = new Map<number, CarrierRefs>()
-  // A ring of the newest: message, and the stretch and reference that hold it.
+  // A ring of the newest, by refSeq: message, and the stretch and reference that hold it.
   private readonly recent: (Message | null)[]
   private readonly recentRefs: string[]
   private readonly recentIn: Map<string, Message | number>[]
-  private recentAt = 0
   /** References in memory. */
   private count = 0
   /** Carriers whose generation is in the commit being written. */
@@ -120,21 +119,29 @@ export class Refs {
     return of
   }
 
-  /** The message is in memory and stays there until {@link RefsHost.forgetRecent}. A reference used twice means its newest message. */
+  /**
+   * The message is in memory and stays there until {@link RefsHost.forgetRecent}; its
+   * refSeq is set. A reference used twice means its newest message.
+   */
   add(carrier: number, ref: string, message: Message, lastMs: number): void {
-    const into = this.insert(carrier, ref, message, lastMs)
-    const at = this.recentAt
-    const old = this.recent[at]
-    if (old) {
-      const entries = this.recentIn[at] as Map<string, Message | number>
-      const oldRef = this.recentRefs[at] as string
-      if (entries.get(oldRef) === old) entries.set(oldRef, old.id)
-      this.host.forgetRecent(old)
-    }
+    const seq = ++this.seq
+    message.refSeq = seq
+    const at = seq % this.recent.length
+    this.age(at)
+    this.recentIn[at] = this.insert(carrier, ref, message, lastMs)
     this.recent[at] = message
     this.recentRefs[at] = ref
-    this.recentIn[at] = into
-    this.recentAt = at + 1 === this.recent.length ? 0 : at + 1
+  }
+
+  /** From now on the reference at this place of the ring is known by the message's id. */
+  private age(at: number): void {
+    const message = this.recent[at]
+    if (!message) return
+    const entries = this.recentIn[at] as Map<string, Message | number>
+    const ref = this.recentRefs[at] as string
+    if (entries.get(ref) === message) entries.set(ref, message.id)
+    this.recent[at] = null
+    this.host.forgetRecent(message)
   }
 
   /** At start: known by id only, in the order of refSeq. */
@@ -182,6 +189,9 @@ export class Refs {
   remove(carrier: number, ref: string, message: Message): void {
     const of = this.carriers.get(carrier)
     if (!of) return
+    // What is over soon need not grow old in memory.
+    const at = message.refSeq % this.recent.length
+    if (this.recent[at] === message && this.recentRefs[at] === ref) this.age(at)
     if (forget(of.young.entries, ref, message) || forget(of.old.entries, ref, message)) this.count--
     else if (of.freezing) forget(of.freezing.entries, ref, message)
   }

@@ -440,7 +440,6 @@ export class LmdbSpool implements Spool {
     const m = this.current(message)
     if (m?.standing !== 'waiting') return
     m.carrier = carrier
-    m.refSeq = ++this.refs.seq
     let whole = true
     let named = ref !== ''
     if (m.parts) {
