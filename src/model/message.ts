@@ -51,6 +51,8 @@ export interface PartState {
   answered: boolean
   /** ENROUTE until a receipt says more. */
   state: MessageState
+  /** What the receipt gave as its err, '' until then. */
+  err: string
 }
 
 /**
@@ -155,7 +157,7 @@ export function recordSize(m: Message): number {
     m.body.length +
     m.tlvs.length +
     m.extras.length * 3
-  if (m.parts) for (const part of m.parts) size += 3 + part.ref.length
+  if (m.parts) for (const part of m.parts) size += 4 + part.ref.length + part.err.length
   return size + 2
 }
 
@@ -241,6 +243,7 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
     for (const part of m.parts) {
       to[at++] = part.state | (part.answered ? 0x80 : 0)
       at = putText(to, at, part.ref)
+      at = putText(to, at, part.err)
     }
   }
   return at
@@ -307,7 +310,7 @@ export function readRecord(id: number, from: Buffer): Message {
     m.parts = []
     for (let i = 0; i < count; i++) {
       const head = from[at++] as number
-      m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text() })
+      m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text(), err: text() })
     }
   }
   return m

@@ -166,7 +166,7 @@ export interface Spool {
   cut(message: Message, carrier: number, count: number, concatRef: number): void
   /**
    * A part was accepted. When it was the last, the message waits for receipts as a
-   * slim record or, with `awaitReceipt` false, ends as ACCEPTED. A receipt that was
+   * slim record or, with `awaitReceipt` false or without any `ref`, ends as ACCEPTED. A receipt that was
    * parked under `ref` is applied at once.
    */
   accepted(message: Message, part: number, carrier: number, ref: string, awaitReceipt: boolean): void

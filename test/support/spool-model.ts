@@ -351,7 +351,7 @@ class Story {
     }
     entry.place = 'ended'
     this.world.rows.push({ kind: 'ended', id: m.id, state: ending.state })
-    if (entry.asked && ending.state !== state.ACCEPTED) {
+    if (entry.asked) {
       const key = `${m.id} ${ending.state}`
       this.world.notices.push({ key, account: entry.account, commit: this.commit, held: false })
     }

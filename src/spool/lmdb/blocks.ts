@@ -9,6 +9,8 @@ import type { LmdbLimits } from './limits.js'
 import { CLAIMED, FRESH, type Live, QUEUED } from './live.js'
 import type { Database, Slabs } from './store.js'
 
+/** Messages read in one go for a row when memory is nearly full. */
+const SCARCE = 16
 /** Blocks looked at for garbage in one go. */
 const GARBAGE_BLOCKS = 4
 
@@ -22,6 +24,15 @@ interface Block {
   readonly queue: Queue
 }
 
+/** A block of which a part has been read into the head of its queue. */
+export interface Opened {
+  readonly block: Block
+  readonly ids: Buffer
+  at: number
+  /** Some of it is in other hands. */
+  held: boolean
+}
+
 export class Blocks {
   readonly lanes: Lanes
   private readonly table: Database<Buffer, number[]>
@@ -32,6 +43,8 @@ export class Blocks {
   /** Blocks of the commit being written. */
   private listed: Block[] = []
   private gone: number[][] = []
+  /** Lanes of which a claim left something. */
+  private readonly unfinished = new Set<number>()
   private garbageAfter: number[] | null = null
   /** The newest block's number. It never runs back, over restarts too: a record names its block by it alone. */
   seq: number
@@ -49,7 +62,11 @@ export class Blocks {
     this.live = live
     this.limits = limits
     this.seq = seq
-    this.lanes = new Lanes({ refill: (row, queue) => this.refill(row, queue), usable })
+    this.lanes = new Lanes({
+      refill: (row, queue) => this.refill(row, queue),
+      usable,
+      unfinished: lane => this.unfinished.add(lane),
+    })
   }
 
   get pending(): boolean {
@@ -140,10 +157,9 @@ export class Blocks {
     this.gone = []
   }
 
-  /** The commit is durable: its messages may be claimed. Calls back for each lane. */
+  /** The commit is durable: its messages may be claimed. Calls back for each lane that has something for its claimers. */
   written(ready: (lane: number) => void): void {
     const listed = this.listed
-    if (listed.length === 0) return
     this.listed = []
     for (const block of listed) this.makeReady(block)
     let lane = -1
@@ -151,6 +167,8 @@ export class Blocks {
       if (key[0] !== lane) ready(key[0] as number)
       lane = key[0] as number
     }
+    for (const lane of this.unfinished) ready(lane)
+    this.unfinished.clear()
   }
 
   private makeReady(block: Block): void {
@@ -193,38 +211,55 @@ export class Blocks {
     this.lanes.grew(row, joined)
   }
 
-  /** Reads the next blocks of a queue whose head is empty. */
+  /**
+   * Reads what comes next of a queue whose head is empty: a little at first, more each
+   * time, so that a claim over very many accounts reads no more than it hands out.
+   */
   private refill(row: Row, queue: Queue): boolean {
     const { heads, refill } = this.limits
-    // With very many rows the heads of all must still fit.
-    const want = this.lanes.inMemory < heads / 2 ? refill : Math.ceil(refill / 16)
+    const want = this.lanes.inMemory < heads / 2 ? queue.want : Math.min(queue.want, SCARCE)
+    queue.want = Math.min(queue.want * 2, refill)
+    while (queue.head.length < want && (queue.opened ?? this.open(row, queue))) this.readOpened(queue, want)
+    return queue.head.length > 0
+  }
+
+  /** Fetches the next block of a queue; none is left when it answers null. */
+  private open(row: Row, queue: Queue): Opened | null {
     const prefix = [row.lane, row.rank, row.account, 9 - queue.priority]
-    const start = [...prefix, queue.read + 1]
-    const end = [...prefix, Number.MAX_SAFE_INTEGER]
-    for (const { key, value } of this.table.getRange({ start, end })) {
-      const seq = key[4] as number
-      queue.read = seq
-      const block: Block = { key, remaining: 0, fresh: [], row, queue }
-      let held = false
-      for (let at = 0; at < value.length; at += 8) {
-        const m = this.live.message(value.readDoubleLE(at))
-        if (m?.standing !== 'waiting' || m.ready !== seq) continue
-        if (m.hold & (FRESH | QUEUED | CLAIMED)) {
-          // Somebody has it already; its own block object counts it down.
-          held = true
-          continue
-        }
-        this.live.keep(m)
-        m.hold |= QUEUED
-        m.block = block
-        block.remaining++
-        queue.head.push(m)
-      }
-      if (block.remaining === 0 && !held) this.gone.push(key)
-      if (queue.head.length >= want) return true
+    const range = { start: [...prefix, queue.read + 1], end: [...prefix, Number.MAX_SAFE_INTEGER], limit: 1 }
+    for (const { key, value } of this.table.getRange(range)) {
+      queue.read = key[4] as number
+      // What has not been read yet counts as one that has not left.
+      const block: Block = { key, remaining: 1, fresh: [], row, queue }
+      queue.opened = { block, ids: value, at: 0, held: false }
+      return queue.opened
     }
     queue.behind = false
-    return queue.head.length > 0
+    return null
+  }
+
+  private readOpened(queue: Queue, want: number): void {
+    const opened = queue.opened as Opened
+    const { block, ids } = opened
+    const seq = block.key[4] as number
+    while (opened.at < ids.length && queue.head.length < want) {
+      const m = this.live.message(ids.readDoubleLE(opened.at))
+      opened.at += 8
+      if (m?.standing !== 'waiting' || m.ready !== seq) continue
+      if (m.hold & (FRESH | QUEUED | CLAIMED)) {
+        // Somebody has it already; its own block object counts it down.
+        opened.held = true
+        continue
+      }
+      this.live.keep(m)
+      m.hold |= QUEUED
+      m.block = block
+      block.remaining++
+      queue.head.push(m)
+    }
+    if (opened.at < ids.length) return
+    queue.opened = null
+    if (--block.remaining === 0 && !opened.held) this.gone.push(block.key)
   }
 
   /** Forgets how far {@link collectGarbage} came. */

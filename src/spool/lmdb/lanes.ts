@@ -5,6 +5,7 @@
 import { assert } from '../../base/assert.js'
 import type { ClassRank, Message } from '../../model/message.js'
 import type { Claimer } from '../contract.js'
+import type { Opened } from './blocks.js'
 
 const RANKS = [0, 1, 2] as const
 /** Each lower class keeps one message in this many of a carrier's pace while a higher one has messages: 5 %. */
@@ -14,11 +15,16 @@ const PRIORITIES = 5
 /** Messages that a claim finds unusable before it returns with what it has: ending them takes time too. */
 const PATIENCE = 500
 
+/** Messages that a row reads from disk at first; each time twice as many. */
+const FIRST_READ = 8
+
 export interface LaneHost {
   /** Reads messages of a queue that follow `queue.read` from disk into its head. False when there are none left. */
   refill(row: Row, queue: Queue): boolean
   /** The message may be handed out now; false when it ended, expired or left in the meantime. */
   usable(message: Message): boolean
+  /** A claim over the lane gave up early: it must be announced again. */
+  unfinished(lane: number): void
 }
 
 /** One priority of a row: what was given back, a head in memory and, when `behind`, more on disk after block `read`. */
@@ -30,6 +36,10 @@ export class Queue {
   headAt = 0
   behind = false
   read = 0
+  /** The block that was read last, while it is read in part only. */
+  opened: Opened | null = null
+  /** How many to read from disk the next time. */
+  want = FIRST_READ
   /** The oldest id that stood on disk only, when `behind` began: nothing there is older. */
   behindId = 0
 
@@ -61,6 +71,7 @@ export class Queue {
     this.head = []
     this.headAt = 0
     this.behind = false
+    this.opened = null
   }
 }
 
@@ -215,6 +226,10 @@ export class Lanes {
     if (ofLane.size === 0) this.rows.delete(row.lane)
   }
 
+  unfinished(lane: number): void {
+    this.host.unfinished(lane)
+  }
+
   claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer {
     const claimer = new LaneClaimer(this, name, weightOf)
     claimer.serve(lanes)
@@ -362,6 +377,8 @@ class LaneClaimer implements Claimer {
       const message = this.take(this.rings[rank])
       if (message) out.push(message)
     }
+    // Who got less than it asked for would wait for news of the lane.
+    if (out.length < n && this.waiting) for (const lane of this.served) this.lanes.unfinished(lane)
     return out
   }
 

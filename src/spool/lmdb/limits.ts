@@ -4,7 +4,7 @@
 export interface LmdbLimits {
   /** Messages that all lanes together hold in memory; what comes on top is read from disk in its turn. */
   heads: number
-  /** Messages read from disk at a time for one row of a lane. */
+  /** Messages read from disk at a time, at most, for one row of a lane. */
   refill: number
   /** References held in memory over all carriers before a generation is cut. */
   references: number
@@ -22,7 +22,7 @@ export interface LmdbLimits {
 
 export const defaultLimits: LmdbLimits = {
   heads: 30_000,
-  refill: 500,
+  refill: 256,
   references: 250_000,
   recent: 16_384,
   reports: 32_000,

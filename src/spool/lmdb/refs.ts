@@ -12,7 +12,9 @@ import type { Database } from './store.js'
 const PAGES = 1024
 const BLOOM_BITS_PER_ENTRY = 10
 const BLOOM_HASHES = 5
-const ENTRIES_PER_SLICE = 4_000
+/** Done in one go while a generation is made. */
+const ENTRIES_PER_SLICE = 2_000
+const PAGES_PER_SLICE = 128
 // Head of a generation: format u8, from f64, lastMs f64, Bloom filter.
 const FORMAT = 1
 const HEAD = 17
@@ -41,8 +43,8 @@ interface Freezing extends Generation {
   readonly entries: Map<string, Message | number>
   readonly queue: Iterator<[string, Message | number], undefined>
   readonly pages: number[][]
-  /** Nothing left to do but the commit. */
-  done: boolean
+  /** Pages below are written, or in the commit being gathered; past the last the head is too. */
+  page: number
 }
 
 interface CarrierRefs {
@@ -180,8 +182,9 @@ export class Refs {
   private idOnPage(key: number[], hash: number): number {
     const page = this.table.getBinaryFast(key)
     if (!page) return 0
+    const view = new DataView(page.buffer, page.byteOffset)
     const length = page.length
-    for (let at = 0; at < length; at += 16) if (page.readDoubleLE(at) === hash) return page.readDoubleLE(at + 8)
+    for (let at = 0; at < length; at += 16) if (view.getFloat64(at, true) === hash) return view.getFloat64(at + 8, true)
     return 0
   }
 
@@ -202,7 +205,7 @@ export class Refs {
     let largest: CarrierRefs | undefined
     for (const of of this.carriers.values()) {
       if (of.freezing) {
-        if (!of.freezing.done) {
+        if (of.freezing.page <= PAGES) {
           this.freezeSlice(of, of.freezing)
           more = true
         }
@@ -254,7 +257,7 @@ export class Refs {
       bloom: new Uint8Array(Math.ceil((entries.size * BLOOM_BITS_PER_ENTRY) / 8)),
       hi: of.young.from,
       lastMs,
-      done: false,
+      page: 0,
     }
     this.turn(of)
   }
@@ -263,7 +266,7 @@ export class Refs {
     for (let n = 0; n < ENTRIES_PER_SLICE; n++) {
       const { value, done } = freezing.queue.next()
       if (done) {
-        this.finish(of, freezing)
+        this.writePages(of, freezing)
         return
       }
       const [ref, entry] = value
@@ -273,21 +276,26 @@ export class Refs {
     }
   }
 
-  private finish(of: CarrierRefs, freezing: Freezing): void {
-    for (let page = 0; page < PAGES; page++) {
-      const entries = freezing.pages[page] as number[]
+  /** The head comes last: pages without one are nobody's, and written over by the next generation of that number. */
+  private writePages(of: CarrierRefs, freezing: Freezing): void {
+    const { number, pages, bloom, hi, lastMs } = freezing
+    const end = Math.min(PAGES, freezing.page + PAGES_PER_SLICE)
+    for (; freezing.page < end; freezing.page++) {
+      const entries = pages[freezing.page] as number[]
       if (entries.length === 0) continue
       const value = Buffer.allocUnsafeSlow(entries.length * 8)
-      for (let i = 0; i < entries.length; i++) value.writeDoubleLE(entries[i] as number, i * 8)
-      this.writes.push({ key: [of.carrier, freezing.number, page], value })
+      const view = new DataView(value.buffer)
+      for (let i = 0; i < entries.length; i++) view.setFloat64(i * 8, entries[i] as number, true)
+      this.writes.push({ key: [of.carrier, number, freezing.page], value })
     }
-    const head = Buffer.allocUnsafeSlow(HEAD + freezing.bloom.length)
+    if (end < PAGES) return
+    freezing.page++
+    const head = Buffer.allocUnsafeSlow(HEAD + bloom.length)
     head[0] = FORMAT
-    head.writeDoubleLE(freezing.hi, 1)
-    head.writeDoubleLE(freezing.lastMs, 9)
-    head.set(freezing.bloom, HEAD)
-    this.writes.push({ key: [of.carrier, freezing.number, -1], value: head })
-    freezing.done = true
+    head.writeDoubleLE(hi, 1)
+    head.writeDoubleLE(lastMs, 9)
+    head.set(bloom, HEAD)
+    this.writes.push({ key: [of.carrier, number, -1], value: head })
   }
 
   get pending(): boolean {

@@ -53,6 +53,8 @@ const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
 /** Commits of fewer records than this are not held back for more. */
 const GATHER_FROM = 100
+/** Characters of a part's err that are kept; the standard has three. */
+const MAX_ERR = 16
 
 export interface LmdbSpoolSettings {
   path: string
@@ -425,7 +427,7 @@ export class LmdbSpool implements Spool {
   cut(m: Message, carrier: number, count: number, concatRef: number): void {
     m.carrier = carrier
     m.concatRef = concatRef
-    m.parts = Array.from({ length: count }, () => ({ ref: '', answered: false, state: state.ENROUTE }))
+    m.parts = Array.from({ length: count }, () => ({ ref: '', answered: false, state: state.ENROUTE, err: '' }))
   }
 
   /**
@@ -473,7 +475,7 @@ export class LmdbSpool implements Spool {
       }
     }
     // The last part may have come without a name, when all the others have reported.
-    if (whole && m.parts) this.endIfReported(m, '', this.clock.now())
+    if (whole && m.parts) this.endIfReported(m, this.clock.now())
   }
 
   defer(message: Message, dueMs: number): void {
@@ -640,17 +642,24 @@ export class LmdbSpool implements Spool {
       return
     }
     this.touch(m)
-    for (const part of m.parts) if (part.ref === receipt.ref && !isFinal(part.state)) part.state = receipt.state
-    this.endIfReported(m, receipt.err, receipt.doneMs)
+    for (const part of m.parts) {
+      if (part.ref !== receipt.ref || isFinal(part.state)) continue
+      part.state = receipt.state
+      part.err = receipt.err.slice(0, MAX_ERR)
+    }
+    this.endIfReported(m, receipt.doneMs)
   }
 
   /** Ends a message of parts once every part that has a name has reported. */
-  private endIfReported(m: Message, error: string, doneMs: number): void {
+  private endIfReported(m: Message, doneMs: number): void {
     let whole: MessageState = state.DELIVERED
+    let error = ''
     for (const part of m.parts ?? []) {
       if (!part.answered || (part.ref !== '' && !isFinal(part.state))) return
-      // One part that failed is what the customer must hear of.
-      if (isFinal(part.state) && part.state !== state.DELIVERED) whole = part.state
+      if (!isFinal(part.state) || whole !== state.DELIVERED) continue
+      // The first part that failed is what the customer must hear of.
+      whole = part.state
+      error = part.err
     }
     this.finish(m, { state: whole, error, doneMs })
   }
@@ -781,8 +790,9 @@ const recordRefSeq = (record: Buffer): number => record.readDoubleLE(40)
 
 /** registered_delivery bits 1-0, SMPP v3.4 §5.2.17: 1 = every outcome, 2 = failures only, 3 = success only (v5.0). */
 function wantsReceipt(registered_delivery: number, s: MessageState): boolean {
-  if (s === state.ACCEPTED) return false
   const asked = registered_delivery & 3
+  // A carrier that gives no name for a message never reports it: ACCEPTED is the last the customer can hear.
   if (asked === 1) return true
-  return asked === 2 ? s !== state.DELIVERED : asked === 3 && s === state.DELIVERED
+  if (asked === 2) return s !== state.DELIVERED && s !== state.ACCEPTED
+  return asked === 3 && s === state.DELIVERED
 }
