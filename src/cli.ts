@@ -1,4 +1,4 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=32
 // The program's entry: its name, its global options, and the table of commands. A command's
 // file is loaded only when it is called, so that --help is quick. Turns how a command ended
 // into an exit code; knows nothing of what it does.

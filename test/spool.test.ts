@@ -230,7 +230,9 @@ t.test('a process killed between commits leaves all that was synced, and nothing
 })
 
 t.test('a claim between a commit and the news of it takes nothing twice and loses nothing', async t => {
-  const spool = await open(t, { small: true })
+  const path = newPath(t)
+  const spool = await LmdbSpool.open(settingsFor(path, { small: true }))
+  t.teardown(() => spool.close())
   const texts = (some: Message[]): string => some.map(m => m.body).join(' ')
   const one = (lane: number, text: string): Message => message({ lane, body: Buffer.from(text) })
   const reply = (text: string) => ({ ...PHONE, service_type: text })
@@ -239,10 +241,12 @@ t.test('a claim between a commit and the news of it takes nothing twice and lose
       .claimReports(1, n)
       .map(report => report.reply?.service_type)
       .join(' ')
-  // One turn until the spool writes, one until lmdb starts; then it has all the time it needs while this thread stands still.
+  /** Returns when the commit under way is on disk, in the same turn: the spool has not heard of it. */
   const writtenUnheard = async (): Promise<void> => {
+    const before = roots(join(path, 'data.mdb'))
+    // One turn until the spool writes, one until lmdb starts.
     for (let turn = 0; turn < 2; turn++) await new Promise(resolve => setImmediate(resolve))
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50)
+    while (roots(join(path, 'data.mdb')).equals(before));
   }
   const other = spool.claimer('other', [2], () => 1)
   const claimer = spool.claimer('c', [1], () => 1)

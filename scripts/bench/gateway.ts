@@ -20,6 +20,8 @@ export interface GatewayOptions {
 }
 
 const LINKS = 2
+/** As the program's first line, `npm start` and the unit file have it. */
+const YOUNG_SPACE = '--max-semi-space-size=32'
 const POLL_MS = 10
 const READY_MS = 120_000
 /** The unit file's TimeoutStopSec and some more. */
@@ -54,7 +56,7 @@ export class Gateway {
     this.adminPort = adminPort
     this.carrierPort = carrierPort
     const profileTo = join(dir, 'profile')
-    this.nodeOptions = options.profile ? ['--cpu-prof', '--cpu-prof-dir', profileTo] : []
+    this.nodeOptions = [YOUNG_SPACE, ...(options.profile ? ['--cpu-prof', '--cpu-prof-dir', profileTo] : [])]
     // The user that PostgreSQL runs as has to pass through.
     mkdirSync(this.dataDir, { recursive: true, mode: 0o711 })
     // YAML reads JSON.

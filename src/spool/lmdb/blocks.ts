@@ -157,18 +157,18 @@ export class Blocks {
     this.gone = []
   }
 
-  /** The commit is durable: its messages may be claimed. Calls back for each lane that has something for its claimers. */
-  written(ready: (lane: number) => void): void {
-    const listed = this.listed
-    this.listed = []
-    for (const block of listed) this.makeReady(block)
-    let lane = -1
-    for (const { key } of listed) {
-      if (key[0] !== lane) ready(key[0] as number)
-      lane = key[0] as number
+  /** The commit is durable: its messages may be claimed. @returns the lanes that have something for their claimers */
+  written(): number[] {
+    const lanes: number[] = []
+    for (const block of this.listed) {
+      this.makeReady(block)
+      const lane = block.key[0] as number
+      if (lanes.at(-1) !== lane) lanes.push(lane)
     }
-    for (const lane of this.unfinished) ready(lane)
+    this.listed = []
+    lanes.push(...this.unfinished)
     this.unfinished.clear()
+    return lanes
   }
 
   private makeReady(block: Block): void {

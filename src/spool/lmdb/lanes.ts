@@ -3,8 +3,9 @@
 // and order: what stands on disk is read through the host it is given.
 
 import { assert } from '../../base/assert.js'
+import { idTimeMs } from '../../base/ids.js'
 import type { ClassRank, Message } from '../../model/message.js'
-import type { Claimer } from '../contract.js'
+import type { Claimer, QueueFigures } from '../contract.js'
 import type { Opened } from './blocks.js'
 
 const RANKS = [0, 1, 2] as const
@@ -182,10 +183,6 @@ export class Lanes {
     return row
   }
 
-  *all(): Generator<Row> {
-    for (const ofLane of this.rows.values()) yield* ofLane.values()
-  }
-
   ofLane(lane: number): Iterable<Row> {
     return this.rows.get(lane)?.values() ?? []
   }
@@ -228,6 +225,26 @@ export class Lanes {
 
   unfinished(lane: number): void {
     this.host.unfinished(lane)
+  }
+
+  /** How many wait in each lane and class, and since when. */
+  figures(): QueueFigures['lanes'] {
+    const lanes = new Map<number, QueueFigures['lanes'][number]>()
+    for (const ofLane of this.rows.values()) {
+      for (const { lane, rank, waiting, queues } of ofLane.values()) {
+        let one = lanes.get(lane * 4 + rank)
+        if (!one) {
+          one = { lane, rank, waiting: 0, oldestMs: 0 }
+          lanes.set(lane * 4 + rank, one)
+        }
+        one.waiting += waiting
+        for (const queue of queues) {
+          const id = queue?.oldestId ?? 0
+          if (id !== 0 && (one.oldestMs === 0 || idTimeMs(id) < one.oldestMs)) one.oldestMs = idTimeMs(id)
+        }
+      }
+    }
+    return [...lanes.values()]
   }
 
   claimer(name: string, lanes: readonly number[], weightOf: (account: number) => number): Claimer {

@@ -3,10 +3,10 @@
 // stands in memory, the rest is read when its turn comes. Knows nothing of how they
 // are delivered.
 
-import { assert } from '../../base/assert.js'
-import { EMPTY, excerpt, type Message, type MessageState, state } from '../../model/message.js'
+import { excerpt, type Message, type MessageState, state } from '../../model/message.js'
 import type { Reply } from '../../model/outcome.js'
 import type { Ending, ReceiptReport, Report } from '../contract.js'
+import { firstAtMs, readReports, reportsIn, writeReports } from './reports.js'
 import type { Database, Slabs } from './store.js'
 
 /** Blocks read from disk in one go. */
@@ -115,7 +115,7 @@ export class Outbox {
     for (const { key, value } of blocks.getRange({})) {
       const account = key[0] as number
       const queue = this.queue(account)
-      const n = value.readUInt16LE(1) - doneCount(marks.get(key))
+      const n = reportsIn(value) - doneCount(marks.get(key))
       queue.behind = true
       queue.count += n
       this.total += n
@@ -212,13 +212,12 @@ export class Outbox {
     this.fresh = []
   }
 
-  /** The commit is durable: its reports may be delivered. Calls back for each account. */
-  written(ready: (account: number) => void): void {
-    if (this.writing.length === 0) return
-    const written = this.writing
-    this.writing = []
-    for (const reports of written) {
+  /** The commit is durable: its reports may be delivered. @returns the accounts that have some */
+  written(): number[] {
+    const accounts: number[] = []
+    for (const reports of this.writing) {
       const { account, seq } = (reports[0] as Held).block as Block
+      if (accounts.at(-1) !== account) accounts.push(account)
       const queue = this.queues.get(account)
       // A claim that ran after the commit, but before this, has read the block from disk.
       if (!queue || seq <= queue.read) continue
@@ -229,12 +228,8 @@ export class Outbox {
         queue.read = seq
       }
     }
-    let last = -1
-    for (const reports of written) {
-      const { account } = reports[0] as Held
-      if (account !== last) ready(account)
-      last = account
-    }
+    this.writing = []
+    return accounts
   }
 
   claim(account: number, n: number): Report[] {
@@ -282,7 +277,8 @@ export class Outbox {
         blocks++
         const seq = key[1] as number
         queue.read = seq
-        const reports = readReports(queue.account, value)
+        const reports: Held[] = []
+        readReports(value, (atMs, receipt, reply) => reports.push(new Held(queue.account, atMs, receipt, reply)))
         const block = newBlock(queue.account, seq, reports.length)
         this.marks.get(key)?.copy(block.done)
         for (let index = 0; index < reports.length; index++) {
@@ -363,7 +359,7 @@ export class Outbox {
     if (held) return held.atMs
     if (queue.behind) {
       const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: 1 }
-      for (const { value } of this.blocks.getRange(range)) return value.readDoubleLE(FIRST_AT_MS)
+      for (const { value } of this.blocks.getRange(range)) return firstAtMs(value)
     }
     return Number.POSITIVE_INFINITY
   }
@@ -391,164 +387,4 @@ function deliveredParts(m: Message, ending: MessageState): number {
   let n = 0
   for (const part of m.parts) if (part.state === state.DELIVERED) n++
   return n
-}
-
-// Block: format u8, count u16, then reports: length u32, kind u8, atMs f64, and
-// receipt: id f64, doneMs f64, state parts delivered regdel data_coding and four
-// TON/NPI octets, strings service_type source destination err (u8), text u8, tlvs u16;
-// reply: carrier u32, eight octets, strings, body u16, tlvs u16.
-const FORMAT = 1
-const FIRST_AT_MS = 8
-
-function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
-  let size = 3
-  for (const r of reports) {
-    size += 13
-    const a = r.receipt ?? r.reply
-    if (!a) continue
-    size += 48 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
-    size += r.receipt ? r.receipt.err.length + r.receipt.text.length : (r.reply as Reply).body.length
-  }
-  slabs.reserve(size)
-  const to = slabs.buffer
-  let at = slabs.at
-  to[at] = FORMAT
-  to.writeUInt16LE(reports.length, at + 1)
-  at += 3
-  const text = (s: string): void => {
-    const length = Math.min(s.length, 0xff)
-    to[at++] = length
-    at += to.latin1Write(s, at, length)
-  }
-  const octets = (b: Buffer): void => {
-    to.writeUInt16LE(b.length, at)
-    at += 2 + b.copy(to, at + 2)
-  }
-  for (const r of reports) {
-    const start = at
-    to[at + 4] = r.kind === 'receipt' ? 0 : 1
-    to.writeDoubleLE(r.atMs, at + 5)
-    at += 13
-    if (r.receipt) {
-      const c = r.receipt
-      to.writeDoubleLE(c.id, at)
-      to.writeDoubleLE(c.doneMs, at + 8)
-      at += 16
-      to[at++] = c.state
-      to[at++] = c.parts
-      to[at++] = c.delivered
-      to[at++] = c.registered_delivery
-      to[at++] = c.data_coding
-      to[at++] = c.source_addr_ton
-      to[at++] = c.source_addr_npi
-      to[at++] = c.dest_addr_ton
-      to[at++] = c.dest_addr_npi
-      text(c.service_type)
-      text(c.source_addr)
-      text(c.destination_addr)
-      text(c.err)
-      octets(c.text)
-      octets(c.tlvs)
-    } else if (r.reply) {
-      const c = r.reply
-      to.writeUInt32LE(c.carrier, at)
-      at += 4
-      to[at++] = c.esm_class
-      to[at++] = c.protocol_id
-      to[at++] = c.priority_flag
-      to[at++] = c.data_coding
-      to[at++] = c.source_addr_ton
-      to[at++] = c.source_addr_npi
-      to[at++] = c.dest_addr_ton
-      to[at++] = c.dest_addr_npi
-      text(c.service_type)
-      text(c.source_addr)
-      text(c.destination_addr)
-      octets(c.body)
-      octets(c.tlvs)
-    }
-    to.writeUInt32LE(at - start, start)
-  }
-  return slabs.take(at)
-}
-
-function readReports(account: number, from: Buffer): Held[] {
-  assert(from[0] === FORMAT, `report format ${from[0]}`)
-  const count = from.readUInt16LE(1)
-  const reports: Held[] = []
-  let at = 3
-  const octet = (): number => from[at++] as number
-  const text = (): string => {
-    const length = octet()
-    at += length
-    return length === 0 ? '' : from.latin1Slice(at - length, at)
-  }
-  const octets = (): Buffer => {
-    const length = from.readUInt16LE(at)
-    at += 2 + length
-    return length === 0 ? EMPTY : from.subarray(at - length, at)
-  }
-  for (let i = 0; i < count; i++) {
-    const end = at + from.readUInt32LE(at)
-    const isReceipt = from[at + 4] === 0
-    const atMs = from.readDoubleLE(at + 5)
-    at += 13
-    if (isReceipt) {
-      const id = from.readDoubleLE(at)
-      const doneMs = from.readDoubleLE(at + 8)
-      at += 16
-      const [stateOf, parts, delivered, registered_delivery, data_coding] = [
-        octet(),
-        octet(),
-        octet(),
-        octet(),
-        octet(),
-      ]
-      const [source_addr_ton, source_addr_npi, dest_addr_ton, dest_addr_npi] = [octet(), octet(), octet(), octet()]
-      const receipt: ReceiptReport = {
-        id,
-        doneMs,
-        state: stateOf as MessageState,
-        parts,
-        delivered,
-        registered_delivery,
-        data_coding,
-        source_addr_ton,
-        source_addr_npi,
-        dest_addr_ton,
-        dest_addr_npi,
-        service_type: text(),
-        source_addr: text(),
-        destination_addr: text(),
-        err: text(),
-        text: octets(),
-        tlvs: octets(),
-      }
-      reports.push(new Held(account, atMs, receipt, null))
-    } else {
-      const carrier = from.readUInt32LE(at)
-      at += 4
-      const [esm_class, protocol_id, priority_flag, data_coding] = [octet(), octet(), octet(), octet()]
-      const [source_addr_ton, source_addr_npi, dest_addr_ton, dest_addr_npi] = [octet(), octet(), octet(), octet()]
-      const reply: Reply = {
-        carrier,
-        esm_class,
-        protocol_id,
-        priority_flag,
-        data_coding,
-        source_addr_ton,
-        source_addr_npi,
-        dest_addr_ton,
-        dest_addr_npi,
-        service_type: text(),
-        source_addr: text(),
-        destination_addr: text(),
-        body: octets(),
-        tlvs: octets(),
-      }
-      reports.push(new Held(account, atMs, null, reply))
-    }
-    at = end
-  }
-  return reports
 }

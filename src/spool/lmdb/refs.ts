@@ -5,13 +5,13 @@
 // message's own record is the truth, so a stale or colliding entry does no harm.
 
 import { assert } from '../../base/assert.js'
-import type { Message } from '../../model/message.js'
+import { type Message, readRecord } from '../../model/message.js'
+import { bitsOf, bloomAdd, bloomHas, hashOf, lineOf, newBloom, readBloom, writeBloom } from './bloom.js'
 import type { LmdbLimits } from './limits.js'
 import type { Database } from './store.js'
 
+/** A power of two. */
 const PAGES = 1024
-const BLOOM_BITS_PER_ENTRY = 10
-const BLOOM_HASHES = 5
 /** Done in one go while a generation is made. */
 const ENTRIES_PER_SLICE = 2_000
 const PAGES_PER_SLICE = 128
@@ -35,7 +35,7 @@ interface Generation {
   /** refSeq of everything newer than it is not below. */
   readonly hi: number
   readonly lastMs: number
-  readonly bloom: Uint8Array
+  readonly bloom: Uint32Array
 }
 
 /** A generation being written: still answered from memory. */
@@ -74,6 +74,9 @@ export class Refs {
   private readonly recentIn: Map<string, Message | number>[]
   /** References in memory. */
   private count = 0
+  /** What {@link restore} has found so far. */
+  private found: { carrier: number; ref: string; id: number; seq: number; validUntilMs: number }[] = []
+  private lent: DataView = new DataView(new ArrayBuffer(0))
   /** Carriers whose generation is in the commit being written. */
   private readonly writing: CarrierRefs[] = []
   private writes: { key: number[]; value: Buffer }[] = []
@@ -101,14 +104,14 @@ export class Refs {
         number,
         hi: head.readDoubleLE(1),
         lastMs: head.readDoubleLE(9),
-        bloom: new Uint8Array(head.subarray(HEAD)),
+        bloom: readBloom(head, HEAD),
       })
       of.young.from = of.old.from = head.readDoubleLE(1)
     }
   }
 
   /** refSeq below which a carrier's references stand in generations: not to be put in memory again at start. */
-  frozenBelow(carrier: number): number {
+  private frozenBelow(carrier: number): number {
     return this.carriers.get(carrier)?.generations.at(-1)?.hi ?? 0
   }
 
@@ -146,9 +149,25 @@ export class Refs {
     this.host.forgetRecent(message)
   }
 
-  /** At start: known by id only, in the order of refSeq. */
-  restore(carrier: number, ref: string, id: number, lastMs: number): void {
-    this.insert(carrier, ref, id, lastMs)
+  /** At start, for each record: what it awaits is known by id only, once {@link restored}. */
+  restore(id: number, record: Buffer): void {
+    const carrier = record.readUInt32LE(12)
+    if (carrier === 0 || record.readDoubleLE(40) < this.frozenBelow(carrier)) return
+    const m = readRecord(id, record)
+    if (!m.parts) this.found.push({ carrier, ref: m.ref, id, seq: m.refSeq, validUntilMs: m.validUntilMs })
+    else {
+      for (const { ref } of m.parts) {
+        this.found.push({ carrier, ref, id, seq: m.refSeq, validUntilMs: m.validUntilMs })
+      }
+    }
+  }
+
+  restored(lastMs: (validUntilMs: number) => number): void {
+    this.found.sort((a, b) => a.seq - b.seq)
+    for (const { carrier, ref, id, validUntilMs } of this.found) {
+      if (ref !== '') this.insert(carrier, ref, id, lastMs(validUntilMs))
+    }
+    this.found = []
   }
 
   private insert(carrier: number, ref: string, entry: Message | number, lastMs: number): Map<string, Message | number> {
@@ -168,10 +187,11 @@ export class Refs {
     if (entry !== undefined) return typeof entry === 'number' ? this.host.message(entry) : entry
     if (of.generations.length === 0) return undefined
     const hash = hashOf(ref)
+    const bits = bitsOf(hash)
     for (let i = of.generations.length - 1; i >= 0; i--) {
       const generation = of.generations[i] as Generation
-      if (!bloomHas(generation.bloom, hash)) continue
-      const id = this.idOnPage([carrier, generation.number, hash % PAGES], hash)
+      if (!bloomHas(generation.bloom, lineOf(generation.bloom, hash), bits)) continue
+      const id = this.idOnPage([carrier, generation.number, pageOf(hash)], hash)
       if (id === 0) continue
       const message = this.host.message(id)
       if (message && message.carrier === carrier && hasRef(message, ref)) return message
@@ -182,9 +202,13 @@ export class Refs {
   private idOnPage(key: number[], hash: number): number {
     const page = this.table.getBinaryFast(key)
     if (!page) return 0
-    const view = new DataView(page.buffer, page.byteOffset)
-    const length = page.length
-    for (let at = 0; at < length; at += 16) if (view.getFloat64(at, true) === hash) return view.getFloat64(at + 8, true)
+    // lmdb lends the same octets again and again.
+    if (this.lent.buffer !== page.buffer) this.lent = new DataView(page.buffer)
+    const view = this.lent
+    const end = page.byteOffset + page.length
+    for (let at = page.byteOffset; at < end; at += 16) {
+      if (view.getFloat64(at, true) === hash) return view.getFloat64(at + 8, true)
+    }
     return 0
   }
 
@@ -254,7 +278,7 @@ export class Refs {
       entries,
       queue: entries.entries(),
       pages: Array.from({ length: PAGES }, () => []),
-      bloom: new Uint8Array(Math.ceil((entries.size * BLOOM_BITS_PER_ENTRY) / 8)),
+      bloom: newBloom(entries.size),
       hi: of.young.from,
       lastMs,
       page: 0,
@@ -271,7 +295,7 @@ export class Refs {
       }
       const [ref, entry] = value
       const hash = hashOf(ref)
-      ;(freezing.pages[hash % PAGES] as number[]).push(hash, typeof entry === 'number' ? entry : entry.id)
+      ;(freezing.pages[pageOf(hash)] as number[]).push(hash, typeof entry === 'number' ? entry : entry.id)
       bloomAdd(freezing.bloom, hash)
     }
   }
@@ -290,11 +314,11 @@ export class Refs {
     }
     if (end < PAGES) return
     freezing.page++
-    const head = Buffer.allocUnsafeSlow(HEAD + bloom.length)
+    const head = Buffer.allocUnsafeSlow(HEAD + bloom.byteLength)
     head[0] = FORMAT
     head.writeDoubleLE(hi, 1)
     head.writeDoubleLE(lastMs, 9)
-    head.set(bloom, HEAD)
+    writeBloom(bloom, head, HEAD)
     this.writes.push({ key: [of.carrier, number, -1], value: head })
   }
 
@@ -331,39 +355,6 @@ function forget(entries: Map<string, Message | number>, ref: string, message: Me
   return (entry === message || entry === message.id) && entries.delete(ref)
 }
 
+const pageOf = (hash: number): number => (hash >>> 0) & (PAGES - 1)
+
 const hasRef = (m: Message, ref: string): boolean => (m.parts ? m.parts.some(part => part.ref === ref) : m.ref === ref)
-
-/** 52 bits, so that it is an exact number: two 32-bit hashes (FNV-1a and a multiplied mix) joined. */
-export function hashOf(ref: string): number {
-  let a = 0x811c9dc5
-  let b = 0x9e3779b9
-  for (let i = 0; i < ref.length; i++) {
-    const c = ref.charCodeAt(i)
-    a = Math.imul(a ^ c, 0x01000193)
-    b = Math.imul(b ^ c, 0x85ebca6b)
-    b ^= b >>> 13
-  }
-  a ^= a >>> 16
-  return ((b & 0xfffff) >>> 0) * 2 ** 32 + (a >>> 0)
-}
-
-function bloomAdd(bloom: Uint8Array, hash: number): void {
-  const bits = bloom.length * 8
-  const low = hash >>> 0
-  const step = ((hash / 2 ** 20) >>> 0) | 1
-  for (let i = 0; i < BLOOM_HASHES; i++) {
-    const bit = ((low + Math.imul(i, step)) >>> 0) % bits
-    bloom[bit >>> 3] = (bloom[bit >>> 3] as number) | (1 << (bit & 7))
-  }
-}
-
-function bloomHas(bloom: Uint8Array, hash: number): boolean {
-  const bits = bloom.length * 8
-  const low = hash >>> 0
-  const step = ((hash / 2 ** 20) >>> 0) | 1
-  for (let i = 0; i < BLOOM_HASHES; i++) {
-    const bit = ((low + Math.imul(i, step)) >>> 0) % bits
-    if (((bloom[bit >>> 3] as number) & (1 << (bit & 7))) === 0) return false
-  }
-  return true
-}

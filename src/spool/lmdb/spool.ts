@@ -7,12 +7,10 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
-import { IdMaker, idTimeMs } from '../../base/ids.js'
+import { IdMaker } from '../../base/ids.js'
 import {
-  type ClassRank,
   type Message,
   type MessageState,
-  readRecord,
   recordAccount,
   recordLane,
   recordPriority,
@@ -20,7 +18,6 @@ import {
   recordReady,
   recordSize,
   recordStanding,
-  recordValidUntil,
   state,
   writeRecord,
 } from '../../model/message.js'
@@ -38,21 +35,20 @@ import type {
 } from '../contract.js'
 import { Reserve } from '../reserve.js'
 import { Blocks } from './blocks.js'
+import { Commits } from './commits.js'
 import { Due } from './due.js'
 import { defaultLimits, type LmdbLimits } from './limits.js'
 import { CLAIMED, DIRTY, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
 import { Log } from './log.js'
+import { readMarks, writeMarks } from './marks.js'
 import { Outbox } from './outbox.js'
 import { isFinal, Parked } from './parked.js'
 import { Refs } from './refs.js'
 import { mapRoom, openTables, Slabs, type Tables } from './store.js'
+import { lastMsOf, Sweep } from './sweep.js'
 
-/** A receipt may come this much after the validity of its message. */
-const RECEIPT_GRACE_MS = 3_600_000
 const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
-/** Commits of fewer records than this are not held back for more. */
-const GATHER_FROM = 100
 /** Characters of a part's err that are kept; the standard has three. */
 const MAX_ERR = 16
 
@@ -83,22 +79,11 @@ const silent: SpoolEvents = {
   },
 }
 
-interface CommitError extends Error {
-  commitError?: Promise<never>
-}
-
-/** What is asked for when a commit is durable, or when it failed. */
-interface Waiter {
-  resolve: () => void
-  reject: (error: Error) => void
-}
-
 export class LmdbSpool implements Spool {
   readonly identity: string
   readonly crashed: boolean
   readonly clock: Clock
   events: SpoolEvents = silent
-  gathering = 1
 
   private readonly settings: LmdbSpoolSettings
   private readonly limits: LmdbLimits
@@ -113,32 +98,25 @@ export class LmdbSpool implements Spool {
   private readonly outbox: Outbox
   private readonly log: Log
   private readonly parked: Parked
+  private readonly sweep: Sweep
 
-  // The commit being gathered.
+  private readonly commits: Commits
+  /** Messages whose records change with the next commit. */
   private dirty: Message[] = []
-  private thens: (() => void)[] = []
-  private waiters: Waiter[] = []
-  private promise: Promise<void> | null = null
-  // The commit being written.
-  private writing = false
+  /** Messages of the commit being written. */
   private written: Message[] = []
-  private writtenThens: (() => void)[] = []
-  private writtenWaiters: Waiter[] = []
-  private scheduled = false
-  private startedMs = 0
-  private records = 0
+  /** Whom its end is news to. */
+  private ready: number[] = []
+  private told: number[] = []
   private readonly slabs = new Slabs()
-  private readonly marks = Buffer.alloc(SEQUENCES)
 
   private lastId: number
   private stopping = false
   private closed = false
-  private broken: Error | null = null
   private waiting = 0
   private claimed = 0
   private sent = 0
   private readonly waitingOf = new Map<number, number>()
-  private sweepAt = 0
   private sweepDoneMs: number
   private garbageDoneMs: number
   private expireDoneMs: number
@@ -179,7 +157,22 @@ export class LmdbSpool implements Spool {
     )
     this.log = new Log(tables.log, marks.logDropped)
     this.parked = new Parked(tables.parked)
+    this.sweep = new Sweep(tables.messages, this.live, this.limits.sweep)
     this.lastId = marks.lastId
+    const spool = this
+    this.commits = new Commits(
+      {
+        get pending() {
+          return spool.pending
+        },
+        write: () => this.write(),
+        durable: (ms, records) => this.durable(ms, records),
+        told: () => this.announce(),
+        failed: error => this.events.failed(error),
+      },
+      this.clock,
+      this.limits.gatherMs,
+    )
     this.restore()
     this.ids = new IdMaker(this.clock, settings.node, this.lastId)
   }
@@ -195,15 +188,11 @@ export class LmdbSpool implements Spool {
   }
 
   private restore(): void {
-    const awaited: Awaited[] = []
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
-      const isSent = recordStanding(value) === 'sent'
-      const carrier = recordCarrier(value)
       // Parts of a waiting message that a carrier has taken may report before the rest is sent.
-      if (carrier !== 0 && recordRefSeq(value) >= this.refs.frozenBelow(carrier))
-        awaitRefs(readRecord(id, value), awaited)
-      if (isSent) {
+      this.refs.restore(id, value)
+      if (recordStanding(value) === 'sent') {
         this.sent++
         continue
       }
@@ -212,8 +201,7 @@ export class LmdbSpool implements Spool {
       if (recordReady(value) === 0) this.due.count++
       else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
-    awaited.sort((a, b) => a.refSeq - b.refSeq)
-    for (const one of awaited) this.refs.restore(one.carrier, one.ref, one.id, one.lastMs)
+    this.refs.restored(validUntilMs => lastMsOf('sent', validUntilMs))
   }
 
   // -- taking in -------------------------------------------------------------
@@ -223,7 +211,7 @@ export class LmdbSpool implements Spool {
   }
 
   refusal(account: number, maxWaiting?: number | null): SpoolRefusal | undefined {
-    if (this.stopping || this.broken) return 'stopping'
+    if (this.stopping || this.commits.broken) return 'stopping'
     if (this.reserve.low) return 'disk_full'
     if (this.waiting >= this.settings.maxWaiting) return 'queue_full'
     const most = maxWaiting ?? this.settings.maxWaitingPerAccount
@@ -255,17 +243,21 @@ export class LmdbSpool implements Spool {
     this.live.keep(m)
     m.hold |= DIRTY
     this.dirty.push(m)
-    this.schedule()
+    this.commits.note()
   }
 
   // -- the commit ------------------------------------------------------------
 
-  private schedule(): void {
-    if (this.scheduled || this.writing || this.broken || this.closed) return
-    this.scheduled = true
-    const waitMs = this.records >= GATHER_FROM ? this.limits.gatherMs - (this.clock.mono() - this.startedMs) : 0
-    if (waitMs > 0) setTimeout(this.write, waitMs)
-    else setImmediate(this.write)
+  get gathering(): number {
+    return this.commits.gathering
+  }
+
+  synced(): Promise<void> {
+    return this.commits.synced()
+  }
+
+  afterSync(then: () => void): void {
+    this.commits.afterSync(then)
   }
 
   private get pending(): boolean {
@@ -280,52 +272,28 @@ export class LmdbSpool implements Spool {
     )
   }
 
-  synced(): Promise<void> {
-    this.promise ??= new Promise((resolve, reject) => {
-      if (this.broken) reject(this.broken)
-      else {
-        this.waiters.push({ resolve, reject })
-        this.schedule()
-      }
-    })
-    return this.promise
-  }
-
-  afterSync(then: () => void): void {
-    this.thens.push(then)
-    this.schedule()
-  }
-
-  private readonly write = (): void => {
-    this.scheduled = false
-    if (this.broken || this.closed) return
-    this.gathering++
-    this.writtenThens = this.thens
-    this.writtenWaiters = this.waiters
-    this.thens = []
-    this.waiters = []
-    this.promise = null
-    if (!this.pending) {
-      this.tellWaiters()
-      return
-    }
-    this.writing = true
-    this.startedMs = this.clock.mono()
-    this.slabs.clear()
-    this.blocks.list()
-    this.records = this.writeRecords()
-    this.blocks.write(this.slabs)
+  /** Everything put in this turn is one transaction: the last promise stands for all. */
+  private write(): { transaction: Promise<unknown>; records: number } {
+    const { slabs, blocks, refs, outbox, log } = this
+    slabs.clear()
+    blocks.list()
+    const records = this.writeRecords()
+    blocks.write(slabs)
     this.due.write()
-    this.outbox.write(this.slabs)
-    const logged = this.log.write()
+    outbox.write(slabs)
+    const logged = log.write()
     this.parked.write()
-    this.refs.write()
+    refs.write()
     // A commit touches more pages than it has octets.
-    this.reserve.spent((this.slabs.used + logged) * 3)
-    const { marks, blocks, refs, outbox, log } = this
-    writeMarks(marks, this.lastId, blocks.seq, refs.seq, outbox.seq, log.dropped)
-    // Everything put in this turn is one transaction: this last promise stands for all.
-    this.tables.meta.put('marks', marks).then(this.durable, this.fail)
+    this.reserve.spent((slabs.used + logged) * 3)
+    const marks = writeMarks({
+      lastId: this.lastId,
+      blockSeq: blocks.seq,
+      refSeq: refs.seq,
+      reportSeq: outbox.seq,
+      logDropped: log.dropped,
+    })
+    return { transaction: this.tables.meta.put('marks', marks), records }
   }
 
   private writeRecords(): number {
@@ -347,8 +315,7 @@ export class LmdbSpool implements Spool {
     return dirty.length
   }
 
-  private readonly durable = (): void => {
-    this.writing = false
+  private durable(ms: number, records: number): void {
     for (const m of this.written) {
       m.hold &= ~WRITING
       this.live.release(m)
@@ -356,34 +323,15 @@ export class LmdbSpool implements Spool {
     this.written = []
     this.refs.written()
     this.due.written()
-    const ready: number[] = []
-    this.blocks.written(lane => ready.push(lane))
-    this.events.synced(this.clock.mono() - this.startedMs, this.records)
-    this.tellWaiters()
-    for (const lane of ready) this.events.ready(lane)
-    this.outbox.written(account => this.events.report(account))
+    this.ready = this.blocks.written()
+    this.told = this.outbox.written()
+    this.events.synced(ms, records)
+  }
+
+  private announce(): void {
+    for (const lane of this.ready) this.events.ready(lane)
+    for (const account of this.told) this.events.report(account)
     if (this.log.rows > 0) this.events.logged()
-    if (this.pending || this.thens.length > 0 || this.waiters.length > 0) this.schedule()
-  }
-
-  private tellWaiters(): void {
-    const { writtenThens, writtenWaiters } = this
-    this.writtenThens = []
-    this.writtenWaiters = []
-    for (const then of writtenThens) then()
-    for (const { resolve } of writtenWaiters) resolve()
-  }
-
-  private readonly fail = (error: CommitError): void => {
-    this.broken = error
-    const tell = (cause: Error): void => {
-      this.broken = cause
-      for (const { reject } of [...this.writtenWaiters, ...this.waiters]) reject(cause)
-      this.events.failed(cause)
-    }
-    // lmdb says first that a commit failed, and a moment later why.
-    if (error.commitError) error.commitError.catch(tell)
-    else tell(error)
   }
 
   // -- lanes -----------------------------------------------------------------
@@ -391,8 +339,9 @@ export class LmdbSpool implements Spool {
   /** Just taken from its row: may it be handed out? */
   private usable(m: Message): boolean {
     if ((m.hold & QUEUED) === 0) return false
-    if (m.validUntilMs <= this.clock.now()) {
-      this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
+    const now = this.clock.now()
+    if (m.validUntilMs <= now) {
+      this.expire(m, now)
       return false
     }
     m.hold = (m.hold & ~QUEUED) | CLAIMED
@@ -467,7 +416,7 @@ export class LmdbSpool implements Spool {
     }
     if (awaitReceipt && ref !== '') {
       m.hold += RECENT
-      this.refs.add(carrier, ref, m, m.validUntilMs + RECEIPT_GRACE_MS)
+      this.refs.add(carrier, ref, m, lastMsOf('sent', m.validUntilMs))
       const early = this.parked.size > 0 ? this.parked.take(carrier, ref) : undefined
       if (early) {
         this.apply(m, early)
@@ -515,7 +464,9 @@ export class LmdbSpool implements Spool {
     const mono = this.clock.mono()
     let more = this.due.release(now, this.limits.release, (dueMs, id) => this.releaseOne(dueMs, id))
     if (this.refs.tick(now)) more = true
-    if (mono - this.sweepDoneMs >= SWEEP_PAUSE_MS && this.sweep(now)) this.sweepDoneMs = mono
+    if (mono - this.sweepDoneMs >= SWEEP_PAUSE_MS && this.sweep.next(now, m => this.expire(m, now))) {
+      this.sweepDoneMs = mono
+    }
     if (mono - this.garbageDoneMs >= GARBAGE_PAUSE_MS && this.blocks.collectGarbage()) {
       this.blocks.startGarbage()
       this.garbageDoneMs = mono
@@ -528,7 +479,7 @@ export class LmdbSpool implements Spool {
       this.events.reportsDropped(this.outbox.dropped - this.droppedTold)
       this.droppedTold = this.outbox.dropped
     }
-    if (this.pending) this.schedule()
+    if (this.pending) this.commits.note()
     return more
   }
 
@@ -541,29 +492,10 @@ export class LmdbSpool implements Spool {
     return true
   }
 
-  /** Ends what is past its validity, a slice of the records at a time. True when all were seen. */
-  private sweep(now: number): boolean {
-    const past: number[] = []
-    let n = 0
-    for (const { key: id, value } of this.tables.messages.getRange({ start: this.sweepAt, limit: this.limits.sweep })) {
-      n++
-      this.sweepAt = id + 1
-      const grace = recordStanding(value) === 'sent' ? RECEIPT_GRACE_MS : 0
-      if (recordValidUntil(value) + grace <= now) past.push(id)
-    }
-    for (const id of past) {
-      const m = this.live.message(id)
-      if (!m || m.hold & CLAIMED) continue
-      // It may have moved on, or have got more time, since the record was written.
-      if (m.standing === 'waiting' && m.validUntilMs <= now) {
-        this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
-      } else if (m.standing === 'sent' && m.validUntilMs + RECEIPT_GRACE_MS <= now) {
-        this.finish(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
-      }
-    }
-    if (n === this.limits.sweep) return false
-    this.sweepAt = 0
-    return true
+  /** It was not delivered in time, or its receipt did not come. */
+  private expire(m: Message, now: number): void {
+    if (m.standing === 'sent') this.finish(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
+    else this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
   }
 
   // -- finding and changing --------------------------------------------------
@@ -628,7 +560,7 @@ export class LmdbSpool implements Spool {
     const m = this.refs.find(carrier, receipt.ref)
     if (!m || m.standing === 'ended') {
       this.parked.add(carrier, receipt, this.clock.now())
-      this.schedule()
+      this.commits.note()
       return 'parked'
     }
     this.apply(m, receipt)
@@ -667,7 +599,7 @@ export class LmdbSpool implements Spool {
   reply(account: number, reply: Reply): boolean {
     if (this.reserve.exhausted) return false
     this.outbox.addReply(account, reply, this.clock.now())
-    this.schedule()
+    this.commits.note()
     return true
   }
 
@@ -677,7 +609,7 @@ export class LmdbSpool implements Spool {
 
   reportDone(report: Report): void {
     this.outbox.done(report)
-    this.schedule()
+    this.commits.note()
   }
 
   giveBackReport(report: Report): void {
@@ -708,20 +640,6 @@ export class LmdbSpool implements Spool {
   // -- figures and the end ---------------------------------------------------
 
   figures(): QueueFigures {
-    const lanes = new Map<string, { lane: number; rank: ClassRank; waiting: number; oldestMs: number }>()
-    for (const row of this.blocks.lanes.all()) {
-      const key = `${row.lane}/${row.rank}`
-      let one = lanes.get(key)
-      if (!one) {
-        one = { lane: row.lane, rank: row.rank, waiting: 0, oldestMs: 0 }
-        lanes.set(key, one)
-      }
-      one.waiting += row.waiting
-      for (const queue of row.queues) {
-        const id = queue?.oldestId ?? 0
-        if (id !== 0 && (one.oldestMs === 0 || idTimeMs(id) < one.oldestMs)) one.oldestMs = idTimeMs(id)
-      }
-    }
     return {
       waiting: this.waiting,
       claimed: this.claimed,
@@ -731,7 +649,7 @@ export class LmdbSpool implements Spool {
       unclaimed: this.outbox.count(0),
       parked: this.parked.size,
       logRows: this.log.rows,
-      lanes: [...lanes.values()],
+      lanes: this.blocks.lanes.figures(),
     }
   }
 
@@ -743,8 +661,8 @@ export class LmdbSpool implements Spool {
     if (this.closed) return
     this.stopping = true
     try {
-      while (!this.broken && (this.pending || this.writing)) await this.synced()
-      if (!this.broken) await this.tables.meta.put('clean', Buffer.from([1]))
+      await this.commits.close()
+      if (!this.commits.broken) await this.tables.meta.put('clean', Buffer.from([1]))
     } finally {
       this.closed = true
       this.reserve.stop()
@@ -752,41 +670,6 @@ export class LmdbSpool implements Spool {
     }
   }
 }
-
-// Marks: format u8, then the highest id, block, refSeq and report block ever given,
-// and the history rows dropped, f64 each.
-const MARKS_FORMAT = 1
-const SEQUENCES = 1 + 5 * 8
-
-function readMarks(from: Buffer | undefined) {
-  assert(!from || from[0] === MARKS_FORMAT, `marks format ${from?.[0]}`)
-  const at = (index: number): number => from?.readDoubleLE(1 + index * 8) ?? 0
-  return { lastId: at(0), blockSeq: at(1), refSeq: at(2), reportSeq: at(3), logDropped: at(4) }
-}
-
-function writeMarks(to: Buffer, ...values: [number, number, number, number, number]): void {
-  to[0] = MARKS_FORMAT
-  for (let i = 0; i < values.length; i++) to.writeDoubleLE(values[i] as number, 1 + i * 8)
-}
-
-interface Awaited {
-  carrier: number
-  ref: string
-  id: number
-  refSeq: number
-  lastMs: number
-}
-
-function awaitRefs(m: Message, into: Awaited[]): void {
-  const { carrier, id, refSeq } = m
-  const lastMs = m.validUntilMs + RECEIPT_GRACE_MS
-  if (!m.parts) {
-    if (m.ref !== '') into.push({ carrier, ref: m.ref, id, refSeq, lastMs })
-  } else for (const part of m.parts) if (part.ref !== '') into.push({ carrier, ref: part.ref, id, refSeq, lastMs })
-}
-
-const recordCarrier = (record: Buffer): number => record.readUInt32LE(12)
-const recordRefSeq = (record: Buffer): number => record.readDoubleLE(40)
 
 /** registered_delivery bits 1-0, SMPP v3.4 §5.2.17: 1 = every outcome, 2 = failures only, 3 = success only (v5.0). */
 function wantsReceipt(registered_delivery: number, s: MessageState): boolean {
