@@ -129,19 +129,20 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
           m.source_addr,
           digitsOf(m.destination_addr),
         )?.id,
+      fault: error => faulty(error),
     },
     routes,
   )
   const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
   const binds = new Binds()
   const totals = new BindTotals(binds)
-  const reporter = new Reporter(spool, binds, counters)
   const trace = new Trace(log)
   const sessionClock = new SessionClock(() => clock.mono(), SESSION_TICK_MS)
   const faulty = (error: unknown): void => {
     counters.add('internal_faults')
-    log.error({ err: error }, 'a fault of ours: the session was closed')
+    log.error({ err: error }, 'a fault of ours: what it was about has ended, the rest goes on')
   }
+  const reporter = new Reporter(spool, binds, counters, faulty)
   const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
 
   spool.events = {

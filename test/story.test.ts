@@ -189,6 +189,13 @@ story('a long text of which one part fails is reported as failed, once, with the
   t.match((await shop.next()).receipt, { sub: '002', dlvrd: '001', stat: 'UNDELIV', err: '042' })
   const rows = await daemon.history(2)
   t.match(rows[1], { kind: 'e', state: 5, segments: 2 })
+
+  // The other way round, the part that arrived has the last word but not the decisive one.
+  await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'b')))
+  const [third, fourth] = (await carrier.take(2)) as [Submitted, Submitted]
+  await third.receipt({ stat: 'UNDELIV', err: '043' })
+  await fourth.receipt()
+  t.match((await shop.next()).receipt, { stat: 'UNDELIV', err: '043' })
 })
 
 story('a long text whose parts no carrier has taken is cut anew for the next carrier of its route', async t => {
@@ -286,6 +293,36 @@ story('a carrier may name a message in receipted_message_id and message_state al
   await sm.link.request(command.deliver_sm, { source_addr: '1', destination_addr: '2', esm_class: 4 }, tlvs)
   t.match((await shop.next()).receipt, { stat: 'UNDELIV' })
 })
+
+story('a receipt with a senseless message_state or an endless err is read by its text, and harms nobody', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  for (const message_state of ['0427 0000', '0427 0002 0102', '0427 0001 63', '0427 0005 0102030405']) {
+    const { message_id } = await shop.submit()
+    const sm = await carrier.next()
+    t.equal(await sm.receipt({ tlvs: hex(message_state), err: 'x'.repeat(100) }), 0)
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  }
+})
+
+story('an intermediate notification is not the end of a message, whatever it says', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await house(t, { carriers: { up: carrier } })
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit()
+  const sm = await carrier.next()
+  const notice = { ...receiptOf(sm.ref, 'UNDELIV'), esm_class: 0x20 }
+  t.equal((await sm.link.request(command.deliver_sm, notice)).status, 0)
+  t.equal(await sm.receipt(), 0)
+  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+})
+
+/** Fields of a receipt for `id`. */
+function receiptOf(id: string, stat = 'DELIVRD') {
+  const text = `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:${stat} err:000 text:`
+  return { source_addr: '1', destination_addr: '2', esm_class: 4, short_message: Buffer.from(text) }
+}
 
 story('under a throttling carrier nothing is lost, doubled or reordered, and the other one does not wait', async t => {
   // It takes twenty, throttles all that is in flight, and goes on when the first of those comes again.

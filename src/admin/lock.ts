@@ -58,7 +58,8 @@ export async function takeDirectory(dataDir: string, path: string, pid: number):
     const aside = `${own}.old`
     try {
       renameSync(path, aside)
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       continue
     }
     const moved = await whoAnswers(aside)
@@ -112,7 +113,10 @@ function whoAnswers(path: string): Promise<{ alive: boolean; pid: number | undef
       resolve({ alive: true, pid: undefined })
       asked.destroy()
     })
-    asked.on('error', () => resolve({ alive: false, pid: undefined }))
+    // Whatever else may be wrong with a socket, only these two say that nobody is behind it.
+    asked.on('error', ({ code }: NodeJS.ErrnoException) =>
+      resolve({ alive: code !== 'ECONNREFUSED' && code !== 'ENOENT', pid: undefined }),
+    )
     asked.end()
   })
 }

@@ -16,7 +16,7 @@ import { findTlv, tlv, tlvBytes, tlvString, tlvUint, withoutTlvs } from '../../p
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
-import { EMPTY, type MessageState } from '../model/message.js'
+import { EMPTY, type MessageState, state } from '../model/message.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
 import { outcomeOf } from './outcomes.js'
 import { type RefRule, refOfAnswer, refOfReceipt } from './refs.js'
@@ -65,7 +65,8 @@ export interface LinkHost {
   moved(link: Link, from: LinkStand): void
   /** [0, 1): jitter. */
   random(): number
-  trace(session: Session<Part | null>): void
+  /** Returns how to stop. */
+  trace(session: Session<Part | null>): () => void
 }
 
 /** Codes for which another try cannot help until an operator has looked (SMPP v3.4 §5.1.3). */
@@ -76,6 +77,11 @@ const KIND_MASK = 0x3c
 const KIND_RECEIPT = 0x04
 const KIND_NOTICE = 0x20
 const SHORT_MESSAGE_MAX = 254
+/** The standard has 64 octets for a message id and 3 for err; carriers have more, but not without end. */
+const MAX_REF = 128
+const MAX_ERR = 16
+/** What a stored reply has room for. */
+const MAX_TLVS = 0xffff
 
 const sm = new Sm()
 
@@ -91,6 +97,7 @@ export class Link implements SessionOwner<Part | null> {
   private timer: NodeJS.Timeout | undefined
   private attempts = 0
   private stopped = true
+  private untrace: () => void = () => {}
   private refusedCode = 0
   /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
   private readonly unsynced: number[][] = []
@@ -168,7 +175,7 @@ export class Link implements SessionOwner<Part | null> {
     }
     const session = new Session<Part | null>(socket, 'esme', this, limits, sessionClock, counts)
     this.session = session
-    this.host.trace(session)
+    this.untrace = this.host.trace(session)
     const id =
       settings.bind === 'transceiver'
         ? command.bind_transceiver
@@ -284,7 +291,10 @@ export class Link implements SessionOwner<Part | null> {
       events.answered(part, { kind: 'deferred', code: 'generic_nack', reason: 'generic_nack with ESME_ROK' })
       return
     }
-    events.answered(part, { kind: 'accepted', ref: refOfAnswer(settings.refs, readMessageId(buf, start, end)) })
+    events.answered(part, {
+      kind: 'accepted',
+      ref: refOfAnswer(settings.refs, readMessageId(buf, start, end).slice(0, MAX_REF)),
+    })
   }
 
   expired(_session: Session<Part | null>, part: Part | null): void {
@@ -350,18 +360,25 @@ export class Link implements SessionOwner<Part | null> {
       this.host.log.warn({ carrier: this.host.name, octets: body.length }, 'receipt without an id: dropped')
       return true
     }
+    const told = stateTlv >= 0 ? tlvUint(tlvs, stateTlv) : -1
+    // An intermediate notification is never the end, whatever it says (SMPP v3.4 §2.11).
+    const stateOf = kind === KIND_NOTICE ? state.ENROUTE : told >= 0 && told <= state.SKIPPED ? told : text?.state
     const now = clock.now()
     const done = text && text.doneDate !== '' ? receiptDate(text.doneDate, now) : Number.NaN
     return events.receipt({
-      ref: refOfReceipt(settings.refs, id),
-      state: (stateTlv >= 0 ? tlvUint(tlvs, stateTlv) : (text?.state ?? 7)) as MessageState,
-      err: text?.err ?? '',
+      ref: refOfReceipt(settings.refs, id.slice(0, MAX_REF)),
+      state: (stateOf ?? state.UNKNOWN) as MessageState,
+      err: text?.err.slice(0, MAX_ERR) ?? '',
       doneMs: Number.isNaN(done) ? now : done,
     })
   }
 
   private reply(body: Buffer): boolean {
-    const tlvs = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
+    let tlvs = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
+    if (tlvs.length > MAX_TLVS) {
+      tlvs = EMPTY
+      this.host.events.count('reply_tlvs_dropped')
+    }
     return this.host.events.reply({
       carrier: this.host.carrier,
       service_type: sm.service_type,
@@ -416,6 +433,7 @@ export class Link implements SessionOwner<Part | null> {
   closed(session: Session<Part | null>, reason: CloseReason, unanswered: (Part | null)[]): void {
     const { events, log, name } = this.host
     this.session = null
+    this.untrace()
     this.gathering = 0
     const why = this.refusedCode !== 0 ? `refused: ${statusName(this.refusedCode)}` : reason
     log.warn({ carrier: name, peer: session.peer, reason: why, unanswered: unanswered.length }, 'carrier link closed')

@@ -26,7 +26,7 @@ export interface SmppCarrierHost {
   readonly sessionClock: SessionClock
   readonly counts: PduCounts
   readonly log: Log
-  trace(session: Session<Part | null>): void
+  trace(session: Session<Part | null>): () => void
 }
 
 const TICK_MS = 10

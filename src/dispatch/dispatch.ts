@@ -78,6 +78,8 @@ export interface DispatchHost {
   weightOf(account: number): number
   /** The lane of a message whose route is gone; undefined when no route takes it now. */
   rematch(message: Message): number | undefined
+  /** Something of ours threw. */
+  fault(error: unknown): void
 }
 
 export class Dispatch {
@@ -173,14 +175,28 @@ export class Dispatch {
     }
     // A driver that answers within send() would come back here before its message is on its way.
     line.pumping = true
-    for (;;) {
-      const room = line.driver.room()
-      if (room <= 0) break
-      const messages = line.handed.length > 0 ? line.handed.splice(0, Math.min(room, CLAIM)) : this.claim(line, room)
-      if (messages.length === 0) break
-      for (const m of messages) this.send(line, m)
+    try {
+      for (;;) {
+        const room = line.driver.room()
+        if (room <= 0) break
+        const messages = line.handed.length > 0 ? line.handed.splice(0, Math.min(room, CLAIM)) : this.claim(line, room)
+        if (messages.length === 0) break
+        for (const m of messages) this.sendOrEnd(line, m)
+      }
+    } finally {
+      line.pumping = false
     }
-    line.pumping = false
+  }
+
+  /** A message that we cannot even send is a fault of ours: it ends, and harms no other. */
+  private sendOrEnd(line: Line, m: Message): void {
+    try {
+      this.send(line, m)
+    } catch (error) {
+      this.wholes.delete(m)
+      this.end(m, 'internal_fault')
+      this.host.fault(error)
+    }
   }
 
   private claim(line: Line, room: number): Message[] {
@@ -333,9 +349,19 @@ export class Dispatch {
     let more = false
     for (const { lane } of spool.figures().lanes) {
       if (this.routes.route(lane) !== undefined) continue
-      if (spool.rematch(lane, m => this.host.rematch(m) ?? lane)) more = true
+      let moved = false
+      const again = spool.rematch(lane, m => {
+        const to = this.host.rematch(m)
+        if (to !== undefined && to !== lane) moved = true
+        return to ?? lane
+      })
+      // A slice of which nothing found a route says enough for now.
+      if (again && moved) more = true
     }
-    if (more) return
+    if (more) {
+      setImmediate(() => this.tick())
+      return
+    }
     this.rematchedFor = this.routes
     this.rematchedMs = now
   }

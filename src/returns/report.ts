@@ -29,13 +29,15 @@ export class Reporter {
   private readonly spool: Spool
   private readonly binds: Binds
   private readonly counts: Counters
+  private readonly fault: (error: unknown) => void
   private readonly resting = new Set<number>()
   private stopping = false
 
-  constructor(spool: Spool, binds: Binds, counts: Counters) {
+  constructor(spool: Spool, binds: Binds, counts: Counters, fault: (error: unknown) => void) {
     this.spool = spool
     this.binds = binds
     this.counts = counts
+    this.fault = fault
   }
 
   /** The account got a report, or one of its binds has room. */
@@ -46,7 +48,16 @@ export class Reporter {
       if (!bind) return
       const reports = this.spool.claimReports(account, Math.min(CLAIM, bind.session.room()))
       if (reports.length === 0) return
-      for (const report of reports) bind.deliver(report)
+      for (const report of reports) {
+        try {
+          bind.deliver(report)
+        } catch (error) {
+          // What cannot be written would stand at the head of the queue for ever.
+          this.spool.reportDone(report)
+          this.counts.add('reports_unwritable')
+          this.fault(error)
+        }
+      }
     }
   }
 

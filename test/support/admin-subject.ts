@@ -101,7 +101,7 @@ export class Subject implements AdminSubject {
     const { clock } = this
     const spool = this.spool as unknown as Spool
     this.dispatch = new Dispatch(
-      { spool, clock, random: () => 0, weightOf: () => 1, rematch: () => undefined },
+      { spool, clock, random: () => 0, weightOf: () => 1, rematch: () => undefined, fault: () => {} },
       new RouteTable([]),
     )
     this.directory = asDirectory(this)

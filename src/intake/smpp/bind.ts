@@ -50,6 +50,8 @@ export interface BindHost {
 // One for all binds: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
 const ID_DIGITS = 16
+/** What a message record has room for. */
+const MAX_TLVS = 0xffff
 
 export class Bind implements SessionOwner<Report> {
   session!: Session<Report>
@@ -208,6 +210,7 @@ export class Bind implements SessionOwner<Report> {
         m.tlvs = withoutTlvs(sm.tlvs, [tlv.message_payload])
       }
     }
+    if (m.tlvs.length > MAX_TLVS) return status.ESME_RINVTLVLEN
     if (m.priority_flag > 4) return status.ESME_RINVPRTFLG
     // Message types other than an ESME's own are an MC's to send: nobody slips a receipt to a carrier (§5.2.12).
     const type = m.esm_class & 0x3c

@@ -29,6 +29,8 @@ export class Parked {
   private seq = 0
   private added: Early[] = []
   private gone: number[] = []
+  /** Made room for newer ones since the last look. */
+  private pushedOut: Early[] = []
 
   constructor(table: Database<Buffer, number>) {
     this.table = table
@@ -58,6 +60,12 @@ export class Parked {
     const early: Early = { seq: ++this.seq, carrier, receipt, atMs }
     this.byRef.set(key, early)
     this.added.push(early)
+    if (this.byRef.size <= MOST) return
+    for (const [oldest, one] of this.byRef) {
+      this.drop(oldest, one)
+      this.pushedOut.push(one)
+      break
+    }
   }
 
   take(carrier: number, ref: string): Receipt | undefined {
@@ -75,9 +83,11 @@ export class Parked {
 
   /** Those whose message never came, now forgotten; a bounded slice of them. */
   expire(nowMs: number): Early[] {
-    const past: Early[] = []
+    const past = this.pushedOut
+    this.pushedOut = []
+    const most = past.length + EXPIRE_SLICE
     for (const [key, early] of this.byRef) {
-      if ((early.atMs + PARK_MS > nowMs && this.byRef.size <= MOST) || past.length === EXPIRE_SLICE) break
+      if (early.atMs + PARK_MS > nowMs || past.length === most) break
       past.push(early)
       this.drop(key, early)
     }
