@@ -349,9 +349,10 @@ else
     await box.start({ port: line.port, systemId: 'kannel', password: 'secret' })
     t.match(await daemon.line('bound'), { systemId: 'kannel', state: 'bound_trx', version: 0x34 })
 
-    t.equal(
+    // Kannel says 3 when its box has not yet heard that its own link is up: it sends all the same.
+    t.match(
       await box.sendsms({ from: '1000', to: '12025550123', text: 'Grüße €', charset: 'UTF-8' }),
-      '0: Accepted for delivery',
+      /^(0: Accepted for|3: Queued for later) delivery/,
     )
     const sm = await carrier.next()
     t.match(sm.fields, { source_addr: '1000', destination_addr: '12025550123', data_coding: 0 })
