@@ -45,7 +45,12 @@ const schema = z.strictObject({
       systemId: text('trunkline', /^[\x21-\x7e]{1,15}$/, '1 to 15 ASCII characters', 'Our name in bind responses.'),
       sessionInitMs: whole(10_000, 100, 600_000, 'A connection that has not bound by then is closed.'),
       enquireLinkMs: whole(30_000, 100, 3_600_000, 'After this silence we ask the peer whether it is there.'),
-      responseMs: whole(60_000, 100, 3_600_000, 'A request of ours unanswered for this long ends the session.'),
+      responseMs: whole(
+        60_000,
+        100,
+        3_600_000,
+        'A request of ours unanswered for this long has failed; an enquire_link ends the session.',
+      ),
       inactivityMs: whole(0, 0, DAY_MS, 'A bind that carries no message for this long is closed; 0 is never.'),
       window: whole(500, 1, 100_000, 'Requests of ours (deliver_sm) that may be unanswered on one bind.'),
       peerWindow: whole(5_000, 1, 1_000_000, 'Requests of a peer held unanswered before its socket is not read.'),

@@ -5,8 +5,3 @@
 export function assert(truth: boolean, sentence: string): asserts truth {
   if (!truth) throw new Error(`impossible: ${sentence}`)
 }
-
-/** A closed union handled to the end: the compiler refuses a forgotten case. */
-export function unreachable(value: never): never {
-  throw new Error(`impossible: unhandled case ${String(value)}`)
-}

@@ -22,13 +22,6 @@ export function idNode(id: number): number {
   return Math.floor(id / NODE_STEP) % 64
 }
 
-/** Reads an id as a peer or client wrote it; undefined when it cannot be one of ours. */
-export function parseId(text: string): number | undefined {
-  if (text.length !== 16) return undefined
-  const id = Number(text)
-  return Number.isSafeInteger(id) && id > 0 ? id : undefined
-}
-
 /**
  * Makes ids that grow: by time, and by sequence within a millisecond; 128 in one
  * millisecond borrow from the next. A clock set back, or a restart, never makes an

@@ -5,7 +5,7 @@
 import type { Clock } from '../base/clock.js'
 import { Counters, Histogram } from '../base/figures.js'
 import type { Driver, Part } from '../carriers/driver.js'
-import { type ClassRank, type Message, state } from '../model/message.js'
+import { type Message, state } from '../model/message.js'
 import type { Outcome } from '../model/outcome.js'
 import { serving, weigh } from '../routing/choose.js'
 import type { RouteTable } from '../routing/table.js'
@@ -370,10 +370,6 @@ export class Dispatch {
   stop(): void {
     this.stopping = true
     for (const line of this.lines.values()) this.giveBackHanded(line)
-  }
-
-  latency(line: Line, rank: ClassRank, ms: number): void {
-    line.latency[rank].observe(ms)
   }
 }
 

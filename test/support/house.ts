@@ -13,7 +13,7 @@ import { connect, janitor, type TestCluster, temporaryDirectory, testCluster } f
 import type { Smsc } from './smsc.js'
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
-/** Stops are graceful and take 10 s at most (issue 2). */
+/** Stops are graceful and take 10 s at most. */
 const STOP_MS = 10_000
 
 /** Sections of the gateway file; accounts have the password `secret` and carriers' names are their keys. */
