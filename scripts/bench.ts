@@ -17,8 +17,8 @@ import { backlog, intake } from './bench/waiting.js'
 type Take = (run: Run, tools: Tools) => Promise<Measure[]>
 
 const FIGURES: ReadonlyMap<number, readonly [title: string, take: Take]> = new Map([
-  [1, ['end to end', (run, tools) => endToEnd(run, tools, options.prof && tools === ownTools ? profiled : undefined)]],
-  [2, ['outstanding receipts', outstanding]],
+  [1, ['end to end', (run, tools) => endToEnd(run, tools, toProfile(1, tools))]],
+  [2, ['outstanding receipts', (run, tools) => outstanding(run, tools, toProfile(2, tools))]],
   [3, ['intake', intake]],
   [4, ['latency', latency]],
   [5, ['backlog', backlog]],
@@ -30,7 +30,7 @@ const HELP = `npm run bench -- [options]
                       ${Array.from(FIGURES, ([number, [title]]) => `${number} ${title}`).join(', ')}
   --count-scale 0.1   a tenth of the messages, for a quick look
   --peer PATH         take each also with another load tool that has smppload's command line
-  --prof              profile the daemon of figure 1 and list the functions above 3 % (its figures suffer)
+  --prof              profile the daemon of figures 1 and 2 and list the functions above 3 % (the figures suffer)
   --json              print JSON`
 
 /** Above this something else was at work. */
@@ -41,8 +41,7 @@ const SAME_SIGNAL_MS = 500
 
 const options = readOptions()
 let interrupted = false
-const shares: Share[] = []
-const profiled: Profiled = (text, span) => void shares.push(...busiest(text, span, LEAST_SHARE))
+const shares = new Map<number, Share[]>()
 
 const run = new Run(options.scale)
 endOnSignals()
@@ -72,18 +71,25 @@ async function taken(number: number, title: string, take: Take, tools: Tools): P
   return measures
 }
 
+function toProfile(figure: number, tools: Tools): Profiled | undefined {
+  if (!options.prof || tools !== ownTools) return undefined
+  return (text, span) => void shares.set(figure, busiest(text, span, LEAST_SHARE))
+}
+
 function print(): void {
   console.log(`\n${report(sections, options.peer?.name ?? null)}\n\n${machineLine(machine)}`)
   if (options.scale !== 1) console.log(`with ${options.scale} of the messages: what is judged is the whole`)
-  if (shares.length > 0) console.log('\nprocessor time of the daemon, figure 1 (profiled):')
-  for (const { where, share } of shares) console.log(`${(share * 100).toFixed(1).padStart(6)} %  ${where}`)
+  for (const [figure, places] of shares) {
+    console.log(`\nprocessor time of the daemon, figure ${figure} (profiled):`)
+    for (const { where, share } of places) console.log(`${(share * 100).toFixed(1).padStart(6)} %  ${where}`)
+  }
   for (const fault of run.faults) console.log(`FAILED  ${fault}`)
 }
 
 function printJson(): void {
   const judged = (measure: Measure): object => ({ ...measure, verdict: verdict(measure) })
   const figures = sections.map(({ figure, own, peer }) => ({ figure, own: own.map(judged), peer: peer.map(judged) }))
-  const profile = options.prof ? { profile: shares } : {}
+  const profile = options.prof ? { profile: Object.fromEntries(shares) } : {}
   const peer = options.peer?.name ?? null
   console.log(JSON.stringify({ machine, scale: options.scale, peer, figures, ...profile, faults: run.faults }, null, 2))
 }

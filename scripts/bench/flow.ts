@@ -77,9 +77,10 @@ async function flow(run: Run, gateway: Gateway, tools: Tools, count: number, ser
  * so late that two million wait for their receipts. From then on as many receipts come as messages go, for references
  * that were given long ago: how much of the rate is kept is the figure.
  */
-export async function outstanding(run: Run, tools: Tools): Promise<Measure[]> {
+export async function outstanding(run: Run, tools: Tools, profiled?: Profiled): Promise<Measure[]> {
   const waiting = run.count(OUTSTANDING)
-  return run.inGateway({}, async gateway => {
+  let span: Span = { from: 0, to: 0 }
+  const take = async (gateway: Gateway): Promise<Measure[]> => {
     let carrier = await run.carrier(gateway, tools)
     const serialFrom = await run.warmUp(gateway, tools, 'awaited')
     const first = run.count(MESSAGES)
@@ -94,7 +95,8 @@ export async function outstanding(run: Run, tools: Tools): Promise<Measure[]> {
     await run.load(gateway, tools, { count, receipts: 'awaited', rate, drainS: 60 })
     await sampler.stop()
     await run.stopCarrier(carrier, count)
-    const { kept, cpuMicros } = sampler.between(count)
+    const { kept, cpuMicros, within } = sampler.between(count)
+    span = within
     const what = `${grouped(waiting)} receipts outstanding, random references`
     return [
       {
@@ -108,11 +110,13 @@ export async function outstanding(run: Run, tools: Tools): Promise<Measure[]> {
       { what: 'the same: processor time of the daemon a message without them', unit: 'µs', value: cpuWithout },
       { what: 'the same: processor time of the daemon a message with them', unit: 'µs', value: cpuMicros },
     ]
-  })
+  }
+  return run.inGateway({ profile: profiled !== undefined }, take, gateway => profiled?.(gateway.profile(), span))
 }
 
 interface Sample {
   readonly atMs: number
+  readonly atMicros: number
   readonly submitted: number
   readonly delivered: number
   readonly cpuMicros: number | null
@@ -136,7 +140,8 @@ class Sampler {
       const { binds } = await gateway.status()
       const { submitted = 0, delivered = 0 } = binds.accounts.find(one => one.system_id === SENDER) ?? {}
       const atMs = performance.now()
-      this.samples.push({ atMs, submitted, delivered, cpuMicros: gateway.cpuMicros() })
+      const cpuMicros = gateway.cpuMicros()
+      this.samples.push({ atMs, atMicros: monotonicMicros(), submitted, delivered, cpuMicros })
       if (atMs - saidAt >= PROGRESS_MS) {
         saidAt = atMs
         run.say(`${grouped(submitted)} submitted, ${grouped(delivered)} receipts delivered`)
@@ -151,17 +156,19 @@ class Sampler {
   }
 
   /** While receipts came and messages still went: the slower of the two a second, and processor time a message. */
-  between(count: number): { kept: number | null; cpuMicros: number | null } {
+  between(count: number): { kept: number | null; cpuMicros: number | null; within: Span } {
     const both = this.samples.filter(({ submitted, delivered }) => delivered > 0 && submitted < count)
     // The first second is the way into it.
     const [from, to] = [both[both.length > 6 ? 2 : 0], both.at(-1)]
-    if (from === undefined || to === undefined || from === to) return { kept: null, cpuMicros: null }
+    if (from === undefined || to === undefined || from === to)
+      return { kept: null, cpuMicros: null, within: { from: 0, to: 0 } }
     const submitted = to.submitted - from.submitted
     const delivered = to.delivered - from.delivered
     const cpu = to.cpuMicros === null || from.cpuMicros === null ? null : to.cpuMicros - from.cpuMicros
     return {
       kept: (Math.min(submitted, delivered) * 1000) / (to.atMs - from.atMs),
       cpuMicros: cpu === null ? null : (cpu * 2) / (submitted + delivered),
+      within: { from: from.atMicros, to: to.atMicros },
     }
   }
 }

@@ -316,8 +316,14 @@ export class Peer implements SessionOwner<Taken> {
   }
 
   turn(): void {
-    this.client?.pump(this.smsc.now())
-    this.smsc.turnOver()
+    const { client, smsc } = this
+    if (client !== null) {
+      const now = smsc.now()
+      client.pump(now)
+      // Nothing more may come from the peer that would have the next one sent.
+      smsc.wakeAt(client.dueMs(now))
+    }
+    smsc.turnOver()
   }
 
   room(): void {
