@@ -19,6 +19,7 @@ import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from '.
 import { Lines } from './daemon/lines.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
+import { Admission } from './intake/smpp/admission.js'
 import type { Bind, BindHost } from './intake/smpp/bind.js'
 import { Binds } from './intake/smpp/binds.js'
 import { SmppServer } from './intake/smpp/server.js'
@@ -177,9 +178,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     log,
     systemId: config.smpp.systemId,
     peerWindow: config.smpp.peerWindow,
-    accountBySystemId: systemId => directory.accountBySystemId(systemId),
+    admission: new Admission(directory),
     account: id => directory.account(id),
-    verify: (account, password) => directory.verify(account, password),
     get stopping() {
       return stopping
     },

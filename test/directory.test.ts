@@ -417,6 +417,7 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
     serviceTypes: [],
     senders: [],
     creditMicros: null,
+    smpp: {},
   }
   await half.write(() => {
     half.setState({ identity: 'any', version: 0, complete: false })

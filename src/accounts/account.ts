@@ -2,6 +2,7 @@
 // in the directory makes a new one, so whoever keeps an account looks it up again.
 
 import type { ClassRank } from '../model/message.js'
+import type { SmppProfile } from './smppProfile.js'
 
 export interface Account {
   readonly id: number
@@ -27,4 +28,5 @@ export interface Account {
   readonly senders: ReadonlySet<string> | null
   /** null = unlimited. */
   readonly creditMicros: number | null
+  readonly smpp: SmppProfile
 }

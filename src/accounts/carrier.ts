@@ -2,6 +2,7 @@
 // Knows what may stand there; what a setting does is the driver's.
 
 import { z } from 'zod'
+import { codings } from './smppProfile.js'
 
 const ms = (preset: number, min: number, max: number) => z.int().min(min).max(max).default(preset)
 const octet = z.int().min(0).max(255).nullable().default(null)
@@ -54,6 +55,16 @@ export const smppSettings = z.strictObject({
   sourceNpi: octet,
   destTon: octet,
   destNpi: octet,
+  /** What data_coding means there, where that is not the standard's: `{"0": latin1}`. */
+  codings: codings.default({}),
+  /** National language tables (3GPP TS 23.038 annex A) it takes, by their numbers: 1 Turkish to 13 Urdu. */
+  nationalTables: z.array(z.int().min(1).max(13)).default([]),
+  /** Octets of one part, its UDH included. */
+  maxOctets: z.int().min(40).max(254).default(140),
+  /** The validity_period a customer gave: as a relative time, an absolute one, or kept from the carrier. */
+  validity: z.enum(['relative', 'absolute', 'never']).default('relative'),
+  /** Its receipts come with esm_class 0 and no TLV: a text that reads like one is one. */
+  textReceipts: z.boolean().default(false),
   addressRange: z.string().max(40).default(''),
   /** How long an answer that did not come in time may still come, on a link that lives. */
   unsureMs: ms(600_000, 1000, DAY_MS),

@@ -7,9 +7,10 @@ import { type Database, open, type RootDatabase } from 'lmdb'
 import { LRUCache } from 'lru-cache'
 import type { ClassRank } from '../model/message.js'
 import type { Account } from './account.js'
+import { readProfile } from './smppProfile.js'
 
 /** Another format on disk is thrown away and loaded anew. */
-const FORMAT = 1
+const FORMAT = 2
 const LIVE_ACCOUNTS = 50_000
 /** Longer names are nobody's, and LMDB refuses long keys. */
 const MAX_NAME = 64
@@ -41,6 +42,8 @@ export interface AccountRecord {
   readonly serviceTypes: [name: string, rank: ClassRank][]
   readonly senders: string[]
   readonly creditMicros: number | null
+  /** See {@link storedProfile}. */
+  readonly smpp: Record<string, unknown>
 }
 
 /** On disk: the fields in the order of {@link AccountRecord}, without the id. */
@@ -56,6 +59,7 @@ type Stored = [
   [string, ClassRank][],
   string[],
   number | null,
+  Record<string, unknown>,
 ]
 
 const NO_SERVICE_TYPES: ReadonlyMap<string, ClassRank> = new Map()
@@ -194,10 +198,12 @@ const store = (record: AccountRecord): Stored => [
   record.serviceTypes,
   record.senders,
   record.creditMicros,
+  record.smpp,
 ]
 
 function revive(id: number, stored: Stored): Account {
-  const [systemId, secret, suspended, throughput, maxBinds, rank, weight, maxWaiting, types, senders, credit] = stored
+  const [systemId, secret, suspended, throughput, maxBinds, rank, weight, maxWaiting, types, senders, credit, smpp] =
+    stored
   return {
     id,
     systemId,
@@ -212,5 +218,6 @@ function revive(id: number, stored: Stored): Account {
     serviceTypes: types.length === 0 ? NO_SERVICE_TYPES : new Map(types),
     senders: senders.length === 0 ? null : new Set(senders),
     creditMicros: credit,
+    smpp: readProfile(smpp),
   }
 }

@@ -126,11 +126,12 @@ interface AccountRow {
   max_waiting: number | null
   service_types: Record<string, MessageClass>
   credit_micros: number | null
+  smpp: Record<string, unknown>
   senders: string[]
 }
 const ACCOUNTS = `
   select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, array(select address from senders where account = a.id) as senders
+    credit_micros, smpp, array(select address from senders where account = a.id) as senders
   from accounts a`
 
 const toRecord = (row: AccountRow): AccountRecord => ({
@@ -146,6 +147,7 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   serviceTypes: Object.entries(row.service_types).map(([type, name]) => [type, rankOf(name)]),
   senders: row.senders,
   creditMicros: row.credit_micros,
+  smpp: row.smpp,
 })
 
 interface Owner {

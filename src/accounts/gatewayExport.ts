@@ -66,6 +66,7 @@ function accountEntry(row: AccountRecord): object {
     credit: row.credit_micros === null ? 'unlimited' : row.credit_micros / MICROS,
     ...(row.numbers.length > 0 ? { numbers: row.numbers } : {}),
     ...(row.senders.length > 0 ? { senders: row.senders } : {}),
+    ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
   }
 }
 
@@ -91,6 +92,7 @@ interface AccountRecord {
   max_waiting: number | null
   service_types: Record<string, MessageClass>
   credit_micros: number | null
+  smpp: Record<string, unknown>
   senders: string[]
   numbers: string[]
   /** hash in hex */
@@ -98,7 +100,7 @@ interface AccountRecord {
 }
 const ACCOUNTS = `
   select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros,
+    credit_micros, smpp,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
     (select coalesce(jsonb_agg(jsonb_build_object('prefix', prefix, 'hash', encode(hash, 'hex'), 'name', name)

@@ -6,6 +6,7 @@ import { z } from 'zod'
 import { messageClasses } from '../model/message.js'
 import { simulatorSettings, smppSettings } from './carrier.js'
 import { routeMatch, routeTargets } from './route.js'
+import { smppProfile } from './smppProfile.js'
 import { yamlText } from './yamlText.js'
 
 /** HMACs and seals in a file: what they are, then base64url. */
@@ -65,6 +66,7 @@ const account = z.strictObject({
   numbers: z.array(text(21)).default([]),
   /** Source addresses it may use; none = any. */
   senders: z.array(text(21)).default([]),
+  smpp: smppProfile.prefault({}),
 })
 
 const carrierHead = {

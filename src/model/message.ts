@@ -89,6 +89,8 @@ export class Message {
   scheduleMs = 0
   /** Not after this moment, ms. */
   validUntilMs = 0
+  /** The customer said so: carriers are told. False: it is our own default. */
+  validityGiven = false
   /** The carrier that the message names, '' when the route decides. */
   carrierName = ''
   /** The route's number: its lane. */
@@ -133,6 +135,7 @@ const HEAD = 76
 const FLAG_SENT = 1
 const FLAG_TEXT = 2
 const FLAG_PARTS = 4
+const FLAG_VALIDITY = 8
 
 export const recordStanding = (record: Buffer): Standing => ((record[1] ?? 0) & FLAG_SENT ? 'sent' : 'waiting')
 export const recordAccount = (record: Buffer): number => record.readUInt32LE(4)
@@ -196,7 +199,11 @@ function putText(to: Buffer, at: number, text: string): number {
 export function writeRecord(m: Message, to: Buffer, at: number): number {
   assert(m.standing !== 'ended', 'a message that ended has no record')
   to[at] = FORMAT
-  to[at + 1] = (m.standing === 'sent' ? FLAG_SENT : 0) | (m.isText ? FLAG_TEXT : 0) | (m.parts ? FLAG_PARTS : 0)
+  to[at + 1] =
+    (m.standing === 'sent' ? FLAG_SENT : 0) |
+    (m.isText ? FLAG_TEXT : 0) |
+    (m.parts ? FLAG_PARTS : 0) |
+    (m.validityGiven ? FLAG_VALIDITY : 0)
   to[at + 2] = m.rank
   to[at + 3] = Math.min(m.attempts, 255)
   to.writeUInt32LE(m.account, at + 4)
@@ -257,6 +264,7 @@ export function readRecord(id: number, from: Buffer): Message {
   m.id = id
   m.standing = flags & FLAG_SENT ? 'sent' : 'waiting'
   m.isText = (flags & FLAG_TEXT) !== 0
+  m.validityGiven = (flags & FLAG_VALIDITY) !== 0
   m.rank = from[2] as ClassRank
   m.attempts = from[3] as number
   m.account = from.readUInt32LE(4)

@@ -5,6 +5,7 @@ import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
 import type { RouteRow } from '../../src/accounts/route.js'
+import { readProfile } from '../../src/accounts/smppProfile.js'
 import type { AdminSubject, Ports, RunningCarrier } from '../../src/admin/subject.js'
 import { ManualClock } from '../../src/base/clock.js'
 import { Counters, Histogram } from '../../src/base/figures.js'
@@ -162,6 +163,7 @@ export const account = (id: number, systemId: string, more: Partial<Account> = {
   serviceTypes: new Map(),
   senders: null,
   creditMicros: null,
+  smpp: readProfile({}),
   ...more,
 })
 

@@ -2,23 +2,22 @@
 // deliver_sm that we send it. Answers a submit_sm once the spool has synced and not
 // before. Knows one session; which accounts, limits and routes there are, others know.
 
-import { codingOf } from '../../../protocols/gsm/coding.js'
-import { parseUdh } from '../../../protocols/gsm/udh.js'
 import { command, responseTo } from '../../../protocols/smpp/commands.js'
 import { decodePdu, encodePdu } from '../../../protocols/smpp/pdu.js'
 import type { CloseReason, Session, SessionOwner } from '../../../protocols/smpp/session.js'
 import { readSm, Sm, smSize, writeHeader, writeSm } from '../../../protocols/smpp/sm.js'
 import { status, statusName } from '../../../protocols/smpp/status.js'
-import { parseTime } from '../../../protocols/smpp/time.js'
-import { findTlv, tlv, tlvBytes, withoutTlvs, writeTlvUint } from '../../../protocols/smpp/tlv.js'
+import { tlv, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import type { Account } from '../../accounts/account.js'
 import type { Clock } from '../../base/clock.js'
 import type { Log } from '../../base/log.js'
 import { EMPTY, Message } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
 import type { Door } from '../submit.js'
+import type { Admission } from './admission.js'
 import type { Binds } from './binds.js'
 import { deliverSm } from './deliver.js'
+import { fillMessage } from './fields.js'
 import { statusOf } from './status.js'
 
 /** What a bind needs of the house around it. */
@@ -31,9 +30,8 @@ export interface BindHost {
   readonly systemId: string
   /** Requests of a peer held unanswered before its socket is not read. */
   readonly peerWindow: number
-  accountBySystemId(systemId: string): Account | undefined
+  readonly admission: Admission
   account(id: number): Account | undefined
-  verify(account: Account, password: string): boolean
   /** No new binds: the service is stopping. */
   readonly stopping: boolean
   /** A refused bind, for counters: the reason is one of few words. */
@@ -50,8 +48,6 @@ export interface BindHost {
 // One for all binds: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
 const ID_DIGITS = 16
-/** What a message record has room for. */
-const MAX_TLVS = 0xffff
 
 export class Bind implements SessionOwner<Report> {
   session!: Session<Report>
@@ -121,13 +117,12 @@ export class Bind implements SessionOwner<Report> {
       this.refuse(id, sequence, status.ESME_RSYSERR, 'stopping')
       return
     }
-    const account = host.accountBySystemId(system_id)
-    const objection = this.objection(account, password)
-    if (account === undefined || objection !== undefined) {
-      // One code for all: nobody learns which accounts exist.
-      this.refuse(id, sequence, status.ESME_RBINDFAIL, objection ?? '')
+    const admitted = host.admission.judge(system_id, password, host.binds)
+    if (!admitted.ok) {
+      this.refuse(id, sequence, admitted.status, admitted.why)
       return
     }
+    const { account } = admitted
     this.account = account
     this.accountId = account.id
     this.interfaceVersion = interface_version
@@ -144,15 +139,6 @@ export class Bind implements SessionOwner<Report> {
     if (this.receives) host.room(account.id)
   }
 
-  private objection(account: Account | undefined, password: string): string | undefined {
-    const { host } = this
-    if (account === undefined) return 'unknown account'
-    if (!host.verify(account, password)) return 'password'
-    if (account.suspended !== null) return 'suspended'
-    if (account.maxBinds > 0 && host.binds.count(account.id) >= account.maxBinds) return 'too many binds'
-    return undefined
-  }
-
   private refuse(id: number, sequence: number, code: number, why: string): void {
     this.session.respondHeader(responseTo(id), code, sequence)
     this.host.refused(this, `${why} (${statusName(code)})`)
@@ -162,7 +148,7 @@ export class Bind implements SessionOwner<Report> {
     const { session, host } = this
     const m = new Message()
     let code = readSm(buf, start, end, sm)
-    if (code === 0) code = this.fill(m)
+    if (code === 0) code = fillMessage(sm, m, host.clock.now())
     if (code === 0) {
       // Asked for each time: a suspension or a new limit is a new object in the directory.
       const account = host.account(this.accountId) ?? this.account
@@ -183,61 +169,6 @@ export class Bind implements SessionOwner<Report> {
     }
     this.list.push(sequence, m.id)
     if (session.owed >= host.peerWindow) session.pause()
-  }
-
-  /** The PDU's fields into the message; the command_status of what is wrong with them, or 0. SMPP v3.4 §4.4.1. */
-  private fill(m: Message): number {
-    m.service_type = sm.service_type
-    m.source_addr_ton = sm.source_addr_ton
-    m.source_addr_npi = sm.source_addr_npi
-    m.source_addr = sm.source_addr
-    m.dest_addr_ton = sm.dest_addr_ton
-    m.dest_addr_npi = sm.dest_addr_npi
-    m.destination_addr = sm.destination_addr
-    m.esm_class = sm.esm_class
-    m.protocol_id = sm.protocol_id
-    m.priority_flag = sm.priority_flag
-    m.registered_delivery = sm.registered_delivery
-    m.data_coding = sm.data_coding
-    m.body = sm.short_message
-    if (sm.tlvs.length > 0) {
-      const at = findTlv(sm.tlvs, 0, sm.tlvs.length, tlv.message_payload)
-      if (at < 0) m.tlvs = sm.tlvs
-      else {
-        // §5.3.2.32: either short_message or message_payload, never both.
-        if (sm.short_message.length > 0) return status.ESME_RINVMSGLEN
-        m.body = tlvBytes(sm.tlvs, at)
-        m.tlvs = withoutTlvs(sm.tlvs, [tlv.message_payload])
-      }
-    }
-    if (m.tlvs.length > MAX_TLVS) return status.ESME_RINVTLVLEN
-    if (m.priority_flag > 4) return status.ESME_RINVPRTFLG
-    // Message types other than an ESME's own are an MC's to send: nobody slips a receipt to a carrier (§5.2.12).
-    const type = m.esm_class & 0x3c
-    if (type !== 0 && type !== 0x08 && type !== 0x10) return status.ESME_RINVESMCLASS
-    // A text that the MC is to know, and we know none.
-    if (sm.sm_default_msg_id !== 0) return status.ESME_RINVDFTMSGID
-    if (m.esm_class & 0x40 && parseUdh(m.body) === undefined) return status.ESME_RINVESMCLASS
-    if (codingOf(m.data_coding) === 'ucs2' && m.body.length & 1 && (m.esm_class & 0x40) === 0) {
-      return status.ESME_RINVMSGLEN
-    }
-    if (sm.schedule_delivery_time !== '' || sm.validity_period !== '') return this.fillTimes(m)
-    return 0
-  }
-
-  private fillTimes(m: Message): number {
-    const now = this.host.clock.now()
-    const schedule = parseTime(sm.schedule_delivery_time, now)
-    if (schedule !== undefined) {
-      if (Number.isNaN(schedule)) return status.ESME_RINVSCHED
-      m.scheduleMs = schedule
-    }
-    const validity = parseTime(sm.validity_period, now)
-    if (validity !== undefined) {
-      if (Number.isNaN(validity)) return status.ESME_RINVEXPIRY
-      m.validUntilMs = validity
-    }
-    return 0
   }
 
   /** The oldest list is on disk: its submit_sm are answered. */
