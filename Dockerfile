@@ -31,10 +31,11 @@ RUN ln -s /opt/trunkline/dist/src/cli.js /usr/local/bin/trunkline
 ENV NODE_ENV=production \
     TRUNKLINE_DATA_DIR=/var/lib/trunkline \
     TRUNKLINE_SMPP_LISTEN=0.0.0.0:2775 \
+    TRUNKLINE_SMPP_TLS_LISTEN=0.0.0.0:3550 \
     TRUNKLINE_ADMIN_LISTEN=0.0.0.0:8080
 USER trunkline
 VOLUME /var/lib/trunkline
-EXPOSE 2775 8080
+EXPOSE 2775 3550 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8080/health').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]

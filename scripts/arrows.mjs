@@ -85,7 +85,8 @@ function importFault(file, place, specifier) {
   if (!specifier.startsWith('.')) {
     if (place !== 'protocols' || isBuiltin(specifier)) return null
     const allowed = PROTOCOL_PACKAGES[file.split('/').slice(0, 2).join('/')] ?? []
-    return allowed.includes(specifier) ? null : `protocols imports no package: ${specifier}`
+    const isAllowed = allowed.some(name => specifier === name || specifier.startsWith(`${name}/`))
+    return isAllowed ? null : `protocols imports no package: ${specifier}`
   }
   const target = posix.join(posix.dirname(file), specifier).replace(/\.js$/, '.ts')
   if (target === 'package.json') return null

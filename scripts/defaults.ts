@@ -17,17 +17,20 @@ restart.`
 
 export function defaultsYaml(): string {
   const lines = HEAD.split('\n').map(line => `# ${line}`)
-  let group = ''
+  let open: string[] = []
   for (const { key, sentence, expects, preset } of SETTINGS) {
-    const [first = '', leaf] = key.split('.')
-    if (leaf === undefined) lines.push('')
-    else if (first !== group) lines.push('', `${first}:`)
-    group = leaf === undefined ? '' : first
-    const indent = leaf === undefined ? '' : '  '
+    const groups = key.split('.')
+    const leaf = groups.pop()
+    let depth = 0
+    while (depth < groups.length && groups[depth] === open[depth]) depth++
+    if (depth === 0) lines.push('')
+    for (; depth < groups.length; depth++) lines.push(`${'  '.repeat(depth)}${groups[depth]}:`)
+    open = groups
+    const indent = '  '.repeat(groups.length)
     const bounds = expects.replace(/^a whole number from /, '')
     lines.push(...wrapped(`${sentence} [${bounds}]${LIVE_KEYS.includes(key) ? ' (live)' : ''}`, `${indent}# `))
     const value = stringify(preset, { collectionStyle: 'flow', flowCollectionPadding: false }).trim()
-    lines.push(`${indent}${leaf ?? first}: ${value}`)
+    lines.push(`${indent}${leaf}: ${value}`)
   }
   return `${lines.join('\n')}\n`
 }

@@ -7,6 +7,8 @@ import { lstatSync, mkdirSync, readFileSync, realpathSync, statSync } from 'node
 import { dirname, join, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
+import { isRange } from '../protocols/net/address.js'
+import { isFaulty, readTls } from '../protocols/net/certificate.js'
 
 // ---- the settings
 
@@ -27,6 +29,32 @@ const listen = (preset: string, description: string) =>
 
 const names = (preset: string[], pattern: RegExp, expects: string, description: string) =>
   z.array(z.string().regex(pattern)).default(preset).meta({ description, expects })
+
+const path = (description: string) =>
+  z.string().min(1).nullable().default(null).meta({ description, expects: 'a path or null' })
+
+/** A listener that speaks TLS: the same settings wherever there is one. */
+const tls = (preset: string, who: string) =>
+  z
+    .strictObject({
+      listen: listen(preset, `Where ${who} over TLS; nobody listens there without a certificate.`),
+      cert: path(
+        'The certificate and its chain, a PEM file; SIGHUP reads it again, and bad files leave what is in use.',
+      ),
+      key: path('The key of the certificate, a PEM file.'),
+      clientCa: path('The authorities that sign certificates of clients, a PEM file.'),
+      clientCert: z
+        .enum(['none', 'ask', 'require'])
+        .default('none')
+        .meta({ description: 'Whether a client must show a good certificate; ask: it may, and then it must be good.' }),
+    })
+    .prefault({})
+
+const ranges = (description: string) =>
+  z
+    .array(z.string().refine(isRange))
+    .default([])
+    .meta({ description, expects: 'a list of IP addresses and ranges like 192.0.2.0/24' })
 
 const ANY_NAME = /^\S{1,64}$/
 const DOMAIN = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
@@ -68,6 +96,39 @@ const schema = z.strictObject({
         'A peer that takes none of the bytes waiting for it for this long is closed.',
       ),
       maxConnections: whole(10_000, 1, 1_000_000, 'Connections at one time, bound or not.'),
+      maxConnectionsPerAddress: whole(
+        2_000,
+        0,
+        1_000_000,
+        'The same of one address (IPv6: of one /64); 0 is no limit of its own.',
+      ),
+      connectionsPerSecond: whole(
+        2_000,
+        0,
+        1_000_000,
+        'New connections a second of one address (IPv6: of one /64); 0 is no limit.',
+      ),
+      legacyBindCodes: flag(
+        false,
+        'A failed bind tells an unknown system_id from a wrong password, instead of ESME_RBINDFAIL for both.',
+      ),
+      failedBindDelayMs: whole(
+        4_000,
+        0,
+        60_000,
+        'The answer to failed binds of one address waits longer and longer, up to this; 0 never waits.',
+      ),
+      failedBinds: whole(
+        100,
+        0,
+        1_000_000,
+        'After so many failed binds of one address without a good one, it is barred for a while; 0 is never.',
+      ),
+      barredMs: whole(60_000, 1_000, DAY_MS, 'A barred address finds its connections closed for this long.'),
+      proxy: ranges(
+        'Proxies, which must put a PROXY header (v1, v2) before each connection; then nobody else may connect.',
+      ),
+      tls: tls('127.0.0.1:3550', 'ESMEs bind'),
     })
     .prefault({}),
   smtp: z
@@ -161,12 +222,22 @@ const schema = z.strictObject({
     .prefault({}),
 })
 
+/** Groups made by `tls`, and what they hold of files. */
+const TLS_GROUPS = ['smpp.tls']
+const tlsFiles = tls('off', '').unwrap().omit({ listen: true }).strip()
+
 export type Config = z.output<typeof schema>
 /** A part of a configuration, as a file or the command line gives it. */
 export type ConfigInput = z.input<typeof schema>
 
 /** Settings that SIGHUP applies to a running daemon; the others need a restart. */
-export const LIVE_KEYS: readonly string[] = ['log.level', 'log.trace']
+export const LIVE_KEYS: readonly string[] = [
+  'log.level',
+  'log.trace',
+  'smpp.tls.cert',
+  'smpp.tls.key',
+  'smpp.tls.clientCa',
+]
 
 export interface Setting {
   /** `smpp.enquireLinkMs` */
@@ -258,6 +329,8 @@ export function loadConfig(from: {
   file?: string | undefined
   env: Readonly<Record<string, string | undefined>>
   overrides?: ConfigInput
+  /** The files that settings name are looked into too: for whoever will use them, for others may not read a key. */
+  files?: boolean
 }): LoadedConfig {
   const faults: ConfigFault[] = []
   const source = readSource(from.file, faults)
@@ -282,6 +355,19 @@ export function loadConfig(from: {
   }
 
   const result = schema.safeParse(tree)
+  if (from.files === true) {
+    for (const group of TLS_GROUPS) {
+      const files = tlsFiles.safeParse(at(tree, group) ?? {})
+      const read = files.success ? readTls(files.data) : null
+      if (!isFaulty(read)) continue
+      for (const { setting, message } of read) {
+        const key = `${group}.${setting}`
+        const variable = fromEnv.get(key)
+        if (variable === undefined) faults.push({ path: key, message, ...source.position(key.split('.')) })
+        else faults.push({ path: key, message: `${message} (from ${variable})` })
+      }
+    }
+  }
   if (result.success && faults.length === 0) return { ok: true, config: result.data }
   for (const issue of result.error?.issues ?? []) {
     const path = issue.path.join('.')
@@ -364,10 +450,17 @@ function readSource(file: string | undefined, faults: ConfigFault[]): Source {
     faults.push({ path: '', message: 'must hold settings by name', file, line: 1 })
     return { tree: {}, position }
   }
-  // A group whose settings are all commented out reads as null.
-  const groups = new Set(SETTINGS.map(({ key }) => key.split('.')).flatMap(([group, leaf]) => (leaf ? [group] : [])))
-  for (const [name, value] of Object.entries(tree)) if (value === null && groups.has(name)) delete tree[name]
+  dropEmptyGroups(tree, '')
   return { tree, position }
+}
+
+/** A group whose settings are all commented out reads as null. */
+function dropEmptyGroups(tree: Tree, prefix: string): void {
+  for (const [name, value] of Object.entries(tree)) {
+    const isGroup = SETTINGS.some(({ key }) => key.startsWith(`${prefix}${name}.`))
+    if (value === null && isGroup) delete tree[name]
+    else if (isTree(value)) dropEmptyGroups(value, `${prefix}${name}.`)
+  }
 }
 
 /** A variable's text as the schema wants it; text that cannot be read stays text, and the schema refuses it. */
@@ -393,14 +486,16 @@ function at(tree: unknown, key: string): unknown {
 
 /** A group that is no group stays as it is, and the schema refuses it. */
 function put(tree: Tree, key: string, value: unknown): void {
-  const [name = '', leaf] = key.split('.')
-  if (leaf === undefined) {
-    tree[name] = value
-    return
+  const groups = key.split('.')
+  const leaf = groups.pop() as string
+  let group = tree
+  for (const name of groups) {
+    group[name] ??= {}
+    const inner = group[name]
+    if (!isTree(inner)) return
+    group = inner
   }
-  tree[name] ??= {}
-  const group = tree[name]
-  if (isTree(group)) group[leaf] = value
+  group[leaf] = value
 }
 
 // ---- where the daemon of a data directory answers

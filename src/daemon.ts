@@ -2,9 +2,11 @@
 // Decides nothing that a station could decide.
 
 import { join } from 'node:path'
+import { type Codings, codingsWith, standardCodings } from '../protocols/gsm/coding.js'
+import { networkOf } from '../protocols/net/address.js'
 import { PduCounts } from '../protocols/smpp/counts.js'
-import type { SessionLimits } from '../protocols/smpp/session.js'
 import { SessionClock } from '../protocols/smpp/session-clock.js'
+import { statusName } from '../protocols/smpp/status.js'
 import { Directory } from './accounts/directory.js'
 import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
 import { gatewayFaultLine } from './accounts/gatewayFile.js'
@@ -16,17 +18,21 @@ import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
 import type { RootLog } from './base/log.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
+import { Doors } from './daemon/doors.js'
 import { Lines } from './daemon/lines.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
 import { Admission } from './intake/smpp/admission.js'
 import type { Bind, BindHost } from './intake/smpp/bind.js'
 import { Binds } from './intake/smpp/binds.js'
-import { SmppServer } from './intake/smpp/server.js'
+import { FailedBinds } from './intake/smpp/failures.js'
+import { Operations } from './intake/smpp/operations.js'
+import { Quiet } from './intake/smpp/quiet.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
+import { Lookup } from './returns/lookup.js'
 import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
 import { digitsOf, RouteTable } from './routing/table.js'
@@ -36,7 +42,12 @@ import { openStore } from './store/postgres.js'
 const TICK_MS = 50
 const SESSION_TICK_MS = 100
 const DISPATCH_TICK_MS = 1_000
-const WINDOW_BYTES = 4 * 2 ** 20
+/** Log lines a minute about refused binds, of one network and of all. */
+const REFUSED_LINES = 20
+const REFUSED_LINES_IN_ALL = 300
+const DAY_MS = 86_400_000
+/** So long an 8-hex id of v3.3 is understood: it comes round every nine hours, and each round is a look-up. */
+const ALIAS_MS = 7 * DAY_MS
 /** A stop that was hurried gives peers and carriers this long. */
 const HURRIED_MS = 100
 
@@ -50,7 +61,7 @@ export interface DaemonOptions {
 
 export interface Daemon {
   /** Ports in use; null = off. */
-  readonly ports: { readonly smpp: number | null; readonly admin: number | null }
+  readonly ports: { readonly smpp: number | null; readonly smppTls: number | null; readonly admin: number | null }
   /** Stops in order; a second call hurries. */
   stop(): Promise<void>
   /** Settings that may change while it runs. */
@@ -117,6 +128,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   const limits = new Limits()
   const tally = new Tally()
   const door = new Door(spool, routes, limits, clock, tally, config.lifetimes)
+  const codingsOf = (account: number): Codings => {
+    const codings = directory.account(account)?.smpp.codings
+    return codings === undefined ? standardCodings : codingsWith(codings)
+  }
   const dispatch = new Dispatch(
     {
       spool,
@@ -130,11 +145,12 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
           m.source_addr,
           digitsOf(m.destination_addr),
         )?.id,
+      codingsOf,
       fault: error => faulty(error),
     },
     routes,
   )
-  const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
+  const receipts = new Receipts(spool, number => directory.ownerOf(number), codingsOf, counters)
   const binds = new Binds()
   const totals = new BindTotals(binds)
   const trace = new Trace(log)
@@ -143,14 +159,18 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     counters.add('internal_faults')
     log.error({ err: error }, 'a fault of ours: what it was about has ended, the rest goes on')
   }
-  const reporter = new Reporter(spool, binds, counters, faulty)
+  const profile = (account: number) => directory.account(account)?.smpp
+  const reporter = new Reporter({ spool, binds, counts: counters, clock, log, profile, fault: faulty })
   const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
 
   spool.events = {
     ready: lane => dispatch.ready(lane),
     report: account => reporter.pump(account),
     logged: () => history.wake(),
-    ended: (message, ending) => tally.countEnded(message.rank, ending.state),
+    ended: (message, ending) => {
+      tally.countEnded(message.rank, ending.state)
+      if (operations.transactions.busy) operations.transactions.ended(message.id, ending)
+    },
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
       log.debug({ carrier, state }, 'a receipt for no message of ours: dropped')
@@ -171,27 +191,52 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
 
   let stopping = false
   const smppCounts = new PduCounts()
+  const { smpp } = config
+  const failures = new FailedBinds(
+    { delayMs: smpp.failedBindDelayMs, barredAfter: smpp.failedBinds, barredMs: smpp.barredMs },
+    clock.mono,
+  )
+  const quiet = new Quiet(REFUSED_LINES, REFUSED_LINES_IN_ALL, clock.mono)
+  const lookup = new Lookup(spool, store)
+  const operations = new Operations({
+    door,
+    clock,
+    node: config.node,
+    counters,
+    aliasMs: ALIAS_MS,
+    peerWindow: smpp.peerWindow,
+    ended: id => lookup.ended(id),
+    fault: faulty,
+  })
   const host: BindHost = {
+    operations,
     door,
     binds,
     clock,
     log,
     systemId: config.smpp.systemId,
     peerWindow: config.smpp.peerWindow,
-    admission: new Admission(directory),
+    admission: new Admission(directory, failures, smpp.legacyBindCodes),
     account: id => directory.account(id),
     get stopping() {
       return stopping
     },
-    refused: (bind, why) => {
+    refused: (bind, why, code) => {
       counters.add('binds_refused')
-      log.warn({ peer: bind.session.peer, systemId: bind.systemId, why }, 'bind refused')
+      counters.add(`binds_refused_${why.replaceAll(' ', '_')}`)
+      const leftOut = quiet.take(networkOf(bind.origin.address))
+      if (leftOut === undefined) return
+      const { peer } = bind.session
+      const line = { peer, systemId: bind.systemId, why: `${why} (${statusName(code)})` }
+      log.warn({ ...line, ...(leftOut > 0 ? { leftOut } : {}) }, 'bind refused')
     },
     bound: bind => {
       counters.add('binds')
       trace.renamed(bind.session)
       const { peer, state } = bind.session
-      log.info({ peer, systemId: bind.systemId, state, version: bind.interfaceVersion }, 'bound')
+      const { isSecure, clientSubject } = bind.origin
+      const secure = isSecure ? { tls: true, ...(clientSubject === null ? {} : { clientSubject }) } : {}
+      log.info({ peer, systemId: bind.systemId, state, version: bind.interfaceVersion, ...secure }, 'bound')
     },
     closed: (bind, reason) => {
       counters.add(`closed_${reason.replaceAll(' ', '_')}`)
@@ -206,22 +251,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       log.info({ peer: bind.session.peer, systemId, reason, submitted, delivered }, 'unbound')
     },
     room: account => reporter.pump(account),
-    answered: (report, code) => reporter.answered(report, code),
+    answered: (bind, report, code, isNack) => reporter.answered(bind, report, code, isNack),
     fault: faulty,
   }
-  const limitsOfBinds: SessionLimits = {
-    maxPduBytes: config.smpp.maxPduBytes,
-    windowRequests: config.smpp.window,
-    windowBytes: WINDOW_BYTES,
-    sendBytes: config.smpp.sendBytes,
-    lateRequests: 1_000,
-    sessionInitMs: config.smpp.sessionInitMs,
-    enquireLinkMs: config.smpp.enquireLinkMs,
-    responseMs: config.smpp.responseMs,
-    inactivityMs: config.smpp.inactivityMs,
-    stallMs: config.smpp.stallMs,
-  }
-  const server = new SmppServer(host, limitsOfBinds, sessionClock, smppCounts, config.smpp.maxConnections)
+  const doors = new Doors(config, { host, clock, sessionClock, counts: smppCounts, counters, failures, log })
+  const server = doors.smpp
   server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, () => bind.systemId))
 
   // -- start, from the stores outwards
@@ -291,11 +325,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   })
   opened.push(() => admin.close())
   lock.serve(admin.handler)
-  const smppAt = parseListen(config.smpp.listen)
+  opened.push(() => server.close())
   const adminAt = parseListen(config.admin.listen)
   ports = {
     admin: adminAt ? await admin.listen(adminAt) : null,
-    smpp: smppAt ? await server.listen(smppAt) : null,
+    ...(await doors.open(config)),
   }
   log.info({ ...ports, node: config.node, crashed: spool.crashed }, 'ready')
 
@@ -306,6 +340,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     reload: next => {
       log.setLevel(next.log.level)
       trace.use(next.log.trace)
+      doors.reload(next)
       log.info({ level: next.log.level, trace: next.log.trace }, 'settings reloaded')
     },
   }

@@ -401,6 +401,7 @@ function busy(subject: Subject): void {
     unclaimed: 1,
     parked: 2,
     logRows: 70,
+    replaceable: 0,
     lanes: [
       { lane: 1, rank: 2, waiting: 20, oldestMs: START_MS - 90_000 },
       { lane: 1, rank: 0, waiting: 4, oldestMs: 0 },

@@ -16,7 +16,7 @@ import {
   septetsOf,
   unpack7,
 } from '../protocols/gsm/alphabet.js'
-import { type Coding, chooseCoding, codingOf, decodeText, encodeText } from '../protocols/gsm/coding.js'
+import { type Coding, chooseCoding, codingOf, codingsWith, decodeText, encodeText } from '../protocols/gsm/coding.js'
 import { countSegments, countSegmentsOfText, type How, type Segment, segment } from '../protocols/gsm/segment.js'
 import { buildConcatUdh, concatOf, parseUdh } from '../protocols/gsm/udh.js'
 
@@ -52,6 +52,8 @@ const septets = (maxLength: number) =>
   fc
     .array(fc.oneof(fc.constant(0x1b), fc.integer({ min: 0, max: 0x7f })), { maxLength, size: 'max' })
     .map(array => Buffer.from(array))
+
+const zero = (coding: Coding) => codingsWith({ '0': coding })
 
 function holds<T>(t: Test, claim: string, property: fc.IProperty<T>, numRuns = 100): void {
   const run = fc.check(property, { numRuns })
@@ -240,21 +242,21 @@ t.test('a data_coding names the coding of SMPP, of TS 23.038 above 0x0F, and nev
   const named: Record<number, Coding> = {
     0: 'gsm',
     1: 'ascii',
-    2: 'octets',
+    2: 'binary',
     3: 'latin1',
-    4: 'octets',
-    5: 'jis',
-    6: 'cyrillic',
-    7: 'hebrew',
+    4: 'binary',
+    5: 'shift-jis',
+    6: 'iso-8859-5',
+    7: 'iso-8859-8',
     8: 'ucs2',
-    9: 'octets',
-    10: 'iso2022jp',
-    13: 'kanji',
-    14: 'korean',
+    9: 'binary',
+    10: 'iso-2022-jp',
+    13: 'euc-jp',
+    14: 'euc-kr',
     16: 'gsm',
-    20: 'octets',
+    20: 'binary',
     24: 'ucs2',
-    33: 'octets', // compressed
+    33: 'binary', // compressed
     80: 'gsm', // 0x50: marked for deletion, class 0
     88: 'ucs2',
     192: 'gsm',
@@ -264,23 +266,23 @@ t.test('a data_coding names the coding of SMPP, of TS 23.038 above 0x0F, and nev
     239: 'ucs2',
     240: 'gsm',
     241: 'gsm',
-    244: 'octets',
-    245: 'octets',
-    255: 'octets',
+    244: 'binary',
+    245: 'binary',
+    255: 'binary',
   }
   for (const [data_coding, coding] of Object.entries(named)) t.equal(codingOf(Number(data_coding)), coding, data_coding)
   for (let data_coding = 0; data_coding < 256; data_coding++) t.type(codingOf(data_coding), 'string')
-  t.equal(codingOf(256), 'octets')
-  t.equal(codingOf(0, 'latin1'), 'latin1')
-  t.equal(codingOf(3, 'gsm'), 'latin1')
+  t.equal(codingOf(256), 'binary')
+  t.equal(codingOf(0, zero('latin1')), 'latin1')
+  t.equal(codingOf(3, zero('gsm')), 'latin1')
 })
 
 t.test('octets read as the text their data_coding says', async t => {
   t.equal(decodeText(Buffer.from([0x00, 0x1b, 0x65]), 0), '@€')
   t.equal(decodeText(Buffer.from([0x00, 0x1b, 0x65]), 0xf0), '@€')
-  t.equal(decodeText(Buffer.from([0x40, 0xe9, 0x80]), 0, 'latin1'), '@é\u0080')
-  t.equal(decodeText(Buffer.from([0x40, 0xe9, 0x80]), 0, 'ascii'), '@é\u0080')
-  t.equal(decodeText(Buffer.from([0x80, 0x41, 0xe9, 0x99, 0x9f, 0x42]), 0, 'windows1252'), '€Aé™ŸB')
+  t.equal(decodeText(Buffer.from([0x40, 0xe9, 0x80]), 0, zero('latin1')), '@é\u0080')
+  t.equal(decodeText(Buffer.from([0x40, 0xe9, 0x80]), 0, zero('ascii')), '@é\u0080')
+  t.equal(decodeText(Buffer.from([0x80, 0x41, 0xe9, 0x99, 0x9f, 0x42]), 0, zero('windows-1252')), '€Aé™ŸB')
   t.equal(decodeText(Buffer.from('$@'), 1), '$@')
   t.equal(decodeText(Buffer.from([0x41, 0xff]), 4), 'Aÿ')
   t.equal(decodeText(Buffer.from([0xbf, 0xe0, 0xd8]), 6), 'При')
@@ -394,7 +396,7 @@ t.test('nothing a peer can send makes a reader throw', async t => {
         (udh.length <= octets.length &&
           1 + udh.elements.reduce((sum, element) => sum + 2 + element.octets.length, 0) === udh.length)
       decodeText(octets, data_coding)
-      decodeText(octets, 0, 'windows1252')
+      decodeText(octets, 0, zero('windows-1252'))
       unpack7(octets, header)
       pack7(octets, header)
       const coding = codingOf(data_coding)
@@ -422,7 +424,7 @@ t.test('each coding and way of cutting has the capacity of the standard', async 
       ['gsm', 160],
       ['ascii', 160],
       ['latin1', 140],
-      ['octets', 140],
+      ['binary', 140],
       ['ucs2', 140],
     ] as const) {
       const body = a(most)
@@ -439,7 +441,7 @@ t.test('each coding and way of cutting has the capacity of the standard', async 
   t.same(sizes(segment(a(161), 'gsm', 'payload', 1)), [161])
   t.same(sizes(segment(a(161), 'ascii', 'udh8', 1)), [159, 14])
   t.same(sizes(segment(a(141), 'latin1', 'udh8', 1)), [140, 13])
-  t.same(sizes(segment(a(141), 'octets', 'udh16', 1)), [140, 15])
+  t.same(sizes(segment(a(141), 'binary', 'udh16', 1)), [140, 15])
   t.same(sizes(segment(a(142), 'ucs2', 'udh8', 1)), [6 + 2 * 67, 6 + 2 * 4])
   t.same(sizes(segment(a(142), 'ucs2', 'udh16', 1)), [7 + 2 * 66, 7 + 2 * 5])
   t.same(sizes(segment(a(141), 'latin1', 'udh8', 1, 139)), [139, 14], 'a link that needs a spare octet')
@@ -515,7 +517,7 @@ t.test('joined parts are the body, none is over its capacity, none is cut within
     gsmText(1000).map(text => ({ octets: present(encodeGsm(text)), coding: 'gsm' as Coding })),
     gsmText(600).map(text => ({ octets: Buffer.from(text, 'latin1'), coding: 'ascii' as Coding })),
     anyText(700).map(text => ({ octets: encodeUcs2(text), coding: 'ucs2' as Coding })),
-    bytes(1500).map(octets => ({ octets, coding: 'octets' as Coding })),
+    bytes(1500).map(octets => ({ octets, coding: 'binary' as Coding })),
     bytes(701).map(octets => ({ octets, coding: 'ucs2' as Coding })),
   )
   holds(

@@ -5,7 +5,7 @@ import { command } from '../protocols/smpp/commands.js'
 import { parseReceipt } from '../protocols/smpp/receipt.js'
 import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
-import { esme } from './support/esme.js'
+import { type Delivered, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import type { Peer } from './support/peer.js'
 import { type Submitted, smsc, submitSmResp } from './support/smsc.js'
@@ -100,7 +100,8 @@ story('every field and TLV of a message reaches the carrier octet for octet, and
   const [sm] = await carrier.take(1)
   t.equal(sm?.pdu.octets.subarray(16).toString('hex'), body.toString('hex'))
 
-  const report = await shop.next()
+  const [notice, report] = (await shop.take(2)) as [Delivered, Delivered]
+  t.equal(notice.fields.esm_class, 0x20, 'it asked for intermediate notifications too')
   t.match(report.fields, {
     service_type: 'CMT',
     source_addr_ton: 1,

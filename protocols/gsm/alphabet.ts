@@ -7,14 +7,16 @@ const CR = 0x0d
 const NOT_IN_ALPHABET = 0xffff
 const REPLACEMENT = 0xfffd
 const EURO = 0x20ac
+export const EURO_CODE = 0x65
 
-const DEFAULT_TABLE =
+export const DEFAULT_TABLE =
   '@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\u001bÆæßÉ' +
   ' !"#¤%&\'()*+,-./0123456789:;<=>?' +
   '¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§' +
   '¿abcdefghijklmnopqrstuvwxyzäöñüà'
 
-const EXTENSION_TABLE: readonly (readonly [code: number, character: string])[] = [
+/** Without the euro sign, 0x65. */
+export const EXTENSION_TABLE: readonly (readonly [code: number, character: string])[] = [
   [0x0a, '\f'],
   [0x14, '^'],
   [0x28, '{'],
@@ -28,7 +30,7 @@ const EXTENSION_TABLE: readonly (readonly [code: number, character: string])[] =
 
 // UTF-16 unit -> septet, or ESC << 8 | septet for the extension table. The euro sign is the one character above it.
 const SEPTET_OF = new Uint16Array(0x400).fill(NOT_IN_ALPHABET)
-const EURO_SEPTETS = (ESC << 8) | 0x65
+const EURO_SEPTETS = (ESC << 8) | EURO_CODE
 
 // Octet -> UTF-16 unit; the upper half of each table is what no septet can be.
 const PLAIN = new Uint16Array(256).fill(REPLACEMENT)
@@ -48,7 +50,7 @@ for (const [code, character] of EXTENSION_TABLE) {
   ESCAPED[code] = character.charCodeAt(0)
   SEPTET_OF[character.charCodeAt(0)] = (ESC << 8) | code
 }
-ESCAPED[0x65] = EURO
+ESCAPED[EURO_CODE] = EURO
 
 function lookUp(unit: number): number {
   return unit < 0x400 ? (SEPTET_OF[unit] as number) : unit === EURO ? EURO_SEPTETS : NOT_IN_ALPHABET

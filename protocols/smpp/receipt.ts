@@ -48,9 +48,22 @@ const states = new Map<string, number>([
   ['BUFFRED', messageState.ENROUTE],
   ['BUFFERD', messageState.ENROUTE],
   ['BUFFERED', messageState.ENROUTE],
+  ['QUEUED', messageState.ENROUTE],
+  ['PENDING', messageState.ENROUTE],
+  ['SENT', messageState.ENROUTE],
   ['ACKED', messageState.ACCEPTED],
+  ['ACCEPT', messageState.ACCEPTED],
+  ['SUBMITD', messageState.ACCEPTED],
+  ['DELIVERD', messageState.DELIVERED],
+  ['EXPIRD', messageState.EXPIRED],
+  ['CANCELLED', messageState.DELETED],
+  ['CANCELED', messageState.DELETED],
   ['UNDELIVERED', messageState.UNDELIVERABLE],
+  ['UNDELIVRD', messageState.UNDELIVERABLE],
+  ['UNDELIVD', messageState.UNDELIVERABLE],
   ['FAILED', messageState.UNDELIVERABLE],
+  ['REJECT', messageState.REJECTED],
+  ['BLOCKED', messageState.REJECTED],
   ['DND_REJECTED', messageState.REJECTED],
 ])
 
@@ -281,6 +294,29 @@ export function formatReceipt(fields: ReceiptFields): Buffer {
     buf[off++] = code >= 0x20 && code < 0x7f ? code : 0x3f
   }
   return buf
+}
+
+/** Where a customer wants it otherwise than Appendix B has it. */
+export interface ReceiptStyle {
+  /** YYMMDDhhmm, YYMMDDhhmmss or YYYYMMDDhhmmss. */
+  dateDigits: 10 | 12 | 14
+  /** Words for states, by their names in the standard; those not named have the standard's. */
+  states: Readonly<Partial<Record<MessageStateName, string | undefined>>>
+}
+
+/** `formatReceipt` in another style. */
+export function formatReceiptAs(fields: ReceiptFields, { dateDigits, states }: ReceiptStyle): Buffer {
+  const stat = states[messageStateName(fields.state)] ?? statNames[fields.state] ?? 'UNKNOWN'
+  const from = dateDigits === 14 ? 0 : 2
+  const date = (ms: number): string =>
+    new Date(ms)
+      .toISOString()
+      .replace(/\D/g, '')
+      .slice(from, from + dateDigits)
+  const [sub, dlvrd] = [fields.sub, fields.dlvrd].map(n => String(Math.min(n, 999)).padStart(3, '0'))
+  const text = fields.text.slice(0, TEXT_MAX).replace(/[^\x20-\x7e]/g, '?')
+  const head = `id:${fields.id} sub:${sub} dlvrd:${dlvrd} submit date:${date(fields.submitMs)} done date:${date(fields.doneMs)}`
+  return Buffer.from(`${head} stat:${stat} err:${fields.err}${TEXT_KEY}${text}`, 'latin1')
 }
 
 /** Three digits; 999 stands for more. */

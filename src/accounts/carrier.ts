@@ -36,15 +36,29 @@ export const smppSettings = z.strictObject({
   responseMs: ms(60_000, 100, DAY_MS),
   reconnectMinMs: ms(500, 10, DAY_MS),
   reconnectMaxMs: ms(60_000, 10, DAY_MS),
+  /** How long a lost bind may still stand at the carrier, which then refuses another: no bind is tried before. */
+  staleBindMs: ms(65_000, 10, DAY_MS),
   /** 0x33, 0x34 or 0x50. */
   interfaceVersion: z.literal([0x33, 0x34, 0x50]).default(0x34),
   /** Ask the carrier for a receipt for every message, or only where the customer asked. */
   receipts: z.enum(['always', 'asked']).default('always'),
   /**
    * How the carrier writes its message ids. same: as in submit_sm_resp, so in receipts;
-   * hex-dec: hexadecimal in submit_sm_resp, decimal in receipts; dec-hex: the other way.
+   * hex-dec: hexadecimal in submit_sm_resp, decimal in receipts; dec-hex: the other way;
+   * either: now so, now so, and each reading of a receipt's id is tried.
    */
-  refs: z.enum(['same', 'hex-dec', 'dec-hex']).default('same'),
+  refs: z.enum(['same', 'hex-dec', 'dec-hex', 'either']).default('same'),
+  /** What it may be asked for besides receipts: bits of registered_delivery, 4 and 8 SME acknowledgements, 16 intermediate notifications. */
+  registeredDelivery: z.int().min(0).max(0x1f).default(0x1f),
+  /** service_type of everything; null = as the customer gave it. */
+  serviceType: z.string().max(5).nullable().default(null),
+  /** What its own command_status mean, where we cannot know: `{"0x400": refused}`. */
+  statuses: z
+    .record(
+      z.string().regex(/^0x[0-9a-f]{1,8}$/i, 'must be a command_status like 0x400'),
+      z.enum(['throttled', 'deferred', 'refused']),
+    )
+    .default({}),
   /**
    * How a long message leaves: in parts with a UDH of an 8-bit or a 16-bit reference, in parts with
    * sar TLVs, or whole as message_payload. What the customer cut stays as it was cut.
@@ -60,7 +74,7 @@ export const smppSettings = z.strictObject({
   /** National language tables (3GPP TS 23.038 annex A) it takes, by their numbers: 1 Turkish to 13 Urdu. */
   nationalTables: z.array(z.int().min(1).max(13)).default([]),
   /** Octets of one part, its UDH included. */
-  maxOctets: z.int().min(40).max(254).default(140),
+  maxOctets: z.int().min(40).max(140).default(140),
   /** The validity_period a customer gave: as a relative time, an absolute one, or kept from the carrier. */
   validity: z.enum(['relative', 'absolute', 'never']).default('relative'),
   /** Its receipts come with esm_class 0 and no TLV: a text that reads like one is one. */

@@ -1,8 +1,8 @@
 // What an account wants of SMPP, setting by setting: where it may bind from, what its data_coding means, the form of its
 // receipts. Knows what may stand there, and its defaults; what a setting does is for those who read it.
 
-import { BlockList, isIP } from 'node:net'
 import { z } from 'zod'
+import { isRange } from '../../protocols/net/address.js'
 
 /**
  * What the octets of a message are. gsm: one septet of GSM 03.38 to the octet, as SMPP carries it; gsm-packed: eight
@@ -49,7 +49,7 @@ const address = z.strictObject({
 export const smppProfile = z.strictObject({
   /** Addresses and CIDR ranges, of either family, that it may bind from; none = any. */
   allowFrom: z.array(z.string().refine(isRange, 'must be an IP address or a range like 192.0.2.0/24')).default([]),
-  /** What data_coding means in its messages, where that is not the standard's: `{"0": latin1}`. */
+  /** What data_coding means in its messages, both ways, where that is not the standard's: `{"0": latin1}`. */
   codings: codings.default({}),
   /** Typographic characters that alone would force UCS-2 are replaced by their like: curly quotes, dashes, blanks. */
   smartReplace: z.boolean().default(false),
@@ -57,8 +57,6 @@ export const smppProfile = z.strictObject({
   emptyMessages: z.boolean().default(true),
   /** Segments that one message may have. */
   maxSegments: z.int().min(1).max(255).default(255),
-  /** What it has cut itself: passed on as cut, or put together and cut anew for the carrier. */
-  longMessages: z.enum(['asCut', 'rejoin']).default('asCut'),
   /** Messages from phones that came in parts: as they came, or put together into one deliver_sm. */
   replies: z.enum(['asCut', 'rejoin']).default('asCut'),
   /** replace_if_present_flag may be used: its waiting messages are indexed by their addresses. */
@@ -76,7 +74,7 @@ export const smppProfile = z.strictObject({
     .default({}),
   receipts: z
     .strictObject({
-      /** How the message's id is written: as in submit_sm_resp (decimal), or hexadecimal, in the receipt alone. */
+      /** How the text has the message's id: as in submit_sm_resp (decimal), or hexadecimal. receipted_message_id has the former. */
       id: z.enum(['decimal', 'hex']).default('decimal'),
       /** YYMMDDhhmm, YYMMDDhhmmss or YYYYMMDDhhmmss. */
       dateDigits: z.literal([10, 12, 14]).default(10),
@@ -95,10 +93,18 @@ export const smppProfile = z.strictObject({
 export type SmppProfile = Readonly<z.output<typeof smppProfile>>
 
 const preset: SmppProfile = smppProfile.parse({})
+/** The table of an account that has said nothing of codings, for most accounts this very object. */
+export const noCodings = preset.codings
+
+/** The form of receipts of whoever has set nothing: the standard's. The same object in every profile that has it. */
+export const plainReceipts: SmppProfile['receipts'] = preset.receipts
 
 /** A stored profile, defaults filled in. Throws on what no release of ours wrote. */
 export function readProfile(stored: object): SmppProfile {
-  return Object.keys(stored).length === 0 ? preset : smppProfile.parse(stored)
+  if (Object.keys(stored).length === 0) return preset
+  const profile = smppProfile.parse(stored)
+  const isPlain = JSON.stringify(profile.receipts) === JSON.stringify(plainReceipts)
+  return isPlain ? { ...profile, receipts: plainReceipts } : profile
 }
 
 /** What is stored and exported: the settings that differ from their defaults. */
@@ -106,24 +112,4 @@ export function storedProfile(profile: SmppProfile): Record<string, unknown> {
   const differs = ([name, value]: [string, unknown]): boolean =>
     JSON.stringify(value) !== JSON.stringify(preset[name as keyof SmppProfile])
   return Object.fromEntries(Object.entries(profile).filter(differs))
-}
-
-function isRange(text: string): boolean {
-  const [address = '', bits, more] = text.split('/')
-  const family = isIP(address)
-  if (family === 0 || more !== undefined) return false
-  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
-}
-
-/** The ranges as what tells whether an address is in one of them; undefined when every address is good. */
-export function addressesOf(ranges: readonly string[]): BlockList | undefined {
-  if (ranges.length === 0) return undefined
-  const list = new BlockList()
-  for (const range of ranges) {
-    const [address = '', bits] = range.split('/')
-    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
-    if (bits === undefined) list.addAddress(address, family)
-    else list.addSubnet(address, Number(bits), family)
-  }
-  return list
 }

@@ -172,6 +172,9 @@ const FAMILIES: readonly Family[] = [
     one(queue.outbox),
   ),
   gauge('trunkline_unclaimed_replies', 'Replies that belong to no account.', ({ queue }) => one(queue.unclaimed)),
+  gauge('trunkline_replaceable_messages', 'Waiting messages that a later one may replace.', ({ queue }) =>
+    one(queue.replaceable),
+  ),
   gauge('trunkline_parked_receipts', 'Receipts that came before the answer they belong to.', ({ queue }) =>
     one(queue.parked),
   ),
@@ -247,6 +250,12 @@ const FAMILIES: readonly Family[] = [
       }
     }
   }),
+
+  counter(
+    'trunkline_segments_saved_total',
+    'Segments that texts did not take because typographic characters were replaced by plain ones.',
+    ({ subject }) => [{ labels: {}, value: subject.tally.savedSegments }],
+  ),
 
   // everything else that is counted by name
   counter('trunkline_events_total', 'What happened, by name.', ({ subject }) => byName(subject.counters)),

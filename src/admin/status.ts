@@ -49,6 +49,8 @@ export interface QueueStatus {
   unclaimed: number
   /** Receipts that came before the answer they belong to. */
   parked: number
+  /** May be replaced by a later one. */
+  replaceable: number
   /** History rows that are not in SQL. */
   log_rows: number
   lanes: LaneStatus[]
@@ -63,7 +65,8 @@ export interface LaneStatus {
 }
 
 export function queueStatus(subject: Pick<AdminSubject, 'spool' | 'dispatch' | 'clock'>): QueueStatus {
-  const { waiting, claimed, sent, due, outbox, unclaimed, parked, logRows, lanes } = subject.spool.figures()
+  const { waiting, claimed, sent, due, outbox, unclaimed, parked, logRows, replaceable, lanes } =
+    subject.spool.figures()
   const now = subject.clock.now()
   const { routes } = subject.dispatch
   return {
@@ -74,6 +77,7 @@ export function queueStatus(subject: Pick<AdminSubject, 'spool' | 'dispatch' | '
     outbox,
     unclaimed,
     parked,
+    replaceable,
     log_rows: logRows,
     lanes: [...lanes]
       .sort((a, b) => place(routes, a.lane) - place(routes, b.lane) || a.lane - b.lane || a.rank - b.rank)

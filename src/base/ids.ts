@@ -1,6 +1,7 @@
 // Message ids. A number below 2^53, so that it stays a plain JavaScript number:
 // 40 bits of milliseconds since 2020, 6 bits of node, 7 bits of sequence. Always
-// 16 decimal digits until 2054. Knows nothing of who stores them.
+// 16 decimal digits until 2054. SMPP v3.3 has room for 8 hexadecimal digits only: an alias
+// of 25 bits of milliseconds and the sequence. Knows nothing of who stores ids.
 
 import type { Clock } from './clock.js'
 
@@ -20,6 +21,35 @@ export function firstIdAt(ms: number): number {
 
 export function idNode(id: number): number {
   return Math.floor(id / NODE_STEP) % 64
+}
+
+/** What of an id's milliseconds is in its alias: it comes round every 2^25 ms, some nine hours. */
+const ALIAS_SPAN_MS = 2 ** 25
+/** How far ids may run ahead of the clock, after a burst or a clock set back, and still be found by their alias. */
+const AHEAD_MS = 3_600_000
+
+/** The id as peers of SMPP v3.3 know it: 8 hexadecimal digits. Not unique: see {@link idsOfAlias}. */
+export function aliasOf(id: number): string {
+  const value = (Math.floor(id / MS_STEP) % ALIAS_SPAN_MS) * NODE_STEP + (id % NODE_STEP)
+  return value.toString(16).toUpperCase().padStart(8, '0')
+}
+
+/**
+ * The ids of `node` that have this alias, newest first: those made in the `backMs` before `nowMs`, and in the hour
+ * after it, for ids may run ahead of the clock. Which of them is meant the store must say: the newest that is the
+ * peer's own. Case and leading zeros do not matter; what is no alias gives none.
+ */
+export function idsOfAlias(alias: string, node: number, nowMs: number, backMs: number): number[] {
+  if (!/^0*[0-9a-fA-F]{1,8}$/.test(alias)) return []
+  const value = Number.parseInt(alias, 16)
+  const residue = Math.floor(value / NODE_STEP)
+  const newest = nowMs - EPOCH_MS + AHEAD_MS
+  const oldest = Math.max(nowMs - EPOCH_MS - backMs, 0)
+  const ids: number[] = []
+  for (let ms = newest - ((newest - residue) % ALIAS_SPAN_MS); ms >= oldest; ms -= ALIAS_SPAN_MS) {
+    ids.push(ms * MS_STEP + node * NODE_STEP + (value % NODE_STEP))
+  }
+  return ids
 }
 
 /**

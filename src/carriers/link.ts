@@ -7,22 +7,23 @@ import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { command, responseTo } from '../../protocols/smpp/commands.js'
 import type { PduCounts } from '../../protocols/smpp/counts.js'
 import { encodePdu } from '../../protocols/smpp/pdu.js'
-import { parseReceipt, receiptDate } from '../../protocols/smpp/receipt.js'
 import { type CloseReason, Session, type SessionLimits, type SessionOwner } from '../../protocols/smpp/session.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
 import { readMessageId, readSm, Sm, smSize, writeSm, writeSmResp } from '../../protocols/smpp/sm.js'
 import { status, statusName } from '../../protocols/smpp/status.js'
-import { findTlv, tlv, tlvBytes, tlvString, tlvUint, withoutTlvs } from '../../protocols/smpp/tlv.js'
+import { formatAbsolute, formatRelative } from '../../protocols/smpp/time.js'
+import { tlv } from '../../protocols/smpp/tlv.js'
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
-import { EMPTY, type MessageState, state } from '../model/message.js'
+import { EMPTY, type Message } from '../model/message.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
-import { outcomeOf } from './outcomes.js'
-import { type RefRule, refOfAnswer, refOfReceipt } from './refs.js'
+import { type InboundRules, readReceipt, readReply } from './inbound.js'
+import { type Meaning, outcomeOf, ownMeanings } from './outcomes.js'
+import { refOfAnswer } from './refs.js'
 
 /** What a link needs to know of its carrier. */
-export interface LinkSettings {
+export interface LinkSettings extends InboundRules {
   readonly host: string
   readonly port: number
   readonly systemId: string
@@ -34,14 +35,18 @@ export interface LinkSettings {
   readonly responseMs: number
   readonly reconnectMinMs: number
   readonly reconnectMaxMs: number
+  readonly staleBindMs: number
   readonly interfaceVersion: number
-  readonly refs: RefRule
   readonly addressRange: string
   readonly unsureMs: number
   readonly sourceTon: number | null
   readonly sourceNpi: number | null
   readonly destTon: number | null
   readonly destNpi: number | null
+  readonly serviceType: string | null
+  readonly registeredDelivery: number
+  readonly validity: 'relative' | 'absolute' | 'never'
+  readonly statuses: Readonly<Record<string, Meaning>>
   readonly tls: {
     readonly ca?: string | undefined
     readonly cert?: string | undefined
@@ -72,16 +77,15 @@ export interface LinkHost {
 /** Codes for which another try cannot help until an operator has looked (SMPP v3.4 §5.1.3). */
 const CREDENTIAL_CODES = new Set<number>([status.ESME_RINVPASWD, status.ESME_RINVSYSID, status.ESME_RINVSYSTYP])
 const CREDENTIAL_RETRY_MS = 60_000
-/** esm_class bits 5-2, SMPP v3.4 §5.2.12: a receipt, or an intermediate notification. */
-const KIND_MASK = 0x3c
-const KIND_RECEIPT = 0x04
-const KIND_NOTICE = 0x20
 const SHORT_MESSAGE_MAX = 254
-/** The standard has 64 octets for a message id and 3 for err; carriers have more, but not without end. */
+/** The standard has 64 octets for a message id; carriers have more, but not without end. */
 const MAX_REF = 128
-const MAX_ERR = 16
+/** TLVs came with v3.4. */
+const V34 = 0x34
+/** Bits of registered_delivery that ask for receipts. */
+const RECEIPTS = 0x03
 /** What a stored reply has room for. */
-const MAX_TLVS = 0xffff
+const MAX_REPLY_TLVS = 0xffff
 
 const sm = new Sm()
 
@@ -99,6 +103,9 @@ export class Link implements SessionOwner<Part | null> {
   private stopped = true
   private untrace: () => void = () => {}
   private refusedCode = 0
+  /** The last bind was not ended by an unbind: it may still stand at the carrier. */
+  private isStale = false
+  private readonly meanings: ReadonlyMap<number, Meaning>
   /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
   private readonly unsynced: number[][] = []
   private gathering = 0
@@ -106,6 +113,7 @@ export class Link implements SessionOwner<Part | null> {
 
   constructor(host: LinkHost) {
     this.host = host
+    this.meanings = ownMeanings(host.settings.statuses)
   }
 
   get sends(): boolean {
@@ -216,8 +224,13 @@ export class Link implements SessionOwner<Part | null> {
   send(part: Part): void {
     const session = this.session as Session<Part | null>
     const { message: m } = part
-    const { settings, clock } = this.host
-    sm.service_type = m.service_type
+    const { settings, clock, events } = this.host
+    const isLong = part.payload || part.short_message.length > SHORT_MESSAGE_MAX
+    if (isLong && settings.interfaceVersion < V34) {
+      events.answered(part, { kind: 'refused', code: 'too_long', reason: 'no message_payload before SMPP v3.4' })
+      return
+    }
+    sm.service_type = settings.serviceType ?? m.service_type
     sm.source_addr_ton = settings.sourceTon ?? m.source_addr_ton
     sm.source_addr_npi = settings.sourceNpi ?? m.source_addr_npi
     sm.source_addr = m.source_addr
@@ -228,17 +241,17 @@ export class Link implements SessionOwner<Part | null> {
     sm.protocol_id = m.protocol_id
     sm.priority_flag = m.priority_flag
     sm.schedule_delivery_time = ''
-    sm.validity_period = ''
-    sm.registered_delivery = part.registered_delivery
+    sm.validity_period = m.validityGiven ? validityOf(m, settings.validity, clock.now()) : ''
+    sm.registered_delivery = part.registered_delivery & (settings.registeredDelivery | RECEIPTS)
     sm.replace_if_present_flag = 0
     sm.data_coding = part.data_coding
     sm.sm_default_msg_id = 0
-    if (part.payload || part.short_message.length > SHORT_MESSAGE_MAX) {
+    if (isLong) {
       sm.short_message = EMPTY
       sm.tlvs = withPayload(part.tlvs, part.short_message)
     } else {
       sm.short_message = part.short_message
-      sm.tlvs = settings.interfaceVersion >= 0x34 ? part.tlvs : EMPTY
+      sm.tlvs = settings.interfaceVersion >= V34 ? part.tlvs : EMPTY
     }
     const sequence = session.nextSequence()
     const buf = session.reserve(smSize(sm))
@@ -275,6 +288,7 @@ export class Link implements SessionOwner<Part | null> {
     }
     this.attempts = 0
     this.refusedCode = 0
+    this.isStale = true
     this.host.log.info({ carrier: this.host.name, peer: session.peer }, 'carrier bound')
     this.move('ready')
     this.host.events.changed()
@@ -284,7 +298,7 @@ export class Link implements SessionOwner<Part | null> {
     const { events, settings, clock } = this.host
     events.answeredIn(clock.mono() - part.sentMs, part.message.rank)
     if (code !== 0) {
-      events.answered(part, outcomeOf(code))
+      events.answered(part, outcomeOf(code, this.meanings))
       return
     }
     if (id === command.generic_nack) {
@@ -340,61 +354,20 @@ export class Link implements SessionOwner<Part | null> {
 
   /** A receipt or a message from a phone; false when it could not be stored. */
   private deliver(): boolean {
-    const { events, settings, clock } = this.host
-    let body = sm.short_message
-    let refTlv = -1
-    let stateTlv = -1
-    const { tlvs } = sm
-    if (tlvs.length > 0) {
-      const payload = findTlv(tlvs, 0, tlvs.length, tlv.message_payload)
-      if (payload >= 0 && body.length === 0) body = tlvBytes(tlvs, payload)
-      refTlv = findTlv(tlvs, 0, tlvs.length, tlv.receipted_message_id)
-      stateTlv = findTlv(tlvs, 0, tlvs.length, tlv.message_state)
+    const { events, settings, clock, log, name, carrier } = this.host
+    const receipt = readReceipt(sm, settings, clock.now())
+    if (receipt === undefined) {
+      const reply = readReply(sm, carrier)
+      if (reply.tlvs.length > MAX_REPLY_TLVS) {
+        reply.tlvs = EMPTY
+        events.count('reply_tlvs_dropped')
+      }
+      return events.reply(reply)
     }
-    const kind = sm.esm_class & KIND_MASK
-    if (kind !== KIND_RECEIPT && kind !== KIND_NOTICE && refTlv < 0) return this.reply(body)
-    const text = parseReceipt(body)
-    const id = refTlv >= 0 ? tlvString(tlvs, refTlv) : (text?.id ?? '')
-    if (id === '') {
-      events.count('receipt_unreadable')
-      this.host.log.warn({ carrier: this.host.name, octets: body.length }, 'receipt without an id: dropped')
-      return true
-    }
-    const told = stateTlv >= 0 ? tlvUint(tlvs, stateTlv) : -1
-    // An intermediate notification is never the end, whatever it says (SMPP v3.4 §2.11).
-    const stateOf = kind === KIND_NOTICE ? state.ENROUTE : told >= 0 && told <= state.SKIPPED ? told : text?.state
-    const now = clock.now()
-    const done = text && text.doneDate !== '' ? receiptDate(text.doneDate, now) : Number.NaN
-    return events.receipt({
-      ref: refOfReceipt(settings.refs, id.slice(0, MAX_REF)),
-      state: (stateOf ?? state.UNKNOWN) as MessageState,
-      err: text?.err.slice(0, MAX_ERR) ?? '',
-      doneMs: Number.isNaN(done) ? now : done,
-    })
-  }
-
-  private reply(body: Buffer): boolean {
-    let tlvs = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
-    if (tlvs.length > MAX_TLVS) {
-      tlvs = EMPTY
-      this.host.events.count('reply_tlvs_dropped')
-    }
-    return this.host.events.reply({
-      carrier: this.host.carrier,
-      service_type: sm.service_type,
-      source_addr_ton: sm.source_addr_ton,
-      source_addr_npi: sm.source_addr_npi,
-      source_addr: sm.source_addr,
-      dest_addr_ton: sm.dest_addr_ton,
-      dest_addr_npi: sm.dest_addr_npi,
-      destination_addr: sm.destination_addr,
-      esm_class: sm.esm_class,
-      protocol_id: sm.protocol_id,
-      priority_flag: sm.priority_flag,
-      data_coding: sm.data_coding,
-      body,
-      tlvs,
-    })
+    if (receipt !== null) return events.receipt(receipt)
+    events.count('receipt_unreadable')
+    log.warn({ carrier: name, octets: sm.short_message.length }, 'receipt without an id: dropped')
+    return true
   }
 
   /** Answers once what was just handed over is on disk. */
@@ -436,6 +409,7 @@ export class Link implements SessionOwner<Part | null> {
     this.untrace()
     this.gathering = 0
     const why = this.refusedCode !== 0 ? `refused: ${statusName(this.refusedCode)}` : reason
+    if (reason === 'unbound by us' || reason === 'unbound by peer') this.isStale = false
     log.warn({ carrier: name, peer: session.peer, reason: why, unanswered: unanswered.length }, 'carrier link closed')
     // Duty 4: first the loss, then what was lost with it.
     this.lost(why)
@@ -455,9 +429,13 @@ export class Link implements SessionOwner<Part | null> {
     this.attempts++
     const refused = CREDENTIAL_CODES.has(this.refusedCode)
     const grown = Math.min(settings.reconnectMinMs * 2 ** Math.min(this.attempts - 1, 30), settings.reconnectMaxMs)
-    const delayMs = refused
-      ? Math.max(CREDENTIAL_RETRY_MS, settings.reconnectMaxMs)
-      : Math.round(grown * (0.75 + this.host.random() / 2))
+    let delayMs = Math.round(grown * (0.75 + this.host.random() / 2))
+    if (refused) delayMs = Math.max(CREDENTIAL_RETRY_MS, settings.reconnectMaxMs)
+    else if (this.refusedCode === status.ESME_RALYBND || (this.refusedCode === status.ESME_RBINDFAIL && this.isStale)) {
+      // The bind that we lost still stands there. Each try may count as a sign of life: none before the carrier's timeout.
+      delayMs = Math.max(delayMs, settings.staleBindMs)
+      this.host.events.count('bind_still_stands')
+    }
     if (refused) log.error({ carrier: name, reason, retryMs: delayMs }, 'carrier refuses our credentials')
     else log.info({ carrier: name, reason, retryMs: delayMs }, 'carrier link comes back')
     this.refusedCode = 0
@@ -493,6 +471,12 @@ export class Link implements SessionOwner<Part | null> {
       lastReason: this.lastReason,
     }
   }
+}
+
+/** What the customer gave, as the carrier is told it; at least a second, for none of its clocks says what zero means. */
+function validityOf(m: Message, how: LinkSettings['validity'], nowMs: number): string {
+  if (how === 'never') return ''
+  return how === 'absolute' ? formatAbsolute(m.validUntilMs) : formatRelative(Math.max(m.validUntilMs - nowMs, 1_000))
 }
 
 function withPayload(tlvs: Buffer, body: Buffer): Buffer {

@@ -4,15 +4,27 @@
 
 /**
  * same: as in submit_sm_resp, so in receipts; hex-dec: hexadecimal in submit_sm_resp,
- * decimal in receipts; dec-hex: the other way round.
+ * decimal in receipts; dec-hex: the other way round; either: now so, now so, each reading is tried.
  */
-export type RefRule = 'same' | 'hex-dec' | 'dec-hex'
+export type RefRule = 'same' | 'hex-dec' | 'dec-hex' | 'either'
 
 /** Normal form of the id in a submit_sm_resp. */
 export const refOfAnswer = (rule: RefRule, id: string): string => (rule === 'hex-dec' ? hexToDecimal(id) : plain(id))
 
 /** Normal form of the id in a receipt. */
 export const refOfReceipt = (rule: RefRule, id: string): string => (rule === 'dec-hex' ? hexToDecimal(id) : plain(id))
+
+/**
+ * For `either`: what the id of a receipt may stand for besides itself, as {@link refOfAnswer} would have written it.
+ * None for what is no number.
+ */
+export function otherRefs(id: string): string[] {
+  const own = plain(id)
+  const readings: string[] = []
+  if (/^[0-9]+$/.test(own)) readings.push(BigInt(own).toString(16).toUpperCase())
+  if (/^[0-9A-F]+$/.test(own)) readings.push(hexToDecimal(own))
+  return readings.filter((one, at) => one !== own && readings.indexOf(one) === at)
+}
 
 /** Capitals, no blanks around, no leading zeros. The same string when it is so already. */
 function plain(id: string): string {

@@ -1,5 +1,6 @@
 // `trunkline check`: is this configuration sound, and what in it is not the default? Reads
-// settings only; it opens no port, no database and no data directory.
+// settings only; it opens no port, no database and no data directory,
+// but looks into certificate files.
 
 import type { Command } from 'commander'
 import { differences, faultLine, type Setting } from '../config.js'
@@ -24,7 +25,7 @@ Examples:
 }
 
 function check(options: ReturnType<typeof optionsOf<{ changed?: boolean }>>): void {
-  const loaded = readSettings(options)
+  const loaded = readSettings(options, {}, true)
   if (!loaded.ok) {
     if (options.json) console.log(JSON.stringify({ ok: false, faults: loaded.faults }))
     else for (const fault of loaded.faults) console.error(faultLine(fault))

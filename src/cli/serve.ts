@@ -47,7 +47,7 @@ async function serve(options: ServeOptions): Promise<void> {
   }
   const overrides: ConfigInput = {}
   if (options.dataDir !== undefined) overrides.dataDir = options.dataDir
-  let config = requireSettings(options, overrides)
+  let config = requireSettings(options, overrides, true)
   makeDataDir(config.dataDir)
   let demoKey: string | undefined
   if (options.demo && config.bootstrap === null) {
@@ -68,7 +68,7 @@ async function serve(options: ServeOptions): Promise<void> {
   process.on('SIGTERM', onSignal)
   process.on('SIGINT', onSignal)
   process.on('SIGHUP', () => {
-    const loaded = readSettings(options, overrides)
+    const loaded = readSettings(options, overrides, true)
     if (loaded.ok) daemon?.reload(loaded.config)
     else log.error({ faults: loaded.faults }, 'settings not reloaded: they are faulty')
   })

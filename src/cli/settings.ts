@@ -18,14 +18,17 @@ export function optionsOf<Own extends object = object>(command: Command): Own & 
   return command.optsWithGlobals<Own & GlobalOptions>()
 }
 
-/** Reads the configuration that the options name: their file if any, then the environment, then `overrides`. */
-export function readSettings(options: GlobalOptions, overrides: ConfigInput = {}): LoadedConfig {
-  return loadConfig({ file: options.config, env: process.env, overrides })
+/**
+ * Reads the configuration that the options name: their file if any, then the environment, then `overrides`. With `files`
+ * it looks into the files that settings name too.
+ */
+export function readSettings(options: GlobalOptions, overrides: ConfigInput = {}, files = false): LoadedConfig {
+  return loadConfig({ file: options.config, env: process.env, overrides, files })
 }
 
 /** The same for a command that cannot go on without: all faults in one CommandError, exit 2. */
-export function requireSettings(options: GlobalOptions, overrides: ConfigInput = {}): Config {
-  const loaded = readSettings(options, overrides)
+export function requireSettings(options: GlobalOptions, overrides: ConfigInput = {}, files = false): Config {
+  const loaded = readSettings(options, overrides, files)
   if (loaded.ok) return loaded.config
   throw new CommandError(EXIT.usage, loaded.faults.map(faultLine).join('\n'))
 }

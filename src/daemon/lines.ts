@@ -2,16 +2,17 @@
 // rows change. Knows which driver serves which kind; the only place where carriers,
 // dispatch and returns are joined.
 
+import { codingsWith, standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
-import type { CarrierRow } from '../accounts/carrier.js'
+import type { CarrierRow, SmppSettings } from '../accounts/carrier.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { Driver, DriverEvents } from '../carriers/driver.js'
 import { Simulator } from '../carriers/simulator.js'
 import { SmppCarrier } from '../carriers/smpp.js'
-import type { CutSettings } from '../dispatch/cut.js'
+import { type CutSettings, plainCut } from '../dispatch/cut.js'
 import type { Dispatch, Line } from '../dispatch/dispatch.js'
 import type { Receipts } from '../returns/receipts.js'
 import type { Spool } from '../spool/contract.js'
@@ -81,8 +82,14 @@ export class Lines {
     const driver = this.driverOf(row, events, counts)
     const settings: CutSettings =
       row.kind === 'smpp'
-        ? { receipts: row.settings.receipts, longMessages: row.settings.longMessages }
-        : { receipts: 'always', longMessages: 'udh8' }
+        ? {
+            receipts: row.settings.receipts,
+            longMessages: wayFor(row.settings),
+            codings: codingsWith(row.settings.codings),
+            nationalTables: row.settings.nationalTables,
+            maxOctets: row.settings.maxOctets,
+          }
+        : plainCut
     const line = host.dispatch.add(row.id, row.name, driver, settings, row.paused)
     events.line = line
     this.running.set(row.id, { row, line, counts })
@@ -111,12 +118,13 @@ export class Lines {
 
   private eventsOf(row: CarrierRow): DriverEvents & { line: Line } {
     const { dispatch, receipts, spool, counters } = this.host
+    const codings = row.kind === 'smpp' ? codingsWith(row.settings.codings) : standardCodings
     const events: DriverEvents & { line: Line } = {
       // Set before the driver starts, so before its first event.
       line: undefined as unknown as Line,
       answered: (part, outcome) => dispatch.answered(events.line, part, outcome),
       receipt: receipt => receipts.receipt(row.id, receipt),
-      reply: reply => receipts.reply({ ...reply, carrier: row.id }),
+      reply: reply => receipts.reply({ ...reply, carrier: row.id }, codings),
       gathering: () => spool.gathering,
       afterSync: then => spool.afterSync(then),
       room: () => dispatch.pump(events.line),
@@ -134,6 +142,10 @@ export class Lines {
     await Promise.all(drivers.map(driver => driver.stop(withinMs)))
   }
 }
+
+/** A carrier of SMPP v3.3 is sent no TLVs: long messages leave with a UDH, as it has always been. */
+const wayFor = ({ longMessages, interfaceVersion }: SmppSettings): CutSettings['longMessages'] =>
+  interfaceVersion < 0x34 && (longMessages === 'sar' || longMessages === 'payload') ? 'udh8' : longMessages
 
 /** Nothing that a driver or dispatch was built from has changed. */
 const same = (a: CarrierRow, b: CarrierRow): boolean =>

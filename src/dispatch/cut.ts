@@ -1,53 +1,145 @@
-// A message as the parts that a carrier takes: octets as they came where they fit, text
-// encoded for the carrier, long ones cut. Pure; knows alphabets and sizes, not links.
+// A message as the parts that a carrier takes: octets as they came where the carrier reads them as the customer meant
+// them, text encoded for the carrier, long ones cut. Pure; knows alphabets and sizes, not links.
 
-import { chooseCoding, codingOf, encodeText } from '../../protocols/gsm/coding.js'
-import { type How, segment } from '../../protocols/gsm/segment.js'
-import { tlv, writeTlvUint } from '../../protocols/smpp/tlv.js'
+import { type Coding, type Codings, codingOf, decodeUserData, standardCodings } from '../../protocols/gsm/coding.js'
+import { onRadio, onWire } from '../../protocols/gsm/radio.js'
+import { fitsOne, segment } from '../../protocols/gsm/segment.js'
+import { parseUdh } from '../../protocols/gsm/udh.js'
+import { findTlv, tlv, writeTlvUint } from '../../protocols/smpp/tlv.js'
 import type { Part } from '../carriers/driver.js'
 import type { Message } from '../model/message.js'
+import { encodeFor, radioOf, type TextSettings } from './encode.js'
+import { rewrite } from './rewrite.js'
 
-export interface CutSettings {
+export interface CutSettings extends TextSettings {
   readonly receipts: 'always' | 'asked'
-  readonly longMessages: How
 }
 
-/** One SMS carries 140 octets: this many octets of a short_message never need to be cut. */
-const SURELY_SHORT = 140
-const UDHI = 0x40
+/** For a carrier of whom nothing is said. */
+export const plainCut: CutSettings = Object.freeze({
+  receipts: 'always',
+  longMessages: 'udh8',
+  codings: standardCodings,
+  nationalTables: [],
+  maxOctets: 140,
+})
 
 /**
- * The parts of `m` for a carrier; several share `concatRef`. Undefined when it cannot be
- * sent at all: more than 255 parts.
+ * Why a message cannot be sent at all. coding_unsupported: the carrier takes its text in no coding, or in one in which a
+ * part that the customer cut is longer than a part can be.
  */
-export function cut(m: Message, settings: CutSettings, concatRef: number): Part[] | undefined {
-  const registered_delivery = settings.receipts === 'always' ? (m.registered_delivery & ~3) | 1 : m.registered_delivery
-  let body = m.body
-  let data_coding = m.data_coding
-  if (m.isText) {
-    const text = m.body.toString('utf8')
-    const choice = chooseCoding(text)
-    body = encodeText(text, choice.coding) as Buffer
-    data_coding = choice.data_coding
-  } else if (body.length <= SURELY_SHORT || m.esm_class & UDHI) {
-    // What the customer cut stays as it was cut.
-    return [part(m, 0, m.esm_class, data_coding, body, false, registered_delivery, m.tlvs)]
-  }
-  const segments = segment(body, codingOf(data_coding), settings.longMessages, concatRef)
-  if (segments === undefined) return undefined
-  return segments.map((one, index) => {
-    let tlvs = m.tlvs
-    if (one.sar) {
-      tlvs = Buffer.allocUnsafe(m.tlvs.length + 16)
-      let at = m.tlvs.copy(tlvs)
-      at = writeTlvUint(tlvs, at, tlv.sar_msg_ref_num, one.sar.ref, 2)
-      at = writeTlvUint(tlvs, at, tlv.sar_total_segments, one.sar.total, 1)
-      at = writeTlvUint(tlvs, at, tlv.sar_segment_seqnum, one.sar.seq, 1)
-      tlvs = tlvs.subarray(0, at)
+export type Uncuttable = 'too_long' | 'coding_unsupported'
+
+const UDHI = 0x40
+/** Message mode, SMPP v3.4 §5.2.12: ours to keep, not the carrier's. */
+const MODE = 0x03
+const TRANSACTION = 0x02
+/** Octets of IA5 that are as many septets or, all of them of the extension table, twice as many. */
+const ASCII_SURELY_SHORT = 80
+/** Elements that name national tables, 3GPP TS 23.040 §9.2.3.24. */
+const SINGLE_SHIFT = 0x24
+const LOCKING_SHIFT = 0x25
+
+/**
+ * The parts of `m` for a carrier, or why there are none.
+ *
+ * @param theirs what data_coding means to the account, see {@link Message.ownCoding}
+ * @param concatRef gives the reference that several parts share; asked only for a message of several
+ */
+export function cut(
+  m: Message,
+  settings: CutSettings,
+  theirs: Codings,
+  concatRef: (m: Message) => number,
+): readonly Part[] | Uncuttable {
+  const { data_coding, body } = m
+  if (m.isText) return cutText(m, body.toString('utf8'), settings, concatRef)
+  const coding = codingOf(data_coding, theirs)
+  const carriers = codingOf(data_coding, settings.codings)
+  if (coding === carriers || coding === 'binary') {
+    if (isShort(m, coding, settings) || wasCut(m)) {
+      return [part(m, 0, m.esm_class, data_coding, body, false, m.tlvs, settings)]
     }
-    const esm_class = one.udhi ? m.esm_class | UDHI : m.esm_class
-    return part(m, index, esm_class, data_coding, one.octets, one.payload === true, registered_delivery, tlvs)
+  } else {
+    // Septets are septets, packed or not: nothing in them is read.
+    const septets = isSeptets(coding) && isSeptets(carriers)
+    if (wasCut(m) && (septets || !namesTablesOnly(m))) return cutAgain(m, theirs, settings)
+    if (!septets) return cutText(m, decodeUserData(body, (m.esm_class & UDHI) !== 0, coding), settings, concatRef)
+  }
+  const { octets, coding: radio } = onRadio(body, coding)
+  const wire = coding === 'binary' ? coding : carriers
+  return cutOctets(m, data_coding, octets, radioOf(radio, data_coding), wire, undefined, settings, concatRef)
+}
+
+function isShort({ body }: Message, coding: Coding, { maxOctets }: CutSettings): boolean {
+  return body.length <= (coding === 'ascii' ? Math.min(ASCII_SURELY_SHORT, maxOctets) : maxOctets)
+}
+
+function isSeptets(coding: Coding): boolean {
+  return coding === 'gsm' || coding === 'gsm-packed'
+}
+
+/** By the customer, who has said so in the message: it stays as it was cut. */
+function wasCut({ esm_class, tlvs }: Message): boolean {
+  return (esm_class & UDHI) !== 0 || (tlvs.length > 0 && findTlv(tlvs, 0, tlvs.length, tlv.sar_msg_ref_num) >= 0)
+}
+
+/** A header that says how the text is written, and of nothing that it is a part of. */
+function namesTablesOnly({ esm_class, tlvs, body }: Message): boolean {
+  if ((esm_class & UDHI) === 0 || findTlv(tlvs, 0, tlvs.length, tlv.sar_msg_ref_num) >= 0) return false
+  return parseUdh(body)?.elements.every(({ iei }) => iei === SINGLE_SHIFT || iei === LOCKING_SHIFT) ?? false
+}
+
+/** One part in another coding, because the carrier reads the customer's as something else. */
+function cutAgain(m: Message, theirs: Codings, settings: CutSettings): readonly Part[] | Uncuttable {
+  const udhi = (m.esm_class & UDHI) !== 0
+  const one = rewrite(m.body, udhi, m.data_coding, theirs, settings.codings)
+  if (!one?.fits) return 'coding_unsupported'
+  const esm_class = one.udhi ? m.esm_class : m.esm_class & ~UDHI
+  return [part(m, 0, esm_class, one.data_coding, one.octets, false, m.tlvs, settings)]
+}
+
+function cutText(
+  m: Message,
+  text: string,
+  settings: CutSettings,
+  concatRef: (m: Message) => number,
+): readonly Part[] | Uncuttable {
+  const encoded = encodeFor(text, m.data_coding, settings)
+  if (encoded === undefined) return 'coding_unsupported'
+  const { data_coding, octets, radio, wire, elements } = encoded
+  return cutOctets(m, data_coding, octets, radio, wire, elements, settings, concatRef)
+}
+
+function cutOctets(
+  m: Message,
+  data_coding: number,
+  octets: Buffer,
+  radio: Coding,
+  wire: Coding,
+  elements: Buffer | undefined,
+  settings: CutSettings,
+  concatRef: (m: Message) => number,
+): readonly Part[] | Uncuttable {
+  const { longMessages, maxOctets } = settings
+  const isOne = fitsOne(octets, radio, elements?.length ? elements.length + 1 : 0, maxOctets)
+  const segments = segment(octets, radio, longMessages, isOne ? 0 : concatRef(m), maxOctets, elements)
+  if (segments === undefined) return 'too_long'
+  return segments.map((one, index) => {
+    const esm_class = one.udhi ? m.esm_class | UDHI : m.esm_class & ~UDHI
+    const onTheWire = onWire(one.octets, one.udhi, wire)
+    const tlvs = one.sar ? withSar(m.tlvs, one.sar.ref, one.sar.total, one.sar.seq) : m.tlvs
+    return part(m, index, esm_class, data_coding, onTheWire, one.payload === true, tlvs, settings)
   })
+}
+
+function withSar(tlvs: Buffer, ref: number, total: number, seq: number): Buffer {
+  const all = Buffer.allocUnsafe(tlvs.length + 16)
+  let at = tlvs.copy(all)
+  at = writeTlvUint(all, at, tlv.sar_msg_ref_num, ref, 2)
+  at = writeTlvUint(all, at, tlv.sar_total_segments, total, 1)
+  at = writeTlvUint(all, at, tlv.sar_segment_seqnum, seq, 1)
+  return all.subarray(0, at)
 }
 
 function part(
@@ -57,8 +149,24 @@ function part(
   data_coding: number,
   short_message: Buffer,
   payload: boolean,
-  registered_delivery: number,
   tlvs: Buffer,
+  { receipts }: CutSettings,
 ): Part {
-  return { message, index, esm_class, data_coding, short_message, payload, registered_delivery, tlvs, sentMs: 0 }
+  const asked = message.registered_delivery
+  // Who is answered at the message's end must hear of it.
+  const always = receipts === 'always' || (message.esm_class & MODE) === TRANSACTION
+  // For whoever wants to hear of failures only, or of success, we must know both.
+  const registered_delivery = always || (asked & 3) !== 0 ? (asked & ~3) | 1 : asked
+  const theirs = esm_class & ~MODE
+  return {
+    message,
+    index,
+    esm_class: theirs,
+    data_coding,
+    short_message,
+    payload,
+    registered_delivery,
+    tlvs,
+    sentMs: 0,
+  }
 }

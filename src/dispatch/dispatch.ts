@@ -2,6 +2,7 @@
 // comes back, decides when to try again. Knows lanes, carriers and outcomes; knows no
 // protocol, and never why a message was accepted.
 
+import { type Codings, standardCodings } from '../../protocols/gsm/coding.js'
 import type { Clock } from '../base/clock.js'
 import { Counters, Histogram } from '../base/figures.js'
 import type { Driver, Part } from '../carriers/driver.js'
@@ -10,6 +11,7 @@ import type { Outcome } from '../model/outcome.js'
 import { serving, weigh } from '../routing/choose.js'
 import type { RouteTable } from '../routing/table.js'
 import type { Claimer, Spool } from '../spool/contract.js'
+import { ConcatRefs } from './concatRefs.js'
 import { type CutSettings, cut } from './cut.js'
 import { retryDelayMs } from './retry.js'
 
@@ -38,7 +40,10 @@ export class Line {
   readonly counts = new Counters()
   sent = 0
   accepted = 0
-  concatRef: number
+  /** Given to the last message that was cut anew. */
+  concatRef = 0
+  /** The reference of the next message that the line cuts, for its parts to share. */
+  readonly newRef: (m: Message) => number
   pumping = false
 
   constructor(
@@ -48,7 +53,7 @@ export class Line {
     settings: CutSettings,
     paused: boolean,
     claimer: Claimer,
-    concatRef: number,
+    random: () => number,
   ) {
     this.id = id
     this.name = name
@@ -56,7 +61,12 @@ export class Line {
     this.settings = settings
     this.paused = paused
     this.claimer = claimer
-    this.concatRef = concatRef
+    // A reference above 255 in sar_* would make parts shorter: the message centre has to write it in 16 bits.
+    const refs = new ConcatRefs(settings.longMessages === 'udh16', random)
+    this.newRef = m => {
+      this.concatRef = refs.next(m.source_addr, m.destination_addr)
+      return this.concatRef
+    }
   }
 
   get up(): boolean {
@@ -78,6 +88,8 @@ export interface DispatchHost {
   weightOf(account: number): number
   /** The lane of a message whose route is gone; undefined when no route takes it now. */
   rematch(message: Message): number | undefined
+  /** What data_coding means to an account that has said so. */
+  codingsOf(account: number): Codings
   /** Something of ours threw. */
   fault(error: unknown): void
 }
@@ -108,7 +120,7 @@ export class Dispatch {
 
   add(id: number, name: string, driver: Driver, settings: CutSettings, paused: boolean): Line {
     const claimer = this.host.spool.claimer(name, [], account => this.host.weightOf(account))
-    const line = new Line(id, name, driver, settings, paused, claimer, Math.floor(this.host.random() * 65_535))
+    const line = new Line(id, name, driver, settings, paused, claimer, () => this.host.random())
     this.lines.set(id, line)
     this.byName.set(name, line)
     this.align()
@@ -266,10 +278,11 @@ export class Dispatch {
     }
     // Cut for another carrier and none of it taken there: cut anew, by this one's rules.
     const isCut = m.parts !== null && m.carrier === line.id
-    const concatRef = isCut ? m.concatRef : nextRef(line)
-    const parts = cut(m, line.settings, concatRef)
-    if (parts === undefined) {
-      this.end(m, 'too_long')
+    const theirs = m.ownCoding ? this.host.codingsOf(m.account) : standardCodings
+    const parts = cut(m, line.settings, theirs, isCut ? sameRef : line.newRef)
+    if (typeof parts === 'string') {
+      line.counts.add(`cut_${parts}`)
+      this.end(m, parts)
       return
     }
     if (parts.length === 1 && m.parts === null) {
@@ -278,8 +291,7 @@ export class Dispatch {
       return
     }
     if (!isCut || m.parts?.length !== parts.length) {
-      line.concatRef = concatRef
-      this.host.spool.cut(m, line.id, parts.length, concatRef)
+      this.host.spool.cut(m, line.id, parts.length, isCut ? m.concatRef : line.concatRef)
     }
     const states = m.parts
     const open = parts.filter(part => !states?.[part.index]?.answered)
@@ -373,11 +385,7 @@ export class Dispatch {
   }
 }
 
-/** The reference of the next message that a line cuts. */
-function nextRef({ concatRef, settings }: Line): number {
-  const most = settings.longMessages === 'udh8' || settings.longMessages === 'sar' ? 255 : 65_535
-  return (concatRef % most) + 1
-}
+const sameRef = (m: Message): number => m.concatRef
 
 /** Of a message's parts, the outcome that decides for the whole. */
 function severity(outcome: Outcome): number {

@@ -2,16 +2,16 @@
 // account, sender, destination, class, parts, route, limits, queue. What passes is in the
 // spool; the caller acknowledges it after the spool has synced, never before.
 
-import { type Coding, codingOf } from '../../protocols/gsm/coding.js'
-import { countSegments, countSegmentsOfText } from '../../protocols/gsm/segment.js'
 import type { Account } from '../accounts/account.js'
 import type { Limits } from '../accounts/limits.js'
+import type { SmppProfile } from '../accounts/smppProfile.js'
 import type { Clock } from '../base/clock.js'
 import { type Fault, fault } from '../model/fault.js'
-import type { ClassRank, Message } from '../model/message.js'
+import { type ClassRank, type Message, mark } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
 import { digitsOf, type RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
+import { makePlain, segmentsOf } from './text.js'
 
 export interface Lifetimes {
   otpMs: number
@@ -19,16 +19,14 @@ export interface Lifetimes {
   bulkMs: number
 }
 
-/** 3GPP TS 23.040 §9.2.3.24.1: a concatenated message has at most 255 parts. */
-const MAX_SEGMENTS = 255
-
 const suspended = fault('account_suspended', 'the account is suspended', false)
 const senderRefused = fault('sender_refused', 'this sender is not one of the account', false)
 const destinationInvalid = fault('destination_invalid', 'the destination is not a phone number', false)
 const noRoute = fault('no_route', 'no route to this destination', false)
-const tooLong = fault('too_long', 'the message needs more than 255 parts', false)
+const tooLong = fault('too_long', 'the message needs more parts than it may have', false)
 const scheduleInvalid = fault('schedule_invalid', 'the schedule is after the validity of the message', false)
 const validityInvalid = fault('validity_invalid', 'the validity of the message has passed', false)
+const notWaiting = fault('not_waiting', 'the message is not waiting any more', false)
 const rateExceeded = fault('rate_exceeded', 'too many messages a second', true)
 const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
   queue_full: fault('queue_full', 'the queue is full', true),
@@ -58,17 +56,20 @@ export class Door {
   /**
    * Takes the message or says why not. Undefined: it is in the spool under `m.id`, and may
    * be acknowledged once the spool has synced. `m` brings its addresses, body and wishes;
-   * account, class, parts, route and lifetime are set here.
+   * account, class, parts, route and lifetime are set here. With `replace` it takes the place, and the id, of a waiting
+   * one with its addresses and service_type, if there is one (SMPP v3.4 §5.2.18).
    */
-  submit(m: Message, account: Account): Fault | undefined {
+  submit(m: Message, account: Account, replace = false): Fault | undefined {
     if (account.suspended !== null) return suspended
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
     if (digits === '') return destinationInvalid
     m.account = account.id
+    if (account.smpp.receipts.of === 'part') m.registered_delivery |= mark.perPart
     m.rank = this.classOf(m, account)
-    const segments = segmentsOf(m)
-    if (segments === undefined || segments > MAX_SEGMENTS) return tooLong
+    if (account.smpp.smartReplace) this.tally.countSaved(makePlain(m, account.smpp))
+    const segments = segmentsOf(m, account.smpp)
+    if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
     const route = this.routes.match(account.systemId, m.rank, m.source_addr, digits)
     if (route === undefined) return noRoute
@@ -80,9 +81,60 @@ export class Door {
     const refusal = this.spool.refusal(account.id, account.maxWaiting)
     if (refusal !== undefined) return refusals[refusal]
     if (!this.limits.take(account.id, account.throughput, this.clock.mono())) return rateExceeded
+    m.replaceable = account.smpp.replace
+    if (replace && this.takesPlace(m)) return undefined
     this.spool.commit(m)
     this.tally.countAccepted(m.rank)
     return undefined
+  }
+
+  /** `m` becomes the newest waiting message that it may replace, in that one's place of its queue. */
+  private takesPlace(m: Message): boolean {
+    for (const id of this.spool.present(m)) {
+      const replaced = this.spool.replace(id, old => {
+        become(old, m)
+        old.scheduleMs = m.scheduleMs
+        old.validUntilMs = m.validUntilMs
+        old.validityGiven = m.validityGiven
+        old.esm_class = m.esm_class
+        old.protocol_id = m.protocol_id
+        old.data_coding = m.data_coding
+        old.tlvs = m.tlvs
+      })
+      if (!replaced) continue
+      m.id = id
+      return true
+    }
+    return false
+  }
+
+  /**
+   * Another text for a waiting message of the account (SMPP v3.4 §4.10): `by` holds its text and registered_delivery,
+   * and its schedule and validity where those are given; `keepsSchedule` otherwise.
+   * Undefined: done, and may be acknowledged once the spool has synced.
+   */
+  replace(m: Message, by: Message, keepsSchedule: boolean, profile: SmppProfile): Fault | undefined {
+    if (profile.smartReplace) this.tally.countSaved(makePlain(by, profile))
+    const segments = segmentsOf(by, profile)
+    if (segments > profile.maxSegments) return tooLong
+    by.segments = segments
+    const scheduleMs = keepsSchedule ? m.scheduleMs : by.scheduleMs
+    let validUntilMs = m.validUntilMs
+    let validityGiven = m.validityGiven
+    if (by.validityGiven) {
+      validUntilMs = by.validUntilMs
+      validityGiven = true
+    } else if (!validityGiven) {
+      validUntilMs = Math.max(validUntilMs, scheduleMs + (this.lifetimesMs[m.rank] as number))
+    }
+    if (scheduleMs >= validUntilMs) return scheduleInvalid
+    const replaced = this.spool.replace(m.id, old => {
+      become(old, by)
+      old.scheduleMs = scheduleMs
+      old.validUntilMs = validUntilMs
+      old.validityGiven = validityGiven
+    })
+    return replaced ? undefined : notWaiting
   }
 
   private classOf(m: Message, account: Account): ClassRank {
@@ -94,10 +146,11 @@ export class Door {
   }
 }
 
-/** Standard segments, by which a message is priced. Octets with a UDH are a part that the sender cut: one. */
-function segmentsOf(m: Message): number | undefined {
-  if (m.isText) return countSegmentsOfText(m.body.toString('utf8'))
-  if (m.esm_class & 0x40) return 1
-  const coding: Coding = codingOf(m.data_coding)
-  return countSegments(m.body, coding)
+/** What every replacement takes over. */
+function become(m: Message, by: Message): void {
+  m.body = by.body
+  m.isText = by.isText
+  m.ownCoding = by.ownCoding
+  m.segments = by.segments
+  m.registered_delivery = by.registered_delivery | (m.registered_delivery & mark.perPart)
 }

@@ -15,6 +15,7 @@ export type FaultCode =
   | 'coding_unsupported'
   | 'schedule_invalid'
   | 'validity_invalid'
+  | 'not_waiting'
   | 'rate_exceeded'
   | 'quota_exceeded'
   | 'no_credit'

@@ -39,10 +39,26 @@ export const stateNames = [
   'SKIPPED',
 ] as const
 
+/** Is this the last word on a part? SMPP v3.4 §5.2.28: ENROUTE is not; ACCEPTED and SCHEDULED are not the end in the field. */
+export const isFinal = (s: MessageState): boolean =>
+  s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
+
 /** Where a message stands in its life: waiting for a carrier, sent and waiting for receipts, or over. */
 export type Standing = 'waiting' | 'sent' | 'ended'
 
 export const EMPTY = Buffer.alloc(0)
+
+/**
+ * Marks of ours in the bits of {@link Message.registered_delivery} that the standard reserves (SMPP v3.4 §5.2.17, bits 7
+ * to 5): they live as long as the message, and no carrier sees them.
+ */
+export const mark = {
+  /** A receipt for each part. */
+  perPart: 0x20,
+  /** The customer has had the intermediate notification ENROUTE; ACCEPTED. */
+  toldEnroute: 0x40,
+  toldAccepted: 0x80,
+} as const
 
 /** One part of a message on its way: its carrier's name for it, and what the receipt said. */
 export interface PartState {
@@ -53,6 +69,8 @@ export interface PartState {
   state: MessageState
   /** What the receipt gave as its err, '' until then. */
   err: string
+  /** Its network_error_code as in a Receipt; not on disk. */
+  network?: number
 }
 
 /**
@@ -80,8 +98,10 @@ export class Message {
   data_coding = 0
   /** Octets as received, UDH included; UTF-8 when {@link isText}. After `accepted`: the first octets of the text only. */
   body: Buffer = EMPTY
-  /** True: `body` is Unicode text, to be encoded for the carrier that takes it. False: octets of `data_coding`. */
+  /** True: `body` is Unicode text, to be encoded for the carrier that takes it; of `data_coding` the message class counts. */
   isText = false
+  /** What `body` is, the account's own table of data_coding says, not the standard's. */
+  ownCoding = false
   /** TLVs to pass on, as a raw stream; message_payload is not among them. */
   tlvs: Buffer = EMPTY
 
@@ -98,6 +118,10 @@ export class Message {
   segments = 1
   priceMicros = 0
   clientRef = ''
+  /** Of a submit_multi to several: the id that it was answered, which is that of its first message; 0 = none. */
+  multiId = 0
+  /** A later one with the same addresses and service_type may take its place while it waits. */
+  replaceable = false
   /** Callback, tags and what else the HTTP door keeps, as JSON; '' when none. */
   extras = ''
 
@@ -129,13 +153,17 @@ export class Message {
 //  16 validUntilMs f64  24 scheduleMs f64  32 priceMicros f64  40 refSeq f64
 //  48 ready f64  56 dueMs f64  64 ton npi ton npi  68 esm pid prio regdel
 //  72 data_coding  73 segments  74 concatRef u16
-//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), parts
+//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), parts,
+//  and last of all multiId f64, both only where a flag says so
 const FORMAT = 1
 const HEAD = 76
 const FLAG_SENT = 1
 const FLAG_TEXT = 2
 const FLAG_PARTS = 4
 const FLAG_VALIDITY = 8
+const FLAG_MULTI = 16
+const FLAG_REPLACEABLE = 32
+const FLAG_OWN_CODING = 64
 
 export const recordStanding = (record: Buffer): Standing => ((record[1] ?? 0) & FLAG_SENT ? 'sent' : 'waiting')
 export const recordAccount = (record: Buffer): number => record.readUInt32LE(4)
@@ -143,6 +171,9 @@ export const recordLane = (record: Buffer): number => record.readUInt32LE(8)
 export const recordRank = (record: Buffer): ClassRank => record[2] as ClassRank
 export const recordValidUntil = (record: Buffer): number => record.readDoubleLE(16)
 export const recordReady = (record: Buffer): number => record.readDoubleLE(48)
+export const recordReplaceable = (record: Buffer): boolean => ((record[1] ?? 0) & FLAG_REPLACEABLE) !== 0
+export const recordMultiId = (record: Buffer): number =>
+  (record[1] ?? 0) & FLAG_MULTI ? record.readDoubleLE(record.length - 8) : 0
 export const recordPriority = (record: Buffer): number => record[70] as number
 
 /** Octets that {@link writeRecord} needs at most. */
@@ -161,7 +192,7 @@ export function recordSize(m: Message): number {
     m.tlvs.length +
     m.extras.length * 3
   if (m.parts) for (const part of m.parts) size += 4 + part.ref.length + part.err.length
-  return size + 2
+  return size + 10
 }
 
 const EXCERPT_CHARACTERS = 20
@@ -181,6 +212,7 @@ function excerptEnd(m: Message): number {
 export function excerpt(m: Message): Buffer {
   const start = m.esm_class & 0x40 ? (m.body[0] ?? 0) + 1 : 0
   const end = excerptEnd(m)
+  if (start === 0 && end === m.body.length) return m.body
   return start < end ? m.body.subarray(start, end) : EMPTY
 }
 
@@ -203,7 +235,10 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
     (m.standing === 'sent' ? FLAG_SENT : 0) |
     (m.isText ? FLAG_TEXT : 0) |
     (m.parts ? FLAG_PARTS : 0) |
-    (m.validityGiven ? FLAG_VALIDITY : 0)
+    (m.validityGiven ? FLAG_VALIDITY : 0) |
+    (m.multiId !== 0 ? FLAG_MULTI : 0) |
+    (m.replaceable ? FLAG_REPLACEABLE : 0) |
+    (m.ownCoding ? FLAG_OWN_CODING : 0)
   to[at + 2] = m.rank
   to[at + 3] = Math.min(m.attempts, 255)
   to.writeUInt32LE(m.account, at + 4)
@@ -253,11 +288,25 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
       at = putText(to, at, part.err)
     }
   }
+  if (m.multiId !== 0) at = to.writeDoubleLE(m.multiId, at)
   return at
 }
 
 /** Reads what {@link writeRecord} wrote. The message keeps the buffer: give it one of its own. */
-export function readRecord(id: number, from: Buffer): Message {
+export const readRecord = (id: number, from: Buffer): Message => read(id, from, keep)
+
+/** The same from octets that are somebody else's. */
+export const readLentRecord = (id: number, from: Buffer): Message => read(id, from, copy)
+
+const keep = (from: Buffer, at: number, end: number): Buffer => from.subarray(at, end)
+
+function copy(from: Buffer, at: number, end: number): Buffer {
+  const to = Buffer.allocUnsafe(end - at)
+  from.copy(to, 0, at, end)
+  return to
+}
+
+function read(id: number, from: Buffer, taken: typeof keep): Message {
   assert(from[0] === FORMAT, `message record format ${from[0]}`)
   const m = new Message()
   const flags = from[1] as number
@@ -265,6 +314,8 @@ export function readRecord(id: number, from: Buffer): Message {
   m.standing = flags & FLAG_SENT ? 'sent' : 'waiting'
   m.isText = (flags & FLAG_TEXT) !== 0
   m.validityGiven = (flags & FLAG_VALIDITY) !== 0
+  m.replaceable = (flags & FLAG_REPLACEABLE) !== 0
+  m.ownCoding = (flags & FLAG_OWN_CODING) !== 0
   m.rank = from[2] as ClassRank
   m.attempts = from[3] as number
   m.account = from.readUInt32LE(4)
@@ -303,11 +354,11 @@ export function readRecord(id: number, from: Buffer): Message {
   at += clientLength
   const bodyLength = from.readUInt16LE(at)
   at += 2
-  if (bodyLength > 0) m.body = from.subarray(at, at + bodyLength)
+  if (bodyLength > 0) m.body = taken(from, at, at + bodyLength)
   at += bodyLength
   const tlvLength = from.readUInt16LE(at)
   at += 2
-  if (tlvLength > 0) m.tlvs = from.subarray(at, at + tlvLength)
+  if (tlvLength > 0) m.tlvs = taken(from, at, at + tlvLength)
   at += tlvLength
   const extrasLength = from.readUInt16LE(at)
   at += 2
@@ -321,5 +372,6 @@ export function readRecord(id: number, from: Buffer): Message {
       m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text(), err: text() })
     }
   }
+  m.multiId = recordMultiId(from)
   return m
 }

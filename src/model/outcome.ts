@@ -23,6 +23,10 @@ export interface Receipt {
   /** Up to 3 characters by the standard, more in the field. */
   err: string
   doneMs: number
+  /** network_error_code (SMPP v3.4 §5.3.2.31) as one number, network type << 16 | code; 0: the carrier gave none. */
+  network?: number
+  /** Other names that it may mean by its carrier's rules, tried in this order where `ref` names no message. */
+  others?: readonly string[] | null
 }
 
 /** A message from a phone: a deliver_sm that is no receipt. Octets as received. */

@@ -9,6 +9,13 @@ export class Tally {
   /** By class, then by state. */
   readonly ended: readonly Float64Array[] = messageClasses.map(() => new Float64Array(stateNames.length))
 
+  /** Segments that texts did not take because typographic characters were replaced. */
+  savedSegments = 0
+
+  countSaved(segments: number): void {
+    this.savedSegments += segments
+  }
+
   countAccepted(rank: ClassRank): void {
     ;(this.accepted[rank] as number)++
   }

@@ -1,20 +1,35 @@
-// Receipts and replies on their way to the customer: taken from the outbox as the
-// account's binds have room, gone when the ESME says so, given back when it does not.
-// Knows the outbox and what an answer means; the wire is intake/smpp's.
+// Receipts and replies on their way to the customer: taken from the outbox as the account's binds have room, gone when
+// the ESME says so, given back when it does not. A bind that cannot take them now is left alone for a while, and only
+// it. Knows the outbox and what an answer means; the wire is intake/smpp's.
 
-import { status } from '../../protocols/smpp/status.js'
+import { status, statusName } from '../../protocols/smpp/status.js'
+import { plainReceipts, type SmppProfile } from '../accounts/smppProfile.js'
+import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
+import type { Log } from '../base/log.js'
+import type { Bind } from '../intake/smpp/bind.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { Report, Spool } from '../spool/contract.js'
+import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 
 const CLAIM = 128
-/** An ESME that says "not now" is left alone for this long. */
+/** An ESME that says "not now" is left alone for so long, twice as long each time until it takes something. */
 const REST_MS = 1_000
+const REST_MOST_MS = 60_000
+/** Offers of one report to ESMEs whose answer says neither yes nor no. */
+const MAX_TRIES = 5
+/** Reports for the sender's own bind that wait for room there; more go to any. */
+const MAX_HELD = 1_000
+/** Destinations an ESME wants no more for that are remembered. */
+const MAX_STOPPED = 10_000
+const REJOIN_TICK_MS = 1_000
+const LOG_PAUSE_MS = 60_000
+/** message_payload is for peers of v3.4 on, and a short_message holds so much. */
+const V34 = 0x34
+const SHORT_MESSAGE_MAX = 254
 
-/** Answers after which the report is not offered again (SMPP v3.4 §5.1.3: RX_P and RX_R are for good). */
+/** Answers after which this report is not offered again (SMPP v3.4 §5.1.3: RX_R is for this message). */
 const FINAL = new Set<number>([
-  status.ESME_ROK,
-  status.ESME_RX_P_APPN,
   status.ESME_RX_R_APPN,
   status.ESME_RINVMSGID,
   status.ESME_RINVDSTADR,
@@ -24,65 +39,315 @@ const FINAL = new Set<number>([
   status.ESME_RINVCMDID,
   status.ESME_RINVCMDLEN,
 ])
+/** Answers after which it is offered until it is taken or too old. */
+const NOT_NOW = new Set<number>([
+  status.ESME_RX_T_APPN,
+  status.ESME_RMSGQFUL,
+  status.ESME_RTHROTTLED,
+  status.ESME_RSYSERR,
+])
+
+export interface ReporterHost {
+  readonly spool: Spool
+  readonly binds: Binds
+  readonly counts: Counters
+  readonly clock: Clock
+  readonly log: Log
+  profile(account: number): SmppProfile | undefined
+  fault(error: unknown): void
+}
+
+/** A bind that has refused something, until it takes something again. */
+interface Trouble {
+  /** Rests in a row. */
+  rests: number
+  isResting: boolean
+  /** Offered again when the timer is up. */
+  readonly later: Report[]
+  timer: NodeJS.Timeout | undefined
+}
 
 export class Reporter {
-  private readonly spool: Spool
-  private readonly binds: Binds
-  private readonly counts: Counters
-  private readonly fault: (error: unknown) => void
-  private readonly resting = new Set<number>()
+  private readonly host: ReporterHost
+  private readonly troubles = new Map<Bind, Trouble>()
+  private readonly tries = new WeakMap<Report, number>()
+  /** For the sender's own bind, which has no room. */
+  private readonly held = new Map<Bind, Report[]>()
+  /** Account and destination that an ESME wants no more for, and when it said so. */
+  private readonly stopped = new Map<string, number>()
+  private readonly rejoiner: Rejoiner
+  private rejoinTimer: NodeJS.Timeout | undefined
+  private readonly lines = new Map<string, { atMs: number; count: number }>()
   private stopping = false
 
-  constructor(spool: Spool, binds: Binds, counts: Counters, fault: (error: unknown) => void) {
-    this.spool = spool
-    this.binds = binds
-    this.counts = counts
-    this.fault = fault
+  constructor(host: ReporterHost) {
+    this.host = host
+    this.rejoiner = new Rejoiner(rejoinLimits, part => host.spool.giveBackReport(part))
   }
 
   /** The account got a report, or one of its binds has room. */
   pump(account: number): void {
-    if (this.stopping || this.resting.has(account)) return
+    if (this.stopping) return
+    if (this.held.size > 0) this.pumpHeld(account)
+    if (this.troubles.size > 0) this.pumpTroubled(account)
     for (;;) {
-      const bind = this.binds.receiver(account)
+      const bind = this.troubles.size === 0 ? this.host.binds.receiver(account) : this.untroubled(account)
       if (!bind) return
-      const reports = this.spool.claimReports(account, Math.min(CLAIM, bind.session.room()))
+      const reports = this.host.spool.claimReports(account, Math.min(CLAIM, bind.session.room()))
       if (reports.length === 0) return
-      for (const report of reports) {
-        try {
-          bind.deliver(report)
-        } catch (error) {
-          // What cannot be written would stand at the head of the queue for ever.
-          this.spool.reportDone(report)
-          this.counts.add('reports_unwritable')
-          this.fault(error)
-        }
-      }
+      const profile = this.host.profile(account)
+      for (const report of reports) this.hand(report, bind, profile)
     }
   }
 
-  /** The ESME's answer; undefined when none came or its connection was lost. */
-  answered(report: Report, code: number | undefined): void {
-    if (code !== undefined && FINAL.has(code)) {
-      if (code !== status.ESME_ROK) this.counts.add('reports_refused')
-      else this.counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
-      this.spool.reportDone(report)
+  /** The bind with the most room; one that has refused what it got last only when no other has any. */
+  private untroubled(account: number): Bind | undefined {
+    let best: Bind | undefined
+    let most = 0
+    let isWell = false
+    for (const bind of this.host.binds.of(account)) {
+      const room = this.roomOf(bind)
+      if (room === 0) continue
+      const well = !this.troubles.has(bind)
+      if (best !== undefined && (well === isWell ? room <= most : isWell)) continue
+      most = room
+      best = bind
+      isWell = well
+    }
+    return best
+  }
+
+  private roomOf(bind: Bind): number {
+    return bind.receives && !this.troubles.get(bind)?.isResting ? bind.session.room() : 0
+  }
+
+  private hand(report: Report, bind: Bind, profile: SmppProfile | undefined): void {
+    if (this.stopped.size > 0 && this.isStopped(report)) {
+      this.drop(report, 'reports_stopped', status.ESME_RX_P_APPN)
       return
     }
-    this.spool.giveBackReport(report)
-    this.counts.add(code === undefined ? 'reports_unanswered' : 'reports_deferred')
-    if (code === undefined) return
+    if (profile === undefined) this.deliver(report, bind, plainReceipts)
+    else if (report.reply && profile.replies === 'rejoin') this.handPart(report, bind, profile)
+    else if (report.receipt && profile.receipts.to === 'sender') this.handSender(report, bind, profile)
+    else this.deliver(report, bind, profile.receipts)
+  }
+
+  private deliver(report: Report, bind: Bind, form: SmppProfile['receipts']): void {
+    try {
+      bind.deliver(report, form)
+    } catch (error) {
+      // What cannot be written would stand at the head of the queue for ever.
+      for (const one of partsOf(report)) this.host.spool.reportDone(one)
+      this.host.counts.add('reports_unwritable')
+      this.host.fault(error)
+    }
+  }
+
+  // -- messages in parts -----------------------------------------------------
+
+  private handPart(report: Report, bind: Bind, profile: SmppProfile): void {
+    const { spool, counts, clock } = this.host
+    const whole = this.rejoiner.take(report, clock.now())
+    if (whole === 'again') {
+      spool.reportDone(report)
+      counts.add('replies_parts_again')
+    } else if (whole === 'held') {
+      this.rejoinTimer ??= setInterval(() => this.tick(), REJOIN_TICK_MS).unref()
+    } else if (whole instanceof Joined && bind.interfaceVersion < V34 && whole.reply.body.length > SHORT_MESSAGE_MAX) {
+      this.rejoiner.apart(whole)
+    } else this.deliver(whole, bind, profile.receipts)
+  }
+
+  private tick(): void {
+    if (this.rejoiner.held === 0) {
+      clearInterval(this.rejoinTimer)
+      this.rejoinTimer = undefined
+      return
+    }
+    const n = this.rejoiner.tick(this.host.clock.now())
+    if (n === 0) return
+    this.host.counts.add('replies_not_rejoined', n)
+    for (const account of [...this.host.spool.reportAccounts()]) this.pump(account)
+  }
+
+  // -- to the sender's bind --------------------------------------------------
+
+  private handSender(report: Report, bind: Bind, profile: SmppProfile): void {
+    const own = this.host.binds.sender(report.account, report.receipt?.id ?? 0)
+    if (own === undefined || own === bind || !own.receives) {
+      this.deliver(report, bind, profile.receipts)
+      return
+    }
+    const waiting = this.held.get(own)
+    if (waiting === undefined && this.roomOf(own) > 0) this.deliver(report, own, profile.receipts)
+    else if (waiting === undefined) this.held.set(own, [report])
+    else if (waiting.length < MAX_HELD) waiting.push(report)
+    else this.deliver(report, bind, profile.receipts)
+  }
+
+  private pumpHeld(account: number): void {
+    for (const [bind, reports] of this.held) {
+      if (bind.accountId !== account) continue
+      const form = this.host.profile(account)?.receipts ?? plainReceipts
+      const n = Math.min(this.roomOf(bind), reports.length)
+      for (const report of reports.splice(0, n)) this.deliver(report, bind, form)
+      if (!bind.receives) for (const report of reports.splice(0)) this.host.spool.giveBackReport(report)
+      if (reports.length === 0) this.held.delete(bind)
+    }
+  }
+
+  // -- answers ---------------------------------------------------------------
+
+  /**
+   * The ESME's answer; undefined when none came or its connection was lost.
+   * @param isNack it was a generic_nack, and `code` is what it had to say
+   */
+  answered(bind: Bind, report: Report, code: number | undefined, isNack: boolean): void {
+    const { spool, counts } = this.host
+    if (code === status.ESME_ROK && !isNack) {
+      counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
+      if (report instanceof Joined) {
+        this.rejoiner.done(report, this.host.clock.now())
+        for (const part of report.parts) spool.reportDone(part)
+      } else spool.reportDone(report)
+      if (this.troubles.size > 0) this.recovered(bind)
+      return
+    }
+    if (code === undefined) {
+      counts.add('reports_unanswered')
+      for (const one of partsOf(report)) spool.giveBackReport(one)
+      // It lives, and does not answer.
+      if (bind.receives) this.trouble(bind, true)
+      return
+    }
+    if (!isNack && code === status.ESME_RX_P_APPN) this.stopFor(report)
+    else if (!isNack && FINAL.has(code)) this.drop(report, 'reports_refused', code)
+    else if (!isNack && NOT_NOW.has(code)) this.later(bind, report, true)
+    else if (this.tried(report) < MAX_TRIES) this.later(bind, report, false)
+    else this.drop(report, isNack ? 'reports_nacked' : 'reports_refused', code)
+  }
+
+  private tried(report: Report): number {
+    const [first] = partsOf(report) as [Report]
+    const n = (this.tries.get(first) ?? 0) + 1
+    this.tries.set(first, n)
+    return n
+  }
+
+  /** It stands in history only from now on. */
+  private drop(report: Report, counter: string, code: number): void {
+    for (const one of partsOf(report)) this.host.spool.reportDone(one)
+    this.host.counts.add(counter)
     const { account } = report
-    if (this.resting.has(account)) return
-    this.resting.add(account)
-    setTimeout(() => {
-      this.resting.delete(account)
-      this.pump(account)
-    }, REST_MS).unref()
+    const key = `${account} ${counter}`
+    const now = this.host.clock.mono()
+    const line = this.lines.get(key) ?? { atMs: Number.NEGATIVE_INFINITY, count: 0 }
+    line.count++
+    this.lines.set(key, line)
+    // An ESME that refuses all it gets must not fill the disk with it.
+    if (now - line.atMs < LOG_PAUSE_MS) return
+    const told = { account, systemId: this.systemIdOf(account), status: statusName(code), count: line.count }
+    this.host.log.warn(told, 'a customer refuses receipts or replies: dropped, they stand in history')
+    this.lines.set(key, { atMs: now, count: 0 })
+  }
+
+  private systemIdOf(account: number): string | undefined {
+    const [bind] = this.host.binds.of(account)
+    return bind?.systemId
+  }
+
+  // -- destinations that want no more (SMPP v3.4 §5.1.3, ESME_RX_P_APPN) ------
+
+  private stopFor(report: Report): void {
+    // The oldest goes first, and one that is said again counts as new.
+    const key = destinationOf(report)
+    this.stopped.delete(key)
+    this.stopped.set(key, this.host.clock.now())
+    for (const oldest of this.stopped.keys()) {
+      if (this.stopped.size <= MAX_STOPPED) break
+      this.stopped.delete(oldest)
+    }
+    this.drop(report, 'reports_refused', status.ESME_RX_P_APPN)
+  }
+
+  /** It was queued when the ESME said that it wants nothing for that destination. */
+  private isStopped(report: Report): boolean {
+    const atMs = this.stopped.get(destinationOf(report))
+    return atMs !== undefined && report.atMs <= atMs
+  }
+
+  // -- binds that cannot -----------------------------------------------------
+
+  /** Offers it again when the bind has rested; at once where another bind of the account is well. */
+  private later(bind: Bind, report: Report, rests: boolean): void {
+    this.host.counts.add('reports_deferred')
+    const trouble = this.trouble(bind, rests)
+    const other = rests ? this.untroubled(bind.accountId) : undefined
+    if (other === undefined || this.troubles.has(other)) trouble.later.push(...partsOf(report))
+    else for (const one of partsOf(report)) this.host.spool.giveBackReport(one)
+  }
+
+  private trouble(bind: Bind, rests: boolean): Trouble {
+    let trouble = this.troubles.get(bind)
+    if (trouble === undefined) {
+      for (const [other, { timer }] of this.troubles) {
+        if (timer === undefined && !other.receives) this.troubles.delete(other)
+      }
+      trouble = { rests: 0, isResting: false, later: [], timer: undefined }
+      this.troubles.set(bind, trouble)
+    }
+    if (rests && !trouble.isResting) {
+      trouble.isResting = true
+      if (trouble.timer === undefined) trouble.rests++
+    }
+    if (trouble.timer === undefined) {
+      const ms = Math.min(REST_MS * 2 ** Math.max(trouble.rests - 1, 0), REST_MOST_MS)
+      trouble.timer = setTimeout(() => this.rested(bind, trouble), ms).unref()
+    }
+    return trouble
+  }
+
+  private rested(bind: Bind, trouble: Trouble): void {
+    trouble.timer = undefined
+    trouble.isResting = false
+    if (trouble.rests === 0 || !bind.receives) this.troubles.delete(bind)
+    if (this.stopping) return
+    this.giveBack(trouble.later)
+    this.pump(bind.accountId)
+  }
+
+  private giveBack(reports: Report[]): void {
+    for (const report of reports.splice(0).reverse()) this.host.spool.giveBackReport(report)
+  }
+
+  /** What waits for a bind that is gone need not, nor what waits for a resting one once another is well. */
+  private pumpTroubled(account: number): void {
+    for (const [bind, { later, isResting }] of this.troubles) {
+      if (later.length === 0 || bind.accountId !== account) continue
+      const other = isResting ? this.untroubled(account) : undefined
+      if (!bind.receives || (other !== undefined && !this.troubles.has(other))) this.giveBack(later)
+    }
+  }
+
+  /** It has taken something: it need not rest, though what it refused waits its time. */
+  private recovered(bind: Bind): void {
+    const trouble = this.troubles.get(bind)
+    if (trouble === undefined) return
+    trouble.rests = 0
+    trouble.isResting = false
+    if (trouble.timer === undefined) this.troubles.delete(bind)
   }
 
   /** Hands out nothing more. */
   stop(): void {
     this.stopping = true
+    clearInterval(this.rejoinTimer)
   }
+}
+
+const partsOf = (report: Report): readonly Report[] => (report instanceof Joined ? report.parts : [report])
+
+/** As the deliver_sm has it: of a receipt, who sent the message. */
+function destinationOf({ account, receipt, reply }: Report): string {
+  return `${account} ${receipt ? receipt.source_addr : reply?.destination_addr}`
 }

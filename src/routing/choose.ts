@@ -1,5 +1,7 @@
 // Which of a route's carriers takes this message? Pure: what is up is given.
 
+import { concatOf } from '../../protocols/gsm/udh.js'
+import { findTlv, tlv, tlvUint } from '../../protocols/smpp/tlv.js'
 import type { Message } from '../model/message.js'
 import type { RouteRule } from './table.js'
 
@@ -36,11 +38,13 @@ export function weigh(rule: RouteRule, m: Message, isUp: (carrier: string) => bo
 
 /** The reference that the ESME gave the parts of one text: equal for all of them. '' for a message of its own. */
 function concatKey(m: Message): string {
-  if ((m.esm_class & 0x40) === 0 || m.body.length < 6) return ''
-  // 3GPP TS 23.040 §9.2.3.24.1 and .8: IEI 0x00 has an 8-bit reference, 0x08 a 16-bit one; both stand first in practice.
-  if (m.body[1] === 0x00) return String(m.body[3])
-  if (m.body[1] === 0x08) return String(m.body.readUInt16BE(3))
-  return ''
+  if (m.esm_class & 0x40) {
+    const concat = concatOf(m.body)
+    if (concat !== undefined) return String(concat.ref)
+  }
+  if (m.tlvs.length === 0) return ''
+  const sar = findTlv(m.tlvs, 0, m.tlvs.length, tlv.sar_msg_ref_num)
+  return sar < 0 ? '' : String(tlvUint(m.tlvs, sar))
 }
 
 function hash(seed: number, text: string): number {

@@ -55,6 +55,7 @@ export interface ReceiptReport {
   state: MessageState
   err: string
   doneMs: number
+  /** Parts of the message, and those delivered; of a receipt for one part: 1 when it was, else 0. */
   parts: number
   delivered: number
   service_type: string
@@ -70,6 +71,17 @@ export interface ReceiptReport {
   registered_delivery: number
   /** TLVs to echo (user_message_reference), raw. */
   tlvs: Buffer
+  more?: ReceiptMore
+}
+
+/** What few receipts have. */
+export interface ReceiptMore {
+  /** An intermediate notification: not the end (SMPP v3.4 §2.11). */
+  notice: boolean
+  /** network_error_code, network type << 16 | code; 0 = none. */
+  network: number
+  /** Of which part, from 1; 0 = of the whole message. */
+  part: number
 }
 
 /** How a message ended. */
@@ -78,6 +90,8 @@ export interface Ending {
   error: string
   /** When it happened, by the carrier's or our word. */
   doneMs: number
+  /** network_error_code, network type << 16 | code, where the carrier gave one. */
+  network?: number
 }
 
 /** What a receipt from a carrier turned out to be. */
@@ -116,6 +130,8 @@ export interface QueueFigures {
   unclaimed: number
   parked: number
   logRows: number
+  /** Waiting messages that may be replaced by a later one, indexed in memory. */
+  replaceable: number
   lanes: { lane: number; rank: number; waiting: number; oldestMs: number }[]
 }
 
@@ -181,8 +197,25 @@ export interface Spool {
   findRef(carrier: number, ref: string): Message | undefined
   /** Ends a waiting message as DELETED; false when it is not waiting any more. */
   cancel(id: number): boolean
-  /** New text (and validity) for a waiting message, under the same id; false when it is not waiting any more. */
+  /**
+   * Another text, validity or schedule for a waiting message, under the same id and in the same place of its queue;
+   * false when it is not waiting any more. Account, class, lane, priority and addresses stay as they are.
+   */
   replace(id: number, change: (message: Message) => void): boolean
+  /**
+   * Waiting messages that were committed as `replaceable`, of the same account, with the addresses and service_type of
+   * `message` (SMPP v3.4 §5.2.18): their ids, newest first. Known after a restart too.
+   */
+  present(message: Message): readonly number[]
+  /**
+   * What of an account waits at this moment and is in no carrier's hands, a slice at a time, with turns of the event
+   * loop for others between two slices. What comes in meanwhile is not in it; what ends meanwhile may be.
+   */
+  waitingOf(account: number): AsyncIterable<Message[]>
+  /** Ids for messages that belong together, in order; nobody else's stands between them. */
+  takeIds(n: number): number[]
+  /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice at a time. */
+  multi(multiId: number): AsyncIterable<Message[]>
   /** Other lane for all that waits in `from`, as `to` says; for routes that were deleted. A slice at a time; true when there is more. */
   rematch(from: number, to: (message: Message) => number): boolean
 

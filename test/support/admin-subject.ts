@@ -1,6 +1,7 @@
 // A running house for the side-port to look at: real binds, carriers, counters and histograms,
 // and in the place of spool, directory and database only what they would say.
 
+import { standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
@@ -11,6 +12,7 @@ import { ManualClock } from '../../src/base/clock.js'
 import { Counters, Histogram } from '../../src/base/figures.js'
 import { createLog } from '../../src/base/log.js'
 import type { Driver, DriverFigures, LinkFigures } from '../../src/carriers/driver.js'
+import { plainCut } from '../../src/dispatch/cut.js'
 import { Dispatch } from '../../src/dispatch/dispatch.js'
 import type { Bind } from '../../src/intake/smpp/bind.js'
 import { Binds } from '../../src/intake/smpp/binds.js'
@@ -63,6 +65,7 @@ export class Subject implements AdminSubject {
     unclaimed: 0,
     parked: 0,
     logRows: 0,
+    replaceable: 0,
     lanes: [],
   }
   refuses: SpoolRefusal | undefined
@@ -102,7 +105,15 @@ export class Subject implements AdminSubject {
     const { clock } = this
     const spool = this.spool as unknown as Spool
     this.dispatch = new Dispatch(
-      { spool, clock, random: () => 0, weightOf: () => 1, rematch: () => undefined, fault: () => {} },
+      {
+        spool,
+        clock,
+        random: () => 0,
+        weightOf: () => 1,
+        rematch: () => undefined,
+        codingsOf: () => standardCodings,
+        fault: () => {},
+      },
       new RouteTable([]),
     )
     this.directory = asDirectory(this)
@@ -125,7 +136,7 @@ export class Subject implements AdminSubject {
           settings: { ...smppSettings.parse({ host: '10.0.0.9', systemId: 'us', window: 50 }), password: PASSWORD },
         }
       : { id, name, paused: false, kind: 'simulator', settings: simulatorSettings.parse({}) }
-    const line = this.dispatch.add(id, name, driver, { receipts: 'always', longMessages: 'udh8' }, false)
+    const line = this.dispatch.add(id, name, driver, plainCut, false)
     const running = { row, line, counts: smpp ? new PduCounts() : null }
     this.lines.running.set(id, running)
     return running

@@ -104,6 +104,15 @@ export class Wire {
   }
 }
 
+/** The raw end of a connection to that port. */
+export async function dial(t: Cleaner, port: number): Promise<Wire> {
+  const socket = net.connect(port, '127.0.0.1')
+  const wire = new Wire(socket)
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  return wire
+}
+
 type Request = (session: Session<number>, id: number, sequence: number, octets: Buffer) => void
 
 /** Answers at once: binds are accepted, everything else is ESME_ROK. */

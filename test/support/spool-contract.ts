@@ -177,6 +177,7 @@ export function spoolContract(t: Test, open: OpenSpool): void {
   t.test('reports', t => reports(t, open))
   t.test('history', t => history(t, open))
   t.test('finding and changing', t => changing(t, open))
+  t.test('many at once', t => many(t, open))
   t.test('stopping and starting', t => restarts(t, open))
   t.test('all of it in any order', t => spoolProperty(t, open))
   t.end()
@@ -1025,7 +1026,9 @@ function reports(t: Test, open: OpenSpool): void {
     await spool.close()
     clock.advance(1_000)
     spool = await open(t, { store, clock })
-    const [report] = spool.claimReports(1, 9)
+    // It asked for intermediate notifications too.
+    const [notice, report] = spool.claimReports(1, 9)
+    t.match(notice?.receipt, { state: state.ENROUTE, registered_delivery: 0x11, more: { notice: true, part: 0, network: 0 } })
     t.match(report, { account: 1, kind: 'receipt', atMs: START_MS })
     t.equal(report?.reply, undefined)
     const { body, ...same } = fields
@@ -1379,6 +1382,175 @@ function changing(t: Test, open: OpenSpool): void {
     )
     const [again] = claimerOf(spool).claim(9).slice(1)
     t.match(again, { id: b.id, parts: null, concatRef: 0 })
+  })
+  t.end()
+}
+
+/** All slices, one after the other. */
+async function walked(slices: AsyncIterable<Message[]>): Promise<Message[]> {
+  const all: Message[] = []
+  for await (const slice of slices) all.push(...slice)
+  return all
+}
+
+async function many(t: Test, open: OpenSpool): Promise<void> {
+  t.test('all that waits of an account is walked over, wherever it waits, and nothing else', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const mine: Message[] = []
+    for (let round = 0; round < 12; round++) {
+      const fresh = [
+        message({ account: 2, priority_flag: round % 4 }),
+        message({ account: 2, lane: 3, rank: 2 }),
+        message({ account: 2, scheduleMs: START_MS + HOUR_MS + round }),
+        message({ account: 2 }),
+      ]
+      for (let i = 0; i < 30; i++)
+        spool.commit(message({ account: 1 + 2 * (i & 1), scheduleMs: i % 5 === 0 ? START_MS + HOUR_MS : 0 }))
+      mine.push(...fresh)
+      await commitAll(spool, fresh)
+    }
+    const claimer = claimerOf(spool, LANE, 3)
+    const taken = claimer.claim(30)
+    const held = new Set(ids(taken))
+    const unsynced = message({ account: 2 })
+    spool.commit(unsynced)
+    const found: Message[] = []
+    let slices = 0
+    for await (const slice of spool.waitingOf(2)) {
+      if (slices++ === 0) spool.commit(message({ account: 2 }))
+      found.push(...slice)
+    }
+    const wanted = [...mine, unsynced].map(m => m.id).filter(id => !held.has(id))
+    t.same([...new Set(ids(found))].sort(), wanted.sort())
+    t.same(await walked(spool.waitingOf(9)), [])
+  })
+
+  t.test('whoever is cancelled while the walk goes on is out of it, and others have their turns meanwhile', async t => {
+    const spool = await open(t)
+    const all = Array.from({ length: 3_000 }, (_, i) =>
+      message({ account: 2, scheduleMs: i % 3 === 0 ? START_MS + HOUR_MS : 0, validUntilMs: Date.now() + HOUR_MS }),
+    )
+    await commitAll(spool, all)
+    let turns = 0
+    let over = false
+    const count = (): void => {
+      turns++
+      if (!over) setImmediate(count)
+    }
+    count()
+    let cancelled = 0
+    for await (const slice of spool.waitingOf(2)) for (const m of slice) if (spool.cancel(m.id)) cancelled++
+    over = true
+    t.equal(cancelled, 3_000)
+    t.ok(turns >= 10, `${turns} turns`)
+    t.match(spool.figures(), { waiting: 0, due: 0 })
+    t.same(await walked(spool.waitingOf(2)), [])
+  })
+
+  t.test('the messages of one submission are found by its id until the last has ended, after a kill too', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'multi', clock, small: true })
+    await commitAll(spool, [message()])
+    const given = spool.takeIds(6)
+    const [multiId] = given as [number]
+    const stranger = message()
+    spool.commit(stranger)
+    t.ok(stranger.id > (given.at(-1) as number))
+    // The fourth was never committed.
+    const all = given.filter((_, i) => i !== 3).map(id => message({ id, multiId }))
+    await commitAll(spool, all)
+    t.same(ids(await walked(spool.multi(multiId))), ids(all))
+    spool = await open(t, { store: 'multi', clock, small: true, killed: true })
+    const [first, ...rest] = await walked(spool.multi(multiId))
+    t.same([first?.multiId, ...ids(rest)], [multiId, ...ids(all.slice(1))])
+    for (const m of all.slice(0, 4)) t.equal(spool.cancel(m.id), true)
+    await spool.synced()
+    t.same(await walked(spool.multi(stranger.id)), [])
+    // The first has no record left that would say so.
+    t.same(ids(await walked(spool.multi(multiId))), ids(all.slice(4)))
+    t.equal(spool.cancel(all[4]?.id as number), true)
+    t.same(await walked(spool.multi(multiId)), [])
+    const [told] = spool.claimReports(1, 1)
+    t.equal(told?.receipt?.id, multiId)
+    for (const report of spool.claimReports(1, 9)) t.equal(report.receipt?.id, multiId)
+    t.ok((spool.takeIds(1)[0] as number) > stranger.id)
+  })
+
+  t.test('a replaceable message is known by whom it goes from and to while it waits, after a kill too', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'present', clock, small: true })
+    const one = (fields: Partial<Message> = {}): Message => message({ replaceable: true, ...fields })
+    const [a, b, later] = [one(), one(), one({ scheduleMs: START_MS + HOUR_MS })]
+    await commitAll(spool, [
+      a,
+      message(),
+      one({ account: 2 }),
+      one({ source_addr: '1' }),
+      one({ destination_addr: '1' }),
+      one({ service_type: 'WAP' }),
+      b,
+      later,
+    ])
+    t.same(spool.present(one()), [later.id, b.id, a.id])
+    t.same(spool.present(one({ account: 3 })), [])
+    t.equal(spool.figures().replaceable, 7)
+    spool = await open(t, { store: 'present', clock, small: true, killed: true })
+    t.same([...spool.present(one())].sort(), [a.id, b.id, later.id])
+    const claimer = claimerOf(spool)
+    const claimed = claimer.claim(1)[0] as Message
+    t.equal(claimed.id, a.id)
+    spool.accepted(claimed, 0, CARRIER, 'r', true)
+    t.equal(spool.cancel(b.id), true)
+    t.same(spool.present(one()), [later.id])
+    t.equal(spool.cancel(later.id), true)
+    t.same(spool.present(one()), [])
+    t.equal(spool.figures().replaceable, 4)
+  })
+
+  t.test('a replaced message may be put off, or go at once', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const all = Array.from({ length: 20 }, (_, i) =>
+      message({ body: Buffer.from(`m${i}`), scheduleMs: i >= 10 ? START_MS + HOUR_MS : 0 }),
+    )
+    const put = (i: number, scheduleMs: number): void => {
+      const done = spool.replace(all[i]?.id as number, m => {
+        m.scheduleMs = scheduleMs
+        m.body = Buffer.from(`x${i}`)
+      })
+      t.equal(done, true)
+    }
+    for (const m of all) spool.commit(m)
+    // Before it has a place at all, to and fro.
+    put(0, START_MS + HOUR_MS)
+    put(1, START_MS + HOUR_MS)
+    put(1, 0)
+    put(11, 0)
+    const synced = spool.synced()
+    await new Promise(resolve => setImmediate(resolve))
+    // While its first place is being written.
+    put(2, START_MS + HOUR_MS)
+    put(3, START_MS + HOUR_MS)
+    put(3, 0)
+    await synced
+    put(4, START_MS + HOUR_MS)
+    put(9, START_MS + HOUR_MS)
+    put(5, START_MS + HOUR_MS)
+    put(5, 0)
+    put(12, 0)
+    clock.advance(2)
+    // The first tick does not see yet what only the commit that follows it writes.
+    await settle(spool)
+    await settle(spool)
+    const now = texts(drain(claimerOf(spool), spool))
+    t.same([...now].sort(), ['m6', 'm7', 'm8', 'x1', 'x11', 'x12', 'x3', 'x5'])
+    t.match(spool.figures(), { waiting: 12, due: 12 })
+    clock.advance(HOUR_MS)
+    await settle(spool)
+    const then = texts(drain(claimerOf(spool), spool))
+    t.same([...then].sort(), ['m10', 'm13', 'm14', 'm15', 'm16', 'm17', 'm18', 'm19', 'x0', 'x2', 'x4', 'x9'])
+    t.match(spool.figures(), { waiting: 0, due: 0, lanes: [] })
   })
   t.end()
 }

@@ -88,7 +88,8 @@ type Op =
       asked: boolean
     }
   | { op: 'claim'; who: number; n: number }
-  | { op: 'giveBack' | 'cancel' | 'replace' | 'late'; pick: number }
+  | { op: 'giveBack' | 'cancel' | 'late'; pick: number }
+  | { op: 'replace'; pick: number; when: 'as it was' | 'later' | 'now' }
   | { op: 'accept'; pick: number; named: boolean }
   | { op: 'cut'; pick: number; parts: number }
   | { op: 'defer'; pick: number; ms: number }
@@ -138,14 +139,16 @@ const anyOp = (): fc.Arbitrary<Op> =>
     {
       weight: 9,
       arbitrary: fc.record({
-        op: fc.constantFrom(
-          'giveBack' as const,
-          'giveBack' as const,
-          'cancel' as const,
-          'replace' as const,
-          'late' as const,
-        ),
+        op: fc.constantFrom('giveBack' as const, 'giveBack' as const, 'cancel' as const, 'late' as const),
         pick,
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        op: fc.constant('replace' as const),
+        pick,
+        when: fc.constantFrom<'as it was' | 'later' | 'now'>('as it was', 'later', 'now'),
       }),
     },
     {
@@ -437,13 +440,25 @@ class Story {
         if (!entry) return
         const may = ['fresh', 'waiting', 'due'].includes(entry.place) && !entry.parts?.some(part => part.answered)
         const text = `new ${op.pick}`
+        const now = this.clock.now()
+        let changed: Message | undefined
         const done = this.spool.replace(entry.id, m => {
           m.body = Buffer.from(text)
+          if (op.when !== 'as it was') m.scheduleMs = op.when === 'later' ? now + MINUTE_MS + op.pick : op.pick % 2
+          changed = m
         })
         same(done, may, `replaced while ${entry.place}`)
         if (may) {
           entry.text = text
           entry.parts = null
+          // What was due and goes now is ready with this commit, or due at once.
+          if (op.when !== 'as it was' && changed) {
+            const { dueMs } = changed
+            if (dueMs > 0) {
+              entry.place = 'due'
+              entry.dueMs = dueMs
+            } else if (entry.place === 'due') this.promise([entry])
+          }
           this.watch()
         }
         return

@@ -2,14 +2,17 @@
 // deliver_sm that we send it. Answers a submit_sm once the spool has synced and not
 // before. Knows one session; which accounts, limits and routes there are, others know.
 
+import type { Origin } from '../../../protocols/net/listener.js'
 import { command, responseTo } from '../../../protocols/smpp/commands.js'
 import { decodePdu, encodePdu } from '../../../protocols/smpp/pdu.js'
 import type { CloseReason, Session, SessionOwner } from '../../../protocols/smpp/session.js'
 import { readSm, Sm, smSize, writeHeader, writeSm } from '../../../protocols/smpp/sm.js'
-import { status, statusName } from '../../../protocols/smpp/status.js'
+import { status } from '../../../protocols/smpp/status.js'
 import { tlv, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import type { Account } from '../../accounts/account.js'
+import type { SmppProfile } from '../../accounts/smppProfile.js'
 import type { Clock } from '../../base/clock.js'
+import { aliasOf } from '../../base/ids.js'
 import type { Log } from '../../base/log.js'
 import { EMPTY, Message } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
@@ -18,6 +21,7 @@ import type { Admission } from './admission.js'
 import type { Binds } from './binds.js'
 import { deliverSm } from './deliver.js'
 import { fillMessage } from './fields.js'
+import type { Asker, Operations } from './operations.js'
 import { statusOf } from './status.js'
 
 /** What a bind needs of the house around it. */
@@ -31,49 +35,68 @@ export interface BindHost {
   /** Requests of a peer held unanswered before its socket is not read. */
   readonly peerWindow: number
   readonly admission: Admission
+  readonly operations: Operations
   account(id: number): Account | undefined
   /** No new binds: the service is stopping. */
   readonly stopping: boolean
   /** A refused bind, for counters: the reason is one of few words. */
-  refused(bind: Bind, why: string): void
+  refused(bind: Bind, why: string, code: number): void
   bound(bind: Bind): void
   closed(bind: Bind, reason: CloseReason): void
   /** The account's binds have room for reports. */
   room(account: number): void
-  /** The ESME answered a deliver_sm, or will not (status undefined). */
-  answered(report: Report, status: number | undefined): void
+  /** The ESME answered a deliver_sm, with a generic_nack or properly, or will not (status undefined). */
+  answered(bind: Bind, report: Report, status: number | undefined, isNack: boolean): void
   fault(error: unknown): void
 }
 
 // One for all binds: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
 const ID_DIGITS = 16
+const ALIAS_DIGITS = 8
+/** Messages of one bind whose receipts come back to it; those of older ones go to any. */
+const MAX_REMEMBERED = 100_000
+/** esm_class, SMPP v3.4 §5.2.12: its message mode, of which transaction asks for an answer at the message's end. */
+const MODE = 0x03
+const TRANSACTION = 0x02
 
-export class Bind implements SessionOwner<Report> {
+export class Bind implements SessionOwner<Report>, Asker {
   session!: Session<Report>
   systemId = ''
   accountId = 0
   interfaceVersion = 0
   readonly sinceMs: number
+  readonly origin: Origin
   submitted = 0
   delivered = 0
+  /** Ids of its messages, the newest, where the account wants their receipts here; null where it does not. */
+  sent: Set<number> | null = null
+  transactions = 0
   private readonly host: BindHost
   /** What was accepted and waits for the sync: sequence and id in turn, one list per commit, oldest first. */
   private readonly unsynced: number[][] = []
   private gathering = 0
   private list: number[] = []
-  private account: Account | undefined
+  private boundAs: Account | undefined
 
   private gone: () => void = () => {}
+  /** The answer to a failed bind, while it waits. */
+  private delayed: NodeJS.Timeout | undefined
 
-  constructor(host: BindHost) {
+  constructor(host: BindHost, origin: Origin) {
     this.host = host
+    this.origin = origin
     this.sinceMs = host.clock.now()
   }
 
   /** Called once, when the connection is gone. */
   onGone(then: () => void): void {
     this.gone = then
+  }
+
+  /** Asked for each time: a suspension or a new limit is a new object in the directory. */
+  get account(): Account {
+    return (this.host.account(this.accountId) ?? this.boundAs) as Account
   }
 
   /** True when it may be sent deliver_sm. */
@@ -93,8 +116,8 @@ export class Bind implements SessionOwner<Report> {
         this.bind(id, sequence, buf, start, end)
         break
       default:
-        // A PDU of the standard that this service does not offer: SMPP v3.4 §4.3, as for one we do not know.
-        session.respondHeader(command.generic_nack, status.ESME_RINVCMDID, sequence)
+        this.host.operations.request(this, id, sequence, buf, start, end)
+        if (session.owed >= this.host.peerWindow) session.pause()
     }
   }
 
@@ -117,20 +140,20 @@ export class Bind implements SessionOwner<Report> {
       this.refuse(id, sequence, status.ESME_RSYSERR, 'stopping')
       return
     }
-    const admitted = host.admission.judge(system_id, password, host.binds)
+    const admitted = host.admission.judge(system_id, password, this.origin.address, host.binds)
     if (!admitted.ok) {
-      this.refuse(id, sequence, admitted.status, admitted.why)
+      this.refuse(id, sequence, admitted.status, admitted.why, admitted.delayMs)
       return
     }
     const { account } = admitted
-    this.account = account
+    this.boundAs = account
     this.accountId = account.id
     this.interfaceVersion = interface_version
     let tlvs = EMPTY
     // sc_interface_version is for peers that know TLVs (SMPP v3.4 §4.1.2).
     if (interface_version >= 0x34) {
       tlvs = Buffer.allocUnsafe(5)
-      writeTlvUint(tlvs, 0, tlv.sc_interface_version, 0x34, 1)
+      writeTlvUint(tlvs, 0, tlv.sc_interface_version, interface_version >= 0x50 ? 0x50 : 0x34, 1)
     }
     const fields = { system_id: host.systemId }
     this.session.acceptBind(encodePdu(bindResp(pdu.command), status.ESME_ROK, sequence, fields, tlvs))
@@ -139,21 +162,27 @@ export class Bind implements SessionOwner<Report> {
     if (this.receives) host.room(account.id)
   }
 
-  private refuse(id: number, sequence: number, code: number, why: string): void {
-    this.session.respondHeader(responseTo(id), code, sequence)
-    this.host.refused(this, `${why} (${statusName(code)})`)
+  /** Until it is answered, another bind on this connection is ESME_RALYBND; the session-init timer goes on. */
+  private refuse(id: number, sequence: number, code: number, why: string, delayMs = 0): void {
+    const answer = (): void => this.session.respondHeader(responseTo(id), code, sequence)
+    if (delayMs === 0) answer()
+    else this.delayed = setTimeout(answer, delayMs)
+    this.host.refused(this, why, code)
   }
 
   private submit(sequence: number, buf: Buffer, start: number, end: number): void {
     const { session, host } = this
     const m = new Message()
     let code = readSm(buf, start, end, sm)
-    if (code === 0) code = fillMessage(sm, m, host.clock.now())
+    const { account } = this
+    if (code === 0) code = fillMessage(sm, m, host.clock.now(), account.smpp, this.interfaceVersion)
+    if (code === 0 && (m.esm_class & MODE) === TRANSACTION) {
+      host.operations.transact(this, command.submit_sm_resp, sequence, m)
+      return
+    }
     if (code === 0) {
-      // Asked for each time: a suspension or a new limit is a new object in the directory.
-      const account = host.account(this.accountId) ?? this.account
-      const fault = host.door.submit(m, account as Account)
-      if (fault !== undefined) code = statusOf(fault)
+      const fault = host.door.submit(m, account, sm.replace_if_present_flag !== 0)
+      if (fault !== undefined) code = statusOf(fault, this.interfaceVersion)
     }
     if (code !== 0) {
       session.respondHeader(command.submit_sm_resp, code, sequence)
@@ -168,7 +197,18 @@ export class Bind implements SessionOwner<Report> {
       spool.afterSync(this.answer)
     }
     this.list.push(sequence, m.id)
+    if (account.smpp.receipts.to === 'sender') this.remember(m.id)
     if (session.owed >= host.peerWindow) session.pause()
+  }
+
+  private remember(id: number): void {
+    this.sent ??= new Set()
+    this.sent.add(id)
+    if (this.sent.size <= MAX_REMEMBERED) return
+    for (const oldest of this.sent) {
+      this.sent.delete(oldest)
+      break
+    }
   }
 
   /** The oldest list is on disk: its submit_sm are answered. */
@@ -176,17 +216,38 @@ export class Bind implements SessionOwner<Report> {
     const list = this.unsynced.shift() as number[]
     const { session } = this
     if (session.state === 'closed') return
+    const write = this.interfaceVersion < 0x34 ? writeAliasResp : writeIdResp
     for (let i = 0; i < list.length; i += 2) {
       const buf = session.reserve(17 + ID_DIGITS)
-      session.commit(writeIdResp(buf, session.offset, list[i] as number, list[i + 1] as number))
+      session.commit(write(buf, session.offset, list[i] as number, list[i + 1] as number))
     }
+    this.readAgain()
+  }
+
+  private readAgain(): void {
+    const { session } = this
     if (!session.reading && session.owed < this.host.peerWindow / 2) session.resume()
   }
 
-  /** Sends a report as deliver_sm; the caller has seen that there is room. */
-  deliver(report: Report): void {
+  answerStatus(id: number, code: number, sequence: number): void {
+    if (this.session.state === 'closed') return
+    this.session.respondHeader(id, code, sequence)
+    this.readAgain()
+  }
+
+  answerPdu(pdu: Buffer): void {
     const { session } = this
-    const fields = deliverSm(report, this.interfaceVersion >= 0x34)
+    if (session.state === 'closed') return
+    const buf = session.reserve(pdu.length)
+    pdu.copy(buf, session.offset)
+    session.commit(session.offset + pdu.length)
+    this.readAgain()
+  }
+
+  /** Sends a report as deliver_sm; the caller has seen that there is room. */
+  deliver(report: Report, form: SmppProfile['receipts']): void {
+    const { session } = this
+    const fields = deliverSm(report, this.interfaceVersion, form)
     const sequence = session.nextSequence()
     const buf = session.reserve(smSize(fields))
     const at = session.offset
@@ -196,12 +257,12 @@ export class Bind implements SessionOwner<Report> {
     this.delivered++
   }
 
-  response(_session: Session<Report>, report: Report, _id: number, code: number): void {
-    this.host.answered(report, code)
+  response(_session: Session<Report>, report: Report, id: number, code: number): void {
+    this.host.answered(this, report, code, id === command.generic_nack)
   }
 
   expired(_session: Session<Report>, report: Report): void {
-    this.host.answered(report, undefined)
+    this.host.answered(this, report, undefined, false)
   }
 
   late(): void {
@@ -219,11 +280,15 @@ export class Bind implements SessionOwner<Report> {
   closed(_session: Session<Report>, reason: CloseReason, unanswered: Report[]): void {
     const { host } = this
     if (this.accountId !== 0) host.binds.leave(this, this.accountId)
+    clearTimeout(this.delayed)
     this.gone()
+    host.operations.gone(this)
     host.closed(this, reason)
-    for (let i = unanswered.length - 1; i >= 0; i--) host.answered(unanswered[i] as Report, undefined)
+    for (let i = unanswered.length - 1; i >= 0; i--) {
+      host.answered(this, unanswered[i] as Report, undefined, false)
+    }
     // Another bind of the account may take them now.
-    if (unanswered.length > 0) host.room(this.accountId)
+    if (this.accountId !== 0) host.room(this.accountId)
   }
 
   onFault(_session: Session<Report>, error: unknown): void {
@@ -257,4 +322,12 @@ function writeIdResp(buf: Buffer, off: number, sequence: number, id: number): nu
     rest = (rest / 10) | 0
   }
   return off + 17 + ID_DIGITS
+}
+
+/** The same for peers of v3.3, whose ids have 8 hexadecimal digits. */
+function writeAliasResp(buf: Buffer, off: number, sequence: number, id: number): number {
+  writeHeader(buf, off, 17 + ALIAS_DIGITS, command.submit_sm_resp, 0, sequence)
+  buf.latin1Write(aliasOf(id), off + 16)
+  buf[off + 16 + ALIAS_DIGITS] = 0
+  return off + 17 + ALIAS_DIGITS
 }

@@ -29,6 +29,12 @@ export class Binds {
     return this.byAccount.get(account) ?? []
   }
 
+  /** The bind that sent the message, while it lives and remembers. */
+  sender(account: number, id: number): Bind | undefined {
+    for (const bind of this.of(account)) if (bind.sent?.has(id)) return bind
+    return undefined
+  }
+
   /** The account's receiver or transceiver bind with the most room; undefined when none has any. */
   receiver(account: number): Bind | undefined {
     let best: Bind | undefined

@@ -2,33 +2,41 @@
 // appendix B with the TLVs of §5.3, replies octet for octet. Knows the wire's form only;
 // who gets it, and what its answer means, is returns/report's.
 
-import { decodeUcs2 } from '../../../protocols/gsm/alphabet.js'
-import { formatReceipt } from '../../../protocols/smpp/receipt.js'
+import { codingOf, decodeAs } from '../../../protocols/gsm/coding.js'
+import { formatReceipt, formatReceiptAs, type ReceiptFields } from '../../../protocols/smpp/receipt.js'
 import { Sm } from '../../../protocols/smpp/sm.js'
 import { type StatusName, status } from '../../../protocols/smpp/status.js'
 import { findTlv, tlv, writeTlvString, writeTlvUint } from '../../../protocols/smpp/tlv.js'
-import { idTimeMs } from '../../base/ids.js'
+import { plainReceipts, type SmppProfile } from '../../accounts/smppProfile.js'
+import { aliasOf, idTimeMs } from '../../base/ids.js'
 import { EMPTY } from '../../model/message.js'
 import type { Reply } from '../../model/outcome.js'
 import type { ReceiptReport, Report } from '../../spool/contract.js'
 
-/** esm_class of a delivery receipt, SMPP v3.4 §5.2.12. */
+/** esm_class, SMPP v3.4 §5.2.12: a delivery receipt, an intermediate notification. */
 const RECEIPT = 0x04
-const TLV_ROOM = 64
+const NOTICE = 0x20
+const TLV_ROOM = 96
+/** TLVs came with v3.4. */
+const V34 = 0x34
 
 // One for all: every deliver_sm is written out before the next is filled in.
 const sm = new Sm()
 const tlvs = Buffer.allocUnsafeSlow(TLV_ROOM)
 
-/** The fields of a report, valid until the next call. `withTlvs` is false for peers of v3.3. */
-export function deliverSm(report: Report, withTlvs: boolean): Sm {
-  if (report.receipt) fillReceipt(report.receipt, withTlvs)
-  else fillReply(report.reply as Reply, withTlvs)
+/**
+ * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs, and know messages by their aliases.
+ * `form` is the account's wish for its receipts.
+ */
+export function deliverSm(report: Report, version: number, form: SmppProfile['receipts']): Sm {
+  if (report.receipt) fillReceipt(report.receipt, version >= V34, form)
+  else fillReply(report.reply as Reply, version >= V34)
   return sm
 }
 
-function fillReceipt(r: ReceiptReport, withTlvs: boolean): void {
-  const id = String(r.id)
+function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['receipts']): void {
+  const id = withTlvs ? String(r.id) : aliasOf(r.id)
+  const { more } = r
   // From the phone's side: what was the destination is now the source.
   sm.service_type = r.service_type
   sm.source_addr_ton = r.dest_addr_ton
@@ -37,21 +45,25 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean): void {
   sm.dest_addr_ton = r.source_addr_ton
   sm.dest_addr_npi = r.source_addr_npi
   sm.destination_addr = r.source_addr
-  sm.esm_class = RECEIPT
+  sm.esm_class = more?.notice ? NOTICE : RECEIPT
   sm.protocol_id = 0
   sm.priority_flag = 0
   sm.data_coding = 0
-  const text = (r.data_coding & 0x0c) === 0x08 ? decodeUcs2(r.text) : r.text.latin1Slice()
-  sm.short_message = formatReceipt({
+  const fields: ReceiptFields = {
     id,
-    sub: r.parts,
+    sub: more && more.part !== 0 ? 1 : r.parts,
     dlvrd: r.delivered,
     submitMs: idTimeMs(r.id),
     doneMs: r.doneMs,
     state: r.state,
     err: errOf(r.err),
-    text,
-  })
+    text: textOf(r),
+  }
+  if (form === plainReceipts) sm.short_message = formatReceipt(fields)
+  else {
+    if (form.id === 'hex' && withTlvs) fields.id = r.id.toString(16).toUpperCase()
+    sm.short_message = formatReceiptAs(fields, form)
+  }
   if (!withTlvs) {
     sm.tlvs = EMPTY
     return
@@ -61,16 +73,30 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean): void {
   // The ESME's own number for its message comes back with the receipt (§5.3.2.17).
   const reference = r.tlvs.length > 0 ? findTlv(r.tlvs, 0, r.tlvs.length, tlv.user_message_reference) : -1
   if (reference >= 0) end = writeTlvUint(tlvs, end, tlv.user_message_reference, r.tlvs.readUInt16BE(reference), 2)
+  if (more) {
+    if (more.network !== 0) end = writeTlvUint(tlvs, end, tlv.network_error_code, more.network, 3)
+    if (more.part !== 0) {
+      end = writeTlvUint(tlvs, end, tlv.sar_total_segments, r.parts, 1)
+      end = writeTlvUint(tlvs, end, tlv.sar_segment_seqnum, more.part, 1)
+    }
+  }
   sm.tlvs = tlvs.subarray(0, end)
 }
 
+/** The first characters of the message, as far as they are text at all. What the receipt has no character for becomes `?` there. */
+function textOf({ text, data_coding }: ReceiptReport): string {
+  if (data_coding === 0) return text.latin1Slice()
+  const coding = codingOf(data_coding)
+  return coding === 'binary' ? '' : decodeAs(text, coding)
+}
+
 /**
- * `err` has three characters (appendix B). A network's own code stands as it came, a command_status as its number; the
- * words for what ended here have no code.
+ * `err` has three characters (appendix B). A network's own code stands as it came, a command_status as its number, a
+ * vendor's too; the words for what ended here have no code.
  */
 function errOf(error: string): string {
-  const code = status[error as StatusName]
-  if (code !== undefined) return String(code).padStart(3, '0')
+  const code = status[error as StatusName] ?? (error.startsWith('0x') ? Number(error) : undefined)
+  if (code !== undefined && code <= 9999) return String(code).padStart(3, '0')
   return /^[0-9A-Za-z]{1,4}$/.test(error) ? error : '000'
 }
 

@@ -16,6 +16,7 @@ const statuses: Readonly<Record<FaultCode, number>> = {
   coding_unsupported: status.ESME_RSUBMITFAIL,
   schedule_invalid: status.ESME_RINVSCHED,
   validity_invalid: status.ESME_RINVEXPIRY,
+  not_waiting: status.ESME_RREPLACEFAIL,
   rate_exceeded: status.ESME_RTHROTTLED,
   quota_exceeded: status.ESME_RTHROTTLED,
   no_credit: status.ESME_RSUBMITFAIL,
@@ -26,4 +27,12 @@ const statuses: Readonly<Record<FaultCode, number>> = {
   store_failed: status.ESME_RSYSERR,
 }
 
-export const statusOf = (fault: Fault): number => statuses[fault.code]
+/** What only peers of v5.0 know by a code of its own (v5.0 §4.7.6). */
+const statusesOfV5: Readonly<Partial<Record<FaultCode, number>>> = {
+  account_suspended: status.ESME_RPROHIBITED,
+  coding_unsupported: status.ESME_RINVDCS,
+}
+
+/** `version` is the interface_version that the peer bound with. */
+export const statusOf = (fault: Fault, version: number): number =>
+  (version >= 0x50 ? statusesOfV5[fault.code] : undefined) ?? statuses[fault.code]

@@ -6,10 +6,13 @@ const BLOOM_BITS_PER_ENTRY = 10
 const BLOOM_LINE = 256
 const BLOOM_HASHES = 5
 
-/** 52 bits, so that it is an exact number: two 32-bit hashes (FNV-1a and a multiplied mix) joined. */
-export function hashOf(ref: string): number {
-  let a = 0x811c9dc5
-  let b = 0x9e3779b9
+/**
+ * Of a carrier's reference. 52 bits, so that it is an exact number: two 32-bit hashes (FNV-1a and a multiplied mix)
+ * joined. Never 0.
+ */
+export function hashOf(carrier: number, ref: string): number {
+  let a = 0x811c9dc5 ^ carrier
+  let b = Math.imul(carrier, 0x9e3779b9) ^ 0x9e3779b9
   for (let i = 0; i < ref.length; i++) {
     const c = ref.charCodeAt(i)
     a = Math.imul(a ^ c, 0x01000193)
@@ -17,7 +20,7 @@ export function hashOf(ref: string): number {
     b ^= b >>> 13
   }
   a ^= a >>> 16
-  return ((b & 0xfffff) >>> 0) * 2 ** 32 + (a >>> 0)
+  return ((b & 0xfffff) >>> 0) * 2 ** 32 + (a >>> 0) || 1
 }
 
 export function newBloom(entries: number): Uint32Array {

@@ -187,6 +187,15 @@ export class Lanes {
     return this.rows.get(lane)?.values() ?? []
   }
 
+  /** The rows of an account, as lane and class. */
+  of(account: number): [lane: number, rank: ClassRank][] {
+    const found: [number, ClassRank][] = []
+    for (const [lane, rows] of this.rows) {
+      for (const rank of RANKS) if (rows.has(account * 4 + rank)) found.push([lane, rank])
+    }
+    return found
+  }
+
   /** More messages stand in the row. */
   grew(row: Row, by: number): void {
     row.waiting += by

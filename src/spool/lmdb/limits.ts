@@ -6,7 +6,7 @@ export interface LmdbLimits {
   heads: number
   /** Messages read from disk at a time, at most, for one row of a lane. */
   refill: number
-  /** References held in memory over all carriers before a generation is cut. */
+  /** References held in memory over all carriers, 32 octets each; what comes on top makes a generation. */
   references: number
   /** Of those, this many newest hold the message itself and spare a read. */
   recent: number
@@ -23,8 +23,8 @@ export interface LmdbLimits {
 export const defaultLimits: LmdbLimits = {
   heads: 30_000,
   refill: 256,
-  references: 250_000,
-  recent: 16_384,
+  references: 2 ** 20,
+  recent: 4_096,
   reports: 32_000,
   release: 500,
   sweep: 1_500,

@@ -1,7 +1,7 @@
 // The messages in memory, one object each however many ask, and why each is kept.
 // Everything else stands on disk only and is read as a copy.
 
-import { type Message, readRecord } from '../../model/message.js'
+import { type Message, readLentRecord } from '../../model/message.js'
 import { ById } from './byId.js'
 import type { Database } from './store.js'
 
@@ -44,9 +44,9 @@ export class Live {
   message(id: number): Message | undefined {
     const known = this.byId.get(id)
     if (known) return known
-    const record = this.table.get(id)
+    const record = this.table.getBinaryFast(id)
     if (!record) return undefined
-    const m = readRecord(id, record)
+    const m = readLentRecord(id, record)
     m.hold = STORED
     return m
   }

@@ -160,14 +160,16 @@ export class Outbox {
     this.add(new Held(account, atMs, null, reply))
   }
 
-  addReceipt(m: Message, ending: Ending, atMs: number): void {
+  /** @param part from 1: of that part alone; 0: of the whole message */
+  addReceipt(m: Message, ending: Ending, atMs: number, notice = false, part = 0): void {
     const receipt: ReceiptReport = {
-      id: m.id,
+      // A submit_multi was answered with one id for all of its messages.
+      id: m.multiId === 0 ? m.id : m.multiId,
       state: ending.state,
       err: ending.error,
       doneMs: ending.doneMs,
       parts: m.parts ? m.parts.length : 1,
-      delivered: deliveredParts(m, ending.state),
+      delivered: part === 0 ? deliveredParts(m, ending.state) : Number(ending.state === state.DELIVERED),
       service_type: m.service_type,
       source_addr_ton: m.source_addr_ton,
       source_addr_npi: m.source_addr_npi,
@@ -175,11 +177,14 @@ export class Outbox {
       dest_addr_ton: m.dest_addr_ton,
       dest_addr_npi: m.dest_addr_npi,
       destination_addr: m.destination_addr,
-      text: m.isText ? Buffer.from(excerpt(m).toString('utf8').slice(0, 20), 'latin1') : excerpt(m),
-      data_coding: m.data_coding,
-      registered_delivery: m.registered_delivery,
+      text: m.isText ? quoted(excerpt(m).toString('utf8')) : excerpt(m),
+      // What is quoted of a text is in no coding of the message's.
+      data_coding: m.isText ? 0 : m.data_coding,
+      registered_delivery: m.registered_delivery & 0x1f,
       tlvs: m.tlvs,
     }
+    const network = ending.network ?? 0
+    if (notice || part !== 0 || network !== 0) receipt.more = { notice, network, part }
     this.add(new Held(m.account, atMs, receipt, null))
   }
 
@@ -380,6 +385,11 @@ function doneCount(marks: Buffer | undefined): number {
   let n = 0
   if (marks) for (let octet of marks) for (; octet; octet &= octet - 1) n++
   return n
+}
+
+/** What a receipt quotes of a text, in Latin-1: a character that has none there must not become another. */
+function quoted(text: string): Buffer {
+  return Buffer.from(text.slice(0, 20).replace(/[^\0-\xff]/g, '?'), 'latin1')
 }
 
 function deliveredParts(m: Message, ending: MessageState): number {

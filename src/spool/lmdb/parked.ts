@@ -2,7 +2,7 @@
 // message gets that reference or ten minutes have passed. Bounded: past the limit the
 // oldest goes first.
 
-import { type MessageState, state } from '../../model/message.js'
+import { isFinal } from '../../model/message.js'
 import type { Receipt } from '../../model/outcome.js'
 import type { Database } from './store.js'
 
@@ -10,10 +10,6 @@ const PARK_MS = 600_000
 const MOST = 100_000
 /** Forgotten in one go. */
 const EXPIRE_SLICE = 500
-
-/** Is this the last word on a part? SMPP v3.4 §5.2.28: ENROUTE is not; ACCEPTED and SCHEDULED are not the end in the field. */
-export const isFinal = (s: MessageState): boolean =>
-  s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
 
 interface Early {
   readonly seq: number
@@ -25,6 +21,8 @@ interface Early {
 export class Parked {
   private readonly table: Database<Buffer, number>
   /** In the order of arrival. */
+  private readonly waiting = new Set<Early>()
+  /** By each name that it may have. */
   private readonly byRef = new Map<string, Early>()
   private seq = 0
   private added: Early[] = []
@@ -36,13 +34,12 @@ export class Parked {
     this.table = table
     for (const { key, value } of table.getRange({})) {
       this.seq = key
-      const early = JSON.parse(value.toString('utf8')) as { carrier: number; receipt: Receipt; atMs: number }
-      this.byRef.set(keyOf(early.carrier, early.receipt.ref), { seq: key, ...early })
+      this.keep({ seq: key, ...(JSON.parse(value.toString('utf8')) as Omit<Early, 'seq'>) })
     }
   }
 
   get size(): number {
-    return this.byRef.size
+    return this.waiting.size
   }
 
   get pending(): boolean {
@@ -50,35 +47,52 @@ export class Parked {
   }
 
   add(carrier: number, receipt: Receipt, atMs: number): void {
-    const key = keyOf(carrier, receipt.ref)
-    const before = this.byRef.get(key)
-    if (before) {
+    const before = this.byRef.get(keyOf(carrier, receipt.ref))
+    // What names another message first is another's, though it may mean this one too.
+    if (before?.receipt.ref === receipt.ref) {
       // The last word is not overwritten by an earlier one that was late.
       if (isFinal(before.receipt.state) && !isFinal(receipt.state)) return
-      this.drop(key, before)
+      this.drop(before)
     }
     const early: Early = { seq: ++this.seq, carrier, receipt, atMs }
-    this.byRef.set(key, early)
+    this.keep(early)
     this.added.push(early)
-    if (this.byRef.size <= MOST) return
-    for (const [oldest, one] of this.byRef) {
-      this.drop(oldest, one)
-      this.pushedOut.push(one)
+    if (this.waiting.size <= MOST) return
+    for (const oldest of this.waiting) {
+      this.drop(oldest)
+      this.pushedOut.push(oldest)
       break
     }
   }
 
+  /** The receipt that was for `ref`, or may have been: under that name. */
   take(carrier: number, ref: string): Receipt | undefined {
-    const key = keyOf(carrier, ref)
-    const early = this.byRef.get(key)
+    const early = this.byRef.get(keyOf(carrier, ref))
     if (!early) return undefined
-    this.drop(key, early)
-    return early.receipt
+    this.drop(early)
+    return early.receipt.ref === ref ? early.receipt : { ...early.receipt, ref }
   }
 
-  private drop(key: string, early: Early): void {
-    this.byRef.delete(key)
+  private keep(early: Early): void {
+    const { carrier, receipt } = early
+    this.waiting.add(early)
+    this.byRef.set(keyOf(carrier, receipt.ref), early)
+    for (const other of receipt.others ?? []) {
+      const key = keyOf(carrier, other)
+      if (!this.byRef.has(key)) this.byRef.set(key, early)
+    }
+  }
+
+  private drop(early: Early): void {
+    const { carrier, receipt } = early
+    this.waiting.delete(early)
+    this.forget(keyOf(carrier, receipt.ref), early)
+    for (const other of receipt.others ?? []) this.forget(keyOf(carrier, other), early)
     this.gone.push(early.seq)
+  }
+
+  private forget(key: string, early: Early): void {
+    if (this.byRef.get(key) === early) this.byRef.delete(key)
   }
 
   /** Those whose message never came, now forgotten; a bounded slice of them. */
@@ -86,10 +100,10 @@ export class Parked {
     const past = this.pushedOut
     this.pushedOut = []
     const most = past.length + EXPIRE_SLICE
-    for (const [key, early] of this.byRef) {
+    for (const early of this.waiting) {
       if (early.atMs + PARK_MS > nowMs || past.length === most) break
       past.push(early)
-      this.drop(key, early)
+      this.drop(early)
     }
     return past
   }

@@ -1,60 +1,54 @@
-// Which message does a carrier mean by a reference? The newest references stand in
-// memory; when there are too many, the older half of the largest carrier becomes a
-// generation: pages of (hash, id) written once, a Bloom filter beside them, dropped
-// whole when nothing in it is awaited any more. A page only says where to look: the
-// message's own record is the truth, so a stale or colliding entry does no harm.
+// Which message does a carrier mean by a reference? The newest references stand in memory, in stretches of time; when
+// there are too many, the oldest stretch becomes a generation: pages of (hash, id) written once, a Bloom filter beside
+// them, dropped whole when nothing in it is awaited any more. Hashes only say where to look: the message's own record is
+// the truth, so a stale or colliding entry does no harm.
 
 import { assert } from '../../base/assert.js'
 import { type Message, readRecord } from '../../model/message.js'
 import { bitsOf, bloomAdd, bloomHas, hashOf, lineOf, newBloom, readBloom, writeBloom } from './bloom.js'
 import type { LmdbLimits } from './limits.js'
+import { RefTable } from './refTable.js'
 import type { Database } from './store.js'
 
-/** A power of two. */
-const PAGES = 1024
+/** Stretches in memory; each holds this share of the references that may stand there. */
+const STRETCHES = 4
+/** A power of two. A page of a full stretch has 2 kB. */
+const PAGES = 2048
+/** A generation's place among the keys: its pages, and its head after them. */
+const KEYS = 2 * PAGES
+const HEAD_KEY = PAGES
 /** Done in one go while a generation is made. */
-const ENTRIES_PER_SLICE = 2_000
+const SLOTS_PER_SLICE = 8_192
 const PAGES_PER_SLICE = 128
-// Head of a generation: format u8, from f64, lastMs f64, Bloom filter.
+// Head of a generation: format u8, hi f64, lastMs f64, Bloom filter.
 const FORMAT = 1
 const HEAD = 17
 
-/** References of one stretch of time: a message while it is recent, its id afterwards. */
+/** References of one stretch of time. */
 interface Stretch {
-  readonly entries: Map<string, Message | number>
+  readonly table: RefTable
   /** Message.refSeq of everything in it is not below. */
-  from: number
+  minSeq: number
   /** Nothing in it is awaited after this. */
   lastMs: number
 }
 
-const newStretch = (from: number): Stretch => ({ entries: new Map(), from, lastMs: 0 })
-
 interface Generation {
   readonly number: number
-  /** refSeq of everything newer than it is not below. */
+  /** refSeq of everything that is not in it or an older one is not below. */
   readonly hi: number
   readonly lastMs: number
   readonly bloom: Uint32Array
 }
 
-/** A generation being written: still answered from memory. */
+/** A generation being made: still answered from memory. */
 interface Freezing extends Generation {
-  readonly entries: Map<string, Message | number>
-  readonly queue: Iterator<[string, Message | number], undefined>
+  readonly table: RefTable
+  /** Slots below are on `pages`. */
+  slot: number
   readonly pages: number[][]
   /** Pages below are written, or in the commit being gathered; past the last the head is too. */
   page: number
-}
-
-interface CarrierRefs {
-  readonly carrier: number
-  young: Stretch
-  old: Stretch
-  freezing: Freezing | null
-  /** Newest last. */
-  generations: Generation[]
-  nextNumber: number
 }
 
 export interface RefsHost {
@@ -64,64 +58,49 @@ export interface RefsHost {
 }
 
 export class Refs {
-  private readonly table: Database<Buffer, number[]>
+  private readonly table: Database<Buffer, number>
   private readonly host: RefsHost
-  private readonly limits: LmdbLimits
-  private readonly carriers = new Map<number, CarrierRefs>()
-  // A ring of the newest, by refSeq: message, and the stretch and reference that hold it.
+  /** Entries of a stretch. */
+  private readonly capacity: number
+  /** Newest last; never empty. */
+  private readonly stretches: Stretch[]
+  private freezing: Freezing | null = null
+  /** Newest last. */
+  private readonly generations: Generation[] = []
+  private nextNumber = 1
+  /** A ring of the newest messages, by refSeq: their receipts spare a read. */
   private readonly recent: (Message | null)[]
-  private readonly recentRefs: string[]
-  private readonly recentIn: Map<string, Message | number>[]
-  /** References in memory. */
-  private count = 0
-  /** What {@link restore} has found so far. */
-  private found: { carrier: number; ref: string; id: number; seq: number; validUntilMs: number }[] = []
   private lent: DataView = new DataView(new ArrayBuffer(0))
-  /** Carriers whose generation is in the commit being written. */
-  private readonly writing: CarrierRefs[] = []
-  private writes: { key: number[]; value: Buffer }[] = []
-  private removes: number[][] = []
+  // The last reference that was looked up, and its hash: a receipt asks twice.
+  private askedCarrier = 0
+  private askedRef = ''
+  private askedHash = 0
+  private writes: { key: number; value: Buffer }[] = []
+  private removes: number[] = []
+  /** The head of `freezing` is in the commit being written. */
+  private headWritten = false
   /** The newest refSeq; it never runs back, over restarts too. */
   seq: number
 
-  constructor(table: Database<Buffer, number[]>, host: RefsHost, limits: LmdbLimits, seq: number) {
+  constructor(table: Database<Buffer, number>, host: RefsHost, limits: LmdbLimits, seq: number) {
     this.table = table
     this.host = host
-    this.limits = limits
+    this.capacity = Math.ceil(limits.references / STRETCHES)
     this.seq = seq
-    const ring = limits.recent
-    this.recent = new Array(ring).fill(null)
-    this.recentRefs = new Array(ring).fill('')
-    this.recentIn = new Array(ring).fill(new Map())
-    for (const key of table.getKeys({})) {
-      if (key[2] !== -1) continue
-      const head = table.get(key) as Buffer
-      assert(head[0] === FORMAT, `generation format ${head[0]}`)
-      const [carrier, number] = key as [number, number]
-      const of = this.of(carrier)
-      of.nextNumber = number + 1
-      of.generations.push({
-        number,
-        hi: head.readDoubleLE(1),
-        lastMs: head.readDoubleLE(9),
-        bloom: readBloom(head, HEAD),
-      })
-      of.young.from = of.old.from = head.readDoubleLE(1)
+    this.recent = new Array(limits.recent).fill(null)
+    this.stretches = [this.newStretch()]
+    for (const { key, value } of table.getRange({})) {
+      const number = Math.floor(key / KEYS)
+      this.nextNumber = number + 1
+      if (key % KEYS !== HEAD_KEY) continue
+      assert(value[0] === FORMAT, `generation format ${value[0]}`)
+      const [hi, lastMs] = [value.readDoubleLE(1), value.readDoubleLE(9)]
+      this.generations.push({ number, hi, lastMs, bloom: readBloom(value, HEAD) })
     }
   }
 
-  /** refSeq below which a carrier's references stand in generations: not to be put in memory again at start. */
-  private frozenBelow(carrier: number): number {
-    return this.carriers.get(carrier)?.generations.at(-1)?.hi ?? 0
-  }
-
-  private of(carrier: number): CarrierRefs {
-    let of = this.carriers.get(carrier)
-    if (!of) {
-      of = { carrier, young: newStretch(0), old: newStretch(0), freezing: null, generations: [], nextNumber: 1 }
-      this.carriers.set(carrier, of)
-    }
-    return of
+  private newStretch(): Stretch {
+    return { table: new RefTable(this.capacity), minSeq: Number.POSITIVE_INFINITY, lastMs: 0 }
   }
 
   /**
@@ -133,73 +112,81 @@ export class Refs {
     message.refSeq = seq
     const at = seq % this.recent.length
     this.age(at)
-    this.recentIn[at] = this.insert(carrier, ref, message, lastMs)
     this.recent[at] = message
-    this.recentRefs[at] = ref
+    this.insert(hashOf(carrier, ref), message.id, seq, lastMs)
   }
 
-  /** From now on the reference at this place of the ring is known by the message's id. */
+  /** The message at this place of the ring is known by its id only. */
   private age(at: number): void {
     const message = this.recent[at]
     if (!message) return
-    const entries = this.recentIn[at] as Map<string, Message | number>
-    const ref = this.recentRefs[at] as string
-    if (entries.get(ref) === message) entries.set(ref, message.id)
     this.recent[at] = null
     this.host.forgetRecent(message)
   }
 
-  /** At start, for each record: what it awaits is known by id only, once {@link restored}. */
-  restore(id: number, record: Buffer): void {
-    const carrier = record.readUInt32LE(12)
-    if (carrier === 0 || record.readDoubleLE(40) < this.frozenBelow(carrier)) return
-    const m = readRecord(id, record)
-    if (!m.parts) this.found.push({ carrier, ref: m.ref, id, seq: m.refSeq, validUntilMs: m.validUntilMs })
-    else {
-      for (const { ref } of m.parts) {
-        this.found.push({ carrier, ref, id, seq: m.refSeq, validUntilMs: m.validUntilMs })
-      }
+  private insert(hash: number, id: number, seq: number, lastMs: number): void {
+    let young = this.stretches.at(-1) as Stretch
+    if (young.table.size >= this.capacity) {
+      young = this.newStretch()
+      this.stretches.push(young)
     }
-  }
-
-  restored(lastMs: (validUntilMs: number) => number): void {
-    this.found.sort((a, b) => a.seq - b.seq)
-    for (const { carrier, ref, id, validUntilMs } of this.found) {
-      if (ref !== '') this.insert(carrier, ref, id, lastMs(validUntilMs))
-    }
-    this.found = []
-  }
-
-  private insert(carrier: number, ref: string, entry: Message | number, lastMs: number): Map<string, Message | number> {
-    const of = this.of(carrier)
-    const { young } = of
-    const before = young.entries.size
-    young.entries.set(ref, entry)
-    this.count += young.entries.size - before
+    young.table.put(hash, id)
+    if (seq < young.minSeq) young.minSeq = seq
     if (lastMs > young.lastMs) young.lastMs = lastMs
-    return young.entries
+  }
+
+  /** At start, for each record in the order of ids: what it awaits. */
+  restore(id: number, record: Buffer, lastMs: (validUntilMs: number) => number): void {
+    const carrier = record.readUInt32LE(12)
+    // Below that a reference stands in a generation.
+    if (carrier === 0 || record.readDoubleLE(40) < (this.generations.at(-1)?.hi ?? 0)) return
+    const m = readRecord(id, record)
+    const until = lastMs(m.validUntilMs)
+    if (m.ref !== '') this.insert(hashOf(carrier, m.ref), id, m.refSeq, until)
+    for (const { ref } of m.parts ?? []) if (ref !== '') this.insert(hashOf(carrier, ref), id, m.refSeq, until)
+  }
+
+  private hashOf(carrier: number, ref: string): number {
+    if (ref !== this.askedRef || carrier !== this.askedCarrier) {
+      this.askedCarrier = carrier
+      this.askedRef = ref
+      this.askedHash = hashOf(carrier, ref)
+    }
+    return this.askedHash
   }
 
   find(carrier: number, ref: string): Message | undefined {
-    const of = this.carriers.get(carrier)
-    if (!of) return undefined
-    const entry = of.young.entries.get(ref) ?? of.old.entries.get(ref) ?? of.freezing?.entries.get(ref)
-    if (entry !== undefined) return typeof entry === 'number' ? this.host.message(entry) : entry
-    if (of.generations.length === 0) return undefined
-    const hash = hashOf(ref)
+    const hash = this.hashOf(carrier, ref)
+    const { stretches, generations } = this
+    for (let i = stretches.length - 1; i >= 0; i--) {
+      const id = (stretches[i] as Stretch).table.get(hash)
+      const message = id === 0 ? undefined : this.meant(id, carrier, ref)
+      if (message) return message
+    }
+    if (this.freezing) {
+      const id = this.freezing.table.get(hash)
+      const message = id === 0 ? undefined : this.meant(id, carrier, ref)
+      if (message) return message
+    }
+    if (generations.length === 0) return undefined
     const bits = bitsOf(hash)
-    for (let i = of.generations.length - 1; i >= 0; i--) {
-      const generation = of.generations[i] as Generation
-      if (!bloomHas(generation.bloom, lineOf(generation.bloom, hash), bits)) continue
-      const id = this.idOnPage([carrier, generation.number, pageOf(hash)], hash)
-      if (id === 0) continue
-      const message = this.host.message(id)
-      if (message && message.carrier === carrier && hasRef(message, ref)) return message
+    for (let i = generations.length - 1; i >= 0; i--) {
+      const { number, bloom } = generations[i] as Generation
+      if (!bloomHas(bloom, lineOf(bloom, hash), bits)) continue
+      const id = this.idOnPage(number * KEYS + pageOf(hash), hash)
+      const message = id === 0 ? undefined : this.meant(id, carrier, ref)
+      if (message) return message
     }
     return undefined
   }
 
-  private idOnPage(key: number[], hash: number): number {
+  private meant(id: number, carrier: number, ref: string): Message | undefined {
+    const m = this.host.message(id)
+    if (m?.carrier !== carrier) return undefined
+    return (m.parts ? m.parts.some(part => part.ref === ref) : m.ref === ref) ? m : undefined
+  }
+
+  private idOnPage(key: number, hash: number): number {
     const page = this.table.getBinaryFast(key)
     if (!page) return 0
     // lmdb lends the same octets again and again.
@@ -214,94 +201,76 @@ export class Refs {
 
   /** The receipt that ends the reference came. It may mean another message by now: then it stays. */
   remove(carrier: number, ref: string, message: Message): void {
-    const of = this.carriers.get(carrier)
-    if (!of) return
     // What is over soon need not grow old in memory.
     const at = message.refSeq % this.recent.length
-    if (this.recent[at] === message && this.recentRefs[at] === ref) this.age(at)
-    if (forget(of.young.entries, ref, message) || forget(of.old.entries, ref, message)) this.count--
-    else if (of.freezing) forget(of.freezing.entries, ref, message)
+    if (this.recent[at] === message) this.age(at)
+    const hash = this.hashOf(carrier, ref)
+    const { stretches } = this
+    for (let i = stretches.length - 1; i >= 0; i--) {
+      if ((stretches[i] as Stretch).table.delete(hash, message.id)) return
+    }
+    // What is being frozen stays as it is: an entry that moved could be missed.
   }
 
   /** One bounded slice of housekeeping. True when there is more to do at once. */
   tick(nowMs: number): boolean {
-    let more = false
-    let largest: CarrierRefs | undefined
-    for (const of of this.carriers.values()) {
-      if (of.freezing) {
-        if (of.freezing.page <= PAGES) {
-          this.freezeSlice(of, of.freezing)
-          more = true
-        }
-      } else if (!largest || sizeOf(of) > sizeOf(largest)) largest = of
-      // Without this the first cut would take the newest with the old.
-      if (of.old.entries.size === 0 && of.young.entries.size >= this.limits.references / 4) this.turn(of)
-      this.dropPast(of, nowMs)
+    this.dropPast(nowMs)
+    const { stretches, freezing } = this
+    if (freezing) {
+      if (freezing.page > PAGES) return false
+      this.freezeSlice(freezing)
+      return true
     }
-    if (this.count > this.limits.references && largest && sizeOf(largest) >= this.limits.references / 8) {
-      this.cut(largest)
-      more = true
-    }
-    return more
+    // The youngest is never empty-handed for long.
+    for (let i = stretches.length - 2; i >= 0; i--) if (stretches[i]?.table.size === 0) stretches.splice(i, 1)
+    if (stretches.length <= STRETCHES) return false
+    const [oldest, next] = stretches as [Stretch, Stretch]
+    if (oldest.table.size <= this.capacity / 8 && next.table.size <= this.capacity) merge(oldest, next)
+    else this.freeze(oldest)
+    stretches.shift()
+    return true
   }
 
-  /** What is young becomes old. */
-  private turn(of: CarrierRefs): void {
-    of.old = of.young
-    of.young = newStretch(this.seq + 1)
-  }
-
-  private dropPast(of: CarrierRefs, nowMs: number): void {
-    for (let i = of.generations.length - 1; i >= 0; i--) {
-      const { number, lastMs } = of.generations[i] as Generation
+  private dropPast(nowMs: number): void {
+    const { generations } = this
+    for (let i = generations.length - 1; i >= 0; i--) {
+      const { number, lastMs } = generations[i] as Generation
       if (lastMs >= nowMs) continue
-      of.generations.splice(i, 1)
-      for (let page = -1; page < PAGES; page++) this.removes.push([of.carrier, number, page])
+      generations.splice(i, 1)
+      for (let page = 0; page <= HEAD_KEY; page++) this.removes.push(number * KEYS + page)
     }
   }
 
-  private cut(of: CarrierRefs): void {
-    if (of.old.entries.size < this.limits.references / 16) {
-      // Too few for a generation: they go with the younger ones. As ids, for the ring knows them in their own stretch.
-      for (const [ref, entry] of of.old.entries) {
-        if (of.young.entries.has(ref)) this.count--
-        else of.young.entries.set(ref, typeof entry === 'number' ? entry : entry.id)
-      }
-      of.young.from = of.old.from
-      of.young.lastMs = Math.max(of.young.lastMs, of.old.lastMs)
-      this.turn(of)
-    }
-    const { entries, lastMs } = of.old
-    this.count -= entries.size
-    of.freezing = {
-      number: of.nextNumber++,
-      entries,
-      queue: entries.entries(),
+  private freeze({ table, lastMs }: Stretch): void {
+    let hi = Number.POSITIVE_INFINITY
+    for (const { minSeq } of this.stretches.slice(1)) hi = Math.min(hi, minSeq)
+    this.freezing = {
+      number: this.nextNumber++,
+      table,
+      slot: 0,
       pages: Array.from({ length: PAGES }, () => []),
-      bloom: newBloom(entries.size),
-      hi: of.young.from,
+      bloom: newBloom(table.size),
+      hi: Math.min(hi, this.seq + 1),
       lastMs,
       page: 0,
     }
-    this.turn(of)
   }
 
-  private freezeSlice(of: CarrierRefs, freezing: Freezing): void {
-    for (let n = 0; n < ENTRIES_PER_SLICE; n++) {
-      const { value, done } = freezing.queue.next()
-      if (done) {
-        this.writePages(of, freezing)
-        return
-      }
-      const [ref, entry] = value
-      const hash = hashOf(ref)
-      ;(freezing.pages[pageOf(hash)] as number[]).push(hash, typeof entry === 'number' ? entry : entry.id)
-      bloomAdd(freezing.bloom, hash)
+  private freezeSlice(freezing: Freezing): void {
+    const { table, pages, bloom, slot } = freezing
+    if (slot >= table.slots) {
+      this.writePages(freezing)
+      return
     }
+    freezing.slot = Math.min(table.slots, slot + SLOTS_PER_SLICE)
+    table.walk(slot, freezing.slot, (hash, id) => {
+      ;(pages[pageOf(hash)] as number[]).push(hash, id)
+      bloomAdd(bloom, hash)
+    })
   }
 
-  /** The head comes last: pages without one are nobody's, and written over by the next generation of that number. */
-  private writePages(of: CarrierRefs, freezing: Freezing): void {
+  /** The head comes last: pages without one are nobody's, and no later generation has their number. */
+  private writePages(freezing: Freezing): void {
     const { number, pages, bloom, hi, lastMs } = freezing
     const end = Math.min(PAGES, freezing.page + PAGES_PER_SLICE)
     for (; freezing.page < end; freezing.page++) {
@@ -310,7 +279,7 @@ export class Refs {
       const value = Buffer.allocUnsafeSlow(entries.length * 8)
       const view = new DataView(value.buffer)
       for (let i = 0; i < entries.length; i++) view.setFloat64(i * 8, entries[i] as number, true)
-      this.writes.push({ key: [of.carrier, number, freezing.page], value })
+      this.writes.push({ key: number * KEYS + freezing.page, value })
     }
     if (end < PAGES) return
     freezing.page++
@@ -319,42 +288,40 @@ export class Refs {
     head.writeDoubleLE(hi, 1)
     head.writeDoubleLE(lastMs, 9)
     writeBloom(bloom, head, HEAD)
-    this.writes.push({ key: [of.carrier, number, -1], value: head })
+    this.writes.push({ key: number * KEYS + HEAD_KEY, value: head })
   }
 
   get pending(): boolean {
     return this.writes.length > 0 || this.removes.length > 0
   }
 
-  /** Puts finished generations into the commit being written; they serve from disk once {@link written}. */
+  /** Puts finished pages into the commit being written; a generation serves from disk once its head is {@link written}. */
   write(): void {
-    for (const { key, value } of this.writes) {
-      this.table.put(key, value)
-      if (key[2] === -1) this.writing.push(this.carriers.get(key[0] as number) as CarrierRefs)
-    }
+    if (!this.pending) return
+    for (const { key, value } of this.writes) this.table.put(key, value)
     for (const key of this.removes) this.table.remove(key)
     this.writes = []
     this.removes = []
+    this.headWritten = this.freezing !== null && this.freezing.page > PAGES
   }
 
   /** The commit is durable. */
   written(): void {
-    for (const of of this.writing) {
-      const { number, hi, lastMs, bloom } = of.freezing as Freezing
-      of.generations.push({ number, hi, lastMs, bloom })
-      of.freezing = null
-    }
-    this.writing.length = 0
+    if (!this.headWritten) return
+    this.headWritten = false
+    const { number, hi, lastMs, bloom } = this.freezing as Freezing
+    this.generations.push({ number, hi, lastMs, bloom })
+    this.freezing = null
   }
 }
 
-const sizeOf = (of: CarrierRefs): number => of.young.entries.size + of.old.entries.size
-
-function forget(entries: Map<string, Message | number>, ref: string, message: Message): boolean {
-  const entry = entries.get(ref)
-  return (entry === message || entry === message.id) && entries.delete(ref)
+/** What few still wait for from an old stretch goes into the next one, whose own entries are newer. */
+function merge(from: Stretch, into: Stretch): void {
+  from.table.walk(0, from.table.slots, (hash, id) => {
+    if (into.table.get(hash) === 0) into.table.put(hash, id)
+  })
+  into.minSeq = Math.min(into.minSeq, from.minSeq)
+  into.lastMs = Math.max(into.lastMs, from.lastMs)
 }
 
 const pageOf = (hash: number): number => (hash >>> 0) & (PAGES - 1)
-
-const hasRef = (m: Message, ref: string): boolean => (m.parts ? m.parts.some(part => part.ref === ref) : m.ref === ref)

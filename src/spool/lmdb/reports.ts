@@ -9,8 +9,12 @@ import type { Slabs } from './store.js'
 // Block: format u8, count u16, then reports: length u32, kind u8, atMs f64, and
 // receipt: id f64, doneMs f64, state parts delivered regdel data_coding and four
 // TON/NPI octets, strings service_type source destination err (u8 length), text and tlvs (u16);
+// kind 2, the same and then: flags (1 = notice) u8, part u8, network u32;
 // reply: carrier u32, eight octets, strings, body and tlvs (u16).
 const FORMAT = 1
+const RECEIPT = 0
+const REPLY = 1
+const RECEIPT_AND_MORE = 2
 
 /** How many reports a block has, done ones included. */
 export const reportsIn = (block: Buffer): number => block.readUInt16LE(1)
@@ -24,7 +28,7 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
     size += 13
     const a = r.receipt ?? r.reply
     if (!a) continue
-    size += 48 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
+    size += 54 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
     size += r.receipt ? r.receipt.err.length + r.receipt.text.length : (r.reply as Reply).body.length
   }
   slabs.reserve(size)
@@ -44,7 +48,7 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
   }
   for (const r of reports) {
     const start = at
-    to[at + 4] = r.kind === 'receipt' ? 0 : 1
+    to[at + 4] = r.receipt ? (r.receipt.more ? RECEIPT_AND_MORE : RECEIPT) : REPLY
     to.writeDoubleLE(r.atMs, at + 5)
     at += 13
     if (r.receipt) {
@@ -67,6 +71,12 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
       text(c.err)
       octets(c.text)
       octets(c.tlvs)
+      if (c.more) {
+        to[at] = c.more.notice ? 1 : 0
+        to[at + 1] = c.more.part
+        to.writeUInt32LE(c.more.network, at + 2)
+        at += 6
+      }
     } else if (r.reply) {
       const c = r.reply
       to.writeUInt32LE(c.carrier, at)
@@ -110,10 +120,10 @@ export function readReports(
   }
   for (let i = 0; i < count; i++) {
     const end = at + from.readUInt32LE(at)
-    const isReceipt = from[at + 4] === 0
+    const kind = from[at + 4]
     const atMs = from.readDoubleLE(at + 5)
     at += 13
-    if (isReceipt) {
+    if (kind !== REPLY) {
       const id = from.readDoubleLE(at)
       const doneMs = from.readDoubleLE(at + 8)
       at += 16
@@ -143,6 +153,9 @@ export function readReports(
         err: text(),
         text: octets(),
         tlvs: octets(),
+      }
+      if (kind === RECEIPT_AND_MORE) {
+        receipt.more = { notice: from[at] === 1, part: from[at + 1] as number, network: from.readUInt32LE(at + 2) }
       }
       each(atMs, receipt, null)
     } else {

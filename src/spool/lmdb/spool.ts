@@ -9,15 +9,20 @@ import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 import { IdMaker } from '../../base/ids.js'
 import {
+  isFinal,
+  mark,
   type Message,
   type MessageState,
+  readRecord,
   recordAccount,
   recordLane,
   recordPriority,
   recordRank,
   recordReady,
+  recordReplaceable,
   recordSize,
   recordStanding,
+  recordValidUntil,
   state,
   writeRecord,
 } from '../../model/message.js'
@@ -38,14 +43,17 @@ import { Blocks } from './blocks.js'
 import { Commits } from './commits.js'
 import { Due } from './due.js'
 import { defaultLimits, type LmdbLimits } from './limits.js'
-import { CLAIMED, DIRTY, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
+import { CLAIMED, DIRTY, FRESH, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
 import { Log } from './log.js'
 import { readMarks, writeMarks } from './marks.js'
 import { Outbox } from './outbox.js'
-import { isFinal, Parked } from './parked.js'
+import { Parked } from './parked.js'
+import { Present } from './present.js'
 import { Refs } from './refs.js'
 import { mapRoom, openTables, Slabs, type Tables } from './store.js'
 import { lastMsOf, Sweep } from './sweep.js'
+import { tellEnd, tellNotice, tellPart } from './telling.js'
+import { walkMulti, walkWaiting } from './walk.js'
 
 const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
@@ -99,6 +107,7 @@ export class LmdbSpool implements Spool {
   private readonly log: Log
   private readonly parked: Parked
   private readonly sweep: Sweep
+  private readonly index = new Present()
 
   private readonly commits: Commits
   /** Messages whose records change with the next commit. */
@@ -116,7 +125,7 @@ export class LmdbSpool implements Spool {
   private waiting = 0
   private claimed = 0
   private sent = 0
-  private readonly waitingOf = new Map<number, number>()
+  private readonly waitingCounts = new Map<number, number>()
   private sweepDoneMs: number
   private garbageDoneMs: number
   private expireDoneMs: number
@@ -191,17 +200,18 @@ export class LmdbSpool implements Spool {
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
       // Parts of a waiting message that a carrier has taken may report before the rest is sent.
-      this.refs.restore(id, value)
+      this.sweep.note(lastMsOf(recordStanding(value), recordValidUntil(value)))
+      this.refs.restore(id, value, validUntilMs => lastMsOf('sent', validUntilMs))
       if (recordStanding(value) === 'sent') {
         this.sent++
         continue
       }
       const account = recordAccount(value)
       this.count(account, 1)
+      if (recordReplaceable(value)) this.index.add(readRecord(id, value))
       if (recordReady(value) === 0) this.due.count++
       else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
-    this.refs.restored(validUntilMs => lastMsOf('sent', validUntilMs))
   }
 
   // -- taking in -------------------------------------------------------------
@@ -215,15 +225,15 @@ export class LmdbSpool implements Spool {
     if (this.reserve.low) return 'disk_full'
     if (this.waiting >= this.settings.maxWaiting) return 'queue_full'
     const most = maxWaiting ?? this.settings.maxWaitingPerAccount
-    if ((this.waitingOf.get(account) ?? 0) >= most) return 'account_full'
+    if ((this.waitingCounts.get(account) ?? 0) >= most) return 'account_full'
     return undefined
   }
 
   private count(account: number, by: number): void {
     this.waiting += by
-    const n = (this.waitingOf.get(account) ?? 0) + by
-    if (n > 0) this.waitingOf.set(account, n)
-    else this.waitingOf.delete(account)
+    const n = (this.waitingCounts.get(account) ?? 0) + by
+    if (n > 0) this.waitingCounts.set(account, n)
+    else this.waitingCounts.delete(account)
   }
 
   commit(m: Message): void {
@@ -233,6 +243,7 @@ export class LmdbSpool implements Spool {
     const now = this.clock.now()
     this.log.append('accepted', now, m, state.ENROUTE, '')
     this.touch(m)
+    if (m.replaceable) this.index.add(m)
     if (m.scheduleMs > now) this.due.add(m, m.scheduleMs)
     else this.blocks.add(m)
   }
@@ -311,6 +322,7 @@ export class LmdbSpool implements Spool {
       slabs.reserve(recordSize(m))
       messages.put(m.id, slabs.take(writeRecord(m, slabs.buffer, slabs.at)))
       m.hold |= STORED
+      this.sweep.note(lastMsOf(m.standing, m.validUntilMs))
     }
     return dirty.length
   }
@@ -403,6 +415,7 @@ export class LmdbSpool implements Spool {
         if (other.ref !== '') named = true
       }
     } else m.ref = ref
+    if (whole && m.registered_delivery & 0x10) this.notice(m, state.ENROUTE, this.clock.now())
     if (whole && !(awaitReceipt && named)) {
       this.finish(m, { state: state.ACCEPTED, error: '', doneMs: this.clock.now() })
       return
@@ -411,6 +424,7 @@ export class LmdbSpool implements Spool {
     if (whole) {
       this.withdraw(m)
       this.count(m.account, -1)
+      if (m.replaceable) this.index.remove(m)
       m.standing = 'sent'
       this.sent++
     }
@@ -448,12 +462,13 @@ export class LmdbSpool implements Spool {
     else {
       this.withdraw(m)
       this.count(m.account, -1)
+      if (m.replaceable) this.index.remove(m)
     }
     m.standing = 'ended'
     if (m.ref !== '') this.refs.remove(m.carrier, m.ref, m)
     if (m.parts) for (const part of m.parts) if (part.ref !== '') this.refs.remove(m.carrier, part.ref, m)
     this.log.append('ended', ending.doneMs, m, ending.state, ending.error)
-    if (wantsReceipt(m.registered_delivery, ending.state)) this.outbox.addReceipt(m, ending, this.clock.now())
+    tellEnd(this.outbox, m, ending, this.clock.now())
     this.events.ended(m, ending)
   }
 
@@ -527,10 +542,45 @@ export class LmdbSpool implements Spool {
     // A part of the old text that is on its way cannot be called back.
     if (!m || m.parts?.some(part => part.answered)) return false
     this.touch(m)
+    const { scheduleMs } = m
     change(m)
     m.parts = null
     m.concatRef = 0
+    if (m.scheduleMs !== scheduleMs) this.reschedule(m)
     return true
+  }
+
+  private reschedule(m: Message): void {
+    const now = this.clock.now()
+    if (m.scheduleMs > now) {
+      this.withdraw(m)
+      this.due.add(m, m.scheduleMs)
+    } else if (m.dueMs > 0) {
+      this.due.remove(m)
+      // What has its first place still to come would stand in two.
+      if (m.hold & FRESH) this.due.add(m, now)
+      else this.blocks.add(m)
+    }
+  }
+
+  present(m: Message): readonly number[] {
+    return this.index.like(m)
+  }
+
+  async *waitingOf(account: number): AsyncGenerator<Message[]> {
+    const newest = this.lastId
+    await this.synced()
+    if ((this.waitingCounts.get(account) ?? 0) === 0) return
+    yield* walkWaiting(this.tables, this.live, this.blocks.lanes, account, newest)
+  }
+
+  takeIds(n: number): number[] {
+    return Array.from({ length: n }, () => this.ids.next())
+  }
+
+  async *multi(multiId: number): AsyncGenerator<Message[]> {
+    await this.synced()
+    yield* walkMulti(this.tables.messages, this.live, multiId)
   }
 
   rematch(from: number, to: (message: Message) => number): boolean {
@@ -568,32 +618,47 @@ export class LmdbSpool implements Spool {
   }
 
   private apply(m: Message, receipt: Receipt): void {
-    if (!isFinal(receipt.state)) return
+    if (!isFinal(receipt.state)) {
+      if (m.registered_delivery & 0x10) this.notice(m, receipt.state, receipt.doneMs, receipt)
+      return
+    }
+    const network = receipt.network ?? 0
     if (!m.parts) {
-      if (m.standing === 'sent') this.finish(m, { state: receipt.state, error: receipt.err, doneMs: receipt.doneMs })
+      if (m.standing === 'sent') this.finish(m, endingOf(receipt.state, receipt.err, receipt.doneMs, network))
       return
     }
     this.touch(m)
-    for (const part of m.parts) {
+    for (const [index, part] of m.parts.entries()) {
       if (part.ref !== receipt.ref || isFinal(part.state)) continue
       part.state = receipt.state
       part.err = receipt.err.slice(0, MAX_ERR)
+      if (network !== 0) part.network = network
+      if (m.registered_delivery & mark.perPart) {
+        tellPart(this.outbox, m, index, endingOf(part.state, part.err, receipt.doneMs, network), this.clock.now())
+      }
     }
     this.endIfReported(m, receipt.doneMs)
+  }
+
+  /** It is on its way, and whoever asked hears of it. */
+  private notice(m: Message, s: MessageState, doneMs: number, { err = '', network = 0 }: Partial<Receipt> = {}): void {
+    if (tellNotice(this.outbox, m, endingOf(s, err, doneMs, network), this.clock.now())) this.touch(m)
   }
 
   /** Ends a message of parts once every part that has a name has reported. */
   private endIfReported(m: Message, doneMs: number): void {
     let whole: MessageState = state.DELIVERED
     let error = ''
+    let network = 0
     for (const part of m.parts ?? []) {
       if (!part.answered || (part.ref !== '' && !isFinal(part.state))) return
       if (!isFinal(part.state) || whole !== state.DELIVERED) continue
       // The first part that failed is what the customer must hear of.
       whole = part.state
       error = part.err
+      network = part.network ?? 0
     }
-    this.finish(m, { state: whole, error, doneMs })
+    this.finish(m, endingOf(whole, error, doneMs, network))
   }
 
   reply(account: number, reply: Reply): boolean {
@@ -649,6 +714,7 @@ export class LmdbSpool implements Spool {
       unclaimed: this.outbox.count(0),
       parked: this.parked.size,
       logRows: this.log.rows,
+      replaceable: this.index.size,
       lanes: this.blocks.lanes.figures(),
     }
   }
@@ -671,11 +737,6 @@ export class LmdbSpool implements Spool {
   }
 }
 
-/** registered_delivery bits 1-0, SMPP v3.4 §5.2.17: 1 = every outcome, 2 = failures only, 3 = success only (v5.0). */
-function wantsReceipt(registered_delivery: number, s: MessageState): boolean {
-  const asked = registered_delivery & 3
-  // A carrier that gives no name for a message never reports it: ACCEPTED is the last the customer can hear.
-  if (asked === 1) return true
-  if (asked === 2) return s !== state.DELIVERED && s !== state.ACCEPTED
-  return asked === 3 && s === state.DELIVERED
+function endingOf(s: MessageState, error: string, doneMs: number, network: number): Ending {
+  return network === 0 ? { state: s, error, doneMs } : { state: s, error, doneMs, network }
 }

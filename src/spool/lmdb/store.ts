@@ -23,8 +23,8 @@ export interface Tables {
   outboxDone: Database<Buffer, number[]>
   /** rows so far -> history rows of one commit. */
   log: Database<Buffer, number>
-  /** [carrier, generation, page] -> references; page -1 is the generation's head. */
-  refs: Database<Buffer, number[]>
+  /** generation and page in one number -> references; past the pages of a generation stands its head. */
+  refs: Database<Buffer, number>
   /** arrival number -> a receipt that overtook its answer. */
   parked: Database<Buffer, number>
   meta: Database<Buffer, string>
@@ -56,7 +56,8 @@ export function openTables(path: string, mapGb: number): Tables {
     outbox: table<number[]>('outbox'),
     outboxDone: table<number[]>('outboxDone'),
     log: table<number>('log'),
-    refs: table<number[]>('refs'),
+    // Numbers of their own kind: a look-up costs half of one by an array.
+    refs: root.openDB<Buffer, number>({ name: 'refPages', encoding: 'binary', keyEncoding: 'uint32' }),
     parked: table<number>('parked'),
     meta: table<string>('meta'),
   }

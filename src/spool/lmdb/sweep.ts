@@ -1,5 +1,5 @@
-// Who is past its validity: goes over all records, a slice at a time, and rests between
-// two passes. Knows when a message is over; what becomes of it is its caller's.
+// Who is past its validity: goes over all records, a slice at a time, once the first of them may be over. Knows when a
+// message is over; what becomes of it is its caller's.
 
 import { type Message, recordStanding, recordValidUntil } from '../../model/message.js'
 import { CLAIMED, type Live } from './live.js'
@@ -17,6 +17,8 @@ export class Sweep {
   private readonly live: Live
   private readonly most: number
   private after = 0
+  /** No record's last moment is earlier. */
+  private earliestMs = Number.POSITIVE_INFINITY
 
   /** @param most records looked at in one go */
   constructor(records: Database<Buffer, number>, live: Live, most: number) {
@@ -25,20 +27,33 @@ export class Sweep {
     this.most = most
   }
 
-  /** The next slice: gives each message that is over at `nowMs` to `end`. True when all were seen. */
+  /** A record was written, or found at start, whose message is over at `lastMs`. */
+  note(lastMs: number): void {
+    if (lastMs < this.earliestMs) this.earliestMs = lastMs
+  }
+
+  /** The next slice: gives each message that is over at `nowMs` to `end`. True when all were seen, or none can be over. */
   next(nowMs: number, end: (m: Message) => void): boolean {
+    if (this.after === 0) {
+      if (nowMs < this.earliestMs) return true
+      this.earliestMs = Number.POSITIVE_INFINITY
+    }
     const past: number[] = []
     let n = 0
     for (const { key: id, value } of this.records.getRange({ start: this.after, limit: this.most })) {
       n++
       this.after = id + 1
-      if (lastMsOf(recordStanding(value), recordValidUntil(value)) <= nowMs) past.push(id)
+      const lastMs = lastMsOf(recordStanding(value), recordValidUntil(value))
+      if (lastMs <= nowMs) past.push(id)
+      else this.note(lastMs)
     }
     for (const id of past) {
       const m = this.live.message(id)
       // It may have moved on, or have got more time, since the record was written.
-      if (!m || m.standing === 'ended' || m.hold & CLAIMED) continue
-      if (lastMsOf(m.standing, m.validUntilMs) <= nowMs) end(m)
+      if (!m || m.standing === 'ended') continue
+      const lastMs = lastMsOf(m.standing, m.validUntilMs)
+      if (lastMs > nowMs || m.hold & CLAIMED) this.note(lastMs)
+      else end(m)
     }
     if (n === this.most) return false
     this.after = 0

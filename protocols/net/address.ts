@@ -1,0 +1,65 @@
+// IP addresses as text: one form for each, the network that a peer is counted by, and lists of ranges. Knows no socket, and
+// never asks a name server.
+import { BlockList, isIP } from 'node:net'
+
+const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
+
+/** The address without a zone, an IPv4 address in IPv6 clothes (::ffff:192.0.2.1) as IPv4. */
+export function plainAddress(address: string): string {
+  if (!address.includes(':')) return address
+  const zone = address.indexOf('%')
+  const bare = zone < 0 ? address : address.slice(0, zone)
+  return MAPPED.exec(bare)?.[1] ?? bare
+}
+
+/** What a peer is counted by: its IPv4 address, or the /64 of its IPv6 address, for a customer has at least that. */
+export function networkOf(address: string): string {
+  const plain = plainAddress(address)
+  if (isIP(plain) !== 6) return plain
+  const [head = '', tail] = plain.split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) {
+    const after = tail === '' ? [] : tail.split(':')
+    // Dotted digits at the end stand for two groups.
+    const used = groups.length + after.length + (tail.includes('.') ? 1 : 0)
+    for (let i = used; i < 8; i++) groups.push('0')
+    groups.push(...after)
+  }
+  return `${groups
+    .slice(0, 4)
+    .map(group => Number.parseInt(group, 16).toString(16))
+    .join(':')}::/64`
+}
+
+/** Whether the list holds the address, as it is or, for IPv4, as an IPv6 address that stands for it. False for no address. */
+export function isListed(list: BlockList, address: string): boolean {
+  const plain = plainAddress(address)
+  const family = isIP(plain)
+  if (family === 6) return list.check(plain, 'ipv6')
+  return family === 4 && (list.check(plain, 'ipv4') || list.check(`::ffff:${plain}`, 'ipv6'))
+}
+
+/** `192.0.2.1:2775`, `[2001:db8::1]:2775`. */
+export function endpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** An address, or a range like 192.0.2.0/24 or 2001:db8::/32. */
+export function isRange(text: string): boolean {
+  const [address = '', bits, more] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || more !== undefined) return false
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
+}
+
+/** What `isListed` asks. Throws on what is no range. */
+export function listOf(ranges: readonly string[]): BlockList {
+  const list = new BlockList()
+  for (const range of ranges) {
+    const [address = '', bits] = range.split('/')
+    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
+    if (bits === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(bits), family)
+  }
+  return list
+}

@@ -1,0 +1,97 @@
+// The listeners that the settings ask for, and the certificates that they show. Knows settings; connections are the servers'.
+
+import { listOf } from '../../protocols/net/address.js'
+import { isFaulty, readTls, type TlsMaterial } from '../../protocols/net/certificate.js'
+import { Crowd } from '../../protocols/net/crowd.js'
+import type { PduCounts } from '../../protocols/smpp/counts.js'
+import type { SessionClock } from '../../protocols/smpp/session-clock.js'
+import type { Clock } from '../base/clock.js'
+import type { Counters } from '../base/figures.js'
+import type { Log } from '../base/log.js'
+import { type Config, parseListen } from '../config.js'
+import type { BindHost } from '../intake/smpp/bind.js'
+import type { FailedBinds } from '../intake/smpp/failures.js'
+import { SmppServer } from '../intake/smpp/server.js'
+
+const WINDOW_BYTES = 4 * 2 ** 20
+const LATE_REQUESTS = 1_000
+const DAY_MS = 86_400_000
+/** A certificate with fewer days left is warned of. */
+const FEW_DAYS = 14
+
+export interface DoorsGiven {
+  readonly host: BindHost
+  readonly clock: Clock
+  readonly sessionClock: SessionClock
+  readonly counts: PduCounts
+  readonly counters: Counters
+  readonly failures: FailedBinds
+  readonly log: Log
+}
+
+export class Doors {
+  readonly smpp: SmppServer
+  private readonly given: DoorsGiven
+
+  constructor({ smpp }: Config, given: DoorsGiven) {
+    const { host, clock, sessionClock, counts, counters, failures } = given
+    this.given = given
+    const crowd = {
+      all: smpp.maxConnections,
+      perNetwork: smpp.maxConnectionsPerAddress,
+      perSecond: smpp.connectionsPerSecond,
+    }
+    this.smpp = new SmppServer(host, {
+      limits: {
+        maxPduBytes: smpp.maxPduBytes,
+        windowRequests: smpp.window,
+        windowBytes: WINDOW_BYTES,
+        sendBytes: smpp.sendBytes,
+        lateRequests: LATE_REQUESTS,
+        sessionInitMs: smpp.sessionInitMs,
+        enquireLinkMs: smpp.enquireLinkMs,
+        responseMs: smpp.responseMs,
+        inactivityMs: smpp.inactivityMs,
+        stallMs: smpp.stallMs,
+      },
+      clock: sessionClock,
+      counts,
+      counters,
+      crowd: new Crowd(crowd, clock.mono),
+      failures,
+      proxies: smpp.proxy.length === 0 ? null : listOf(smpp.proxy),
+    })
+  }
+
+  /** Ports by listener; null = off. Rejects with what the system says (EADDRINUSE, EACCES), or with a certificate's fault. */
+  async open({ smpp }: Config): Promise<{ smpp: number | null; smppTls: number | null }> {
+    const plainAt = parseListen(smpp.listen)
+    const tlsAt = parseListen(smpp.tls.listen)
+    const certificate = tlsAt ? this.certificate(smpp.tls) : null
+    if (typeof certificate === 'string') throw new Error(certificate)
+    return {
+      smpp: plainAt ? await this.smpp.listen(plainAt) : null,
+      smppTls: tlsAt && certificate ? await this.smpp.listen(tlsAt, certificate) : null,
+    }
+  }
+
+  /** Reads the certificates again; what is faulty is logged, and what is in use stays. */
+  reload({ smpp }: Config): void {
+    const certificate = this.certificate(smpp.tls)
+    if (typeof certificate === 'string') this.given.log.error({ why: certificate }, 'certificate not renewed')
+    else if (certificate !== null) this.smpp.useCertificate(certificate)
+  }
+
+  /** null when there is to be none; all that is wrong, in words. */
+  private certificate(tls: Config['smpp']['tls']): TlsMaterial | null | string {
+    const read = readTls(tls)
+    if (isFaulty(read)) return read.map(({ setting, message }) => `smpp.tls.${setting} ${message}`).join('; ')
+    if (read === null) return null
+    const { clock, log } = this.given
+    const days = Math.floor((Date.parse(read.validTo) - clock.now()) / DAY_MS)
+    const line = { file: tls.cert, validTo: read.validTo, days }
+    if (days < FEW_DAYS) log.warn(line, 'certificate read, and it ends soon')
+    else log.info(line, 'certificate read')
+    return read
+  }
+}

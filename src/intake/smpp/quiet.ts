@@ -1,0 +1,48 @@
+// Keeps noisy peers from filling the log: so many lines a minute of each and of all, then silence, and how many were left
+// out with the next line. Bounded; knows no log.
+
+const MINUTE_MS = 60_000
+const REMEMBERED = 1_000
+
+interface Minute {
+  readonly fromMs: number
+  lines: number
+}
+
+export class Quiet {
+  private readonly perKey: number
+  private readonly inAll: number
+  private readonly now: () => number
+  private readonly minutes = new Map<string, Minute>()
+  private whole: Minute = { fromMs: Number.NEGATIVE_INFINITY, lines: 0 }
+  private leftOut = 0
+
+  /** `perKey` and `inAll`: lines a minute. `now`: milliseconds, monotonic. */
+  constructor(perKey: number, inAll: number, now: () => number) {
+    this.perKey = perKey
+    this.inAll = inAll
+    this.now = now
+  }
+
+  /** undefined: leave this line out. Else how many, of whatever key, were left out since the last that was not. */
+  take(key: string): number | undefined {
+    const now = this.now()
+    if (now - this.whole.fromMs >= MINUTE_MS) this.whole = { fromMs: now, lines: 0 }
+    let minute = this.minutes.get(key)
+    if (minute === undefined || now - minute.fromMs >= MINUTE_MS) {
+      minute = { fromMs: now, lines: 0 }
+      this.minutes.delete(key)
+      this.minutes.set(key, minute)
+      if (this.minutes.size > REMEMBERED) this.minutes.delete(this.minutes.keys().next().value as string)
+    }
+    if (minute.lines >= this.perKey || this.whole.lines >= this.inAll) {
+      this.leftOut++
+      return undefined
+    }
+    minute.lines++
+    this.whole.lines++
+    const { leftOut } = this
+    this.leftOut = 0
+    return leftOut
+  }
+}

@@ -1,0 +1,115 @@
+// Over many messages without holding up the event loop: what waits of one account, and
+// what one submit_multi became. Reads the tables a slice at a time and lets others have
+// their turn in between. Knows where messages stand; what is done with them is its caller's.
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { type ClassRank, type Message, recordAccount, recordMultiId } from '../../model/message.js'
+import type { Lanes } from './lanes.js'
+import { CLAIMED, type Live } from './live.js'
+import type { Database, Tables } from './store.js'
+
+/** Messages in one slice: with what a caller does to each, 1 or 2 ms. */
+const SLICE = 100
+/** Keys looked at in one slice: most may be of others. */
+const LOOK = 500
+/** Blocks read in one go. */
+const BLOCKS = 64
+
+/**
+ * What of `account` waits, but for what is in a carrier's hands: due messages first, for those may become ready
+ * meanwhile. Nothing newer than `newest`; everything older must be on disk. A message may come twice, not one is left
+ * out that waited all the time.
+ */
+export async function* walkWaiting(
+  { due, lanes: blocks, messages }: Tables,
+  live: Live,
+  lanes: Lanes,
+  account: number,
+  newest: number,
+): AsyncGenerator<Message[]> {
+  yield* walkDue(due, messages, live, account, newest)
+  for (const [lane, rank] of lanes.of(account)) yield* walkRow(blocks, live, lane, rank, account, newest)
+}
+
+async function* walkDue(
+  due: Tables['due'],
+  messages: Tables['messages'],
+  live: Live,
+  account: number,
+  newest: number,
+): AsyncGenerator<Message[]> {
+  let start = [0]
+  for (;;) {
+    const found: Message[] = []
+    let n = 0
+    for (const key of due.getKeys({ start, limit: LOOK })) {
+      n++
+      const [dueMs, id] = key as [number, number]
+      start = [dueMs, id + 1]
+      const record = id <= newest ? messages.getBinaryFast(id) : undefined
+      if (!record || recordAccount(record) !== account) continue
+      const m = live.message(id)
+      if (m?.standing === 'waiting' && m.dueMs === dueMs) found.push(m)
+      if (found.length === SLICE) break
+    }
+    if (found.length > 0) yield found
+    if (n < LOOK && found.length < SLICE) return
+    await nextTurn()
+  }
+}
+
+async function* walkRow(
+  blocks: Database<Buffer, number[]>,
+  live: Live,
+  lane: number,
+  rank: ClassRank,
+  account: number,
+  newest: number,
+): AsyncGenerator<Message[]> {
+  let start = [lane, rank, account, 0, 0]
+  const end = [lane, rank, account, 10, 0]
+  for (;;) {
+    const some = [...blocks.getRange({ start, end, limit: BLOCKS })]
+    let found: Message[] = []
+    for (const { key, value } of some) {
+      const seq = key[4] as number
+      start = [lane, rank, account, key[3] as number, seq + 1]
+      for (let at = 0; at < value.length; at += 8) {
+        const id = value.readDoubleLE(at)
+        const m = id <= newest ? live.message(id) : undefined
+        if (m?.standing === 'waiting' && m.ready === seq && (m.hold & CLAIMED) === 0) found.push(m)
+        if (found.length < SLICE && (at / 8) % LOOK !== LOOK - 1) continue
+        if (found.length > 0) yield found
+        found = []
+        await nextTurn()
+      }
+    }
+    if (found.length > 0) yield found
+    if (some.length < BLOCKS) return
+    await nextTurn()
+  }
+}
+
+/** Messages that have not ended of the submit_multi that was answered `multiId`: their ids follow each other. */
+export async function* walkMulti(messages: Tables['messages'], live: Live, multiId: number): AsyncGenerator<Message[]> {
+  let start = multiId
+  for (;;) {
+    const ids: number[] = []
+    let n = 0
+    for (const { key: id, value } of messages.getRange({ start, limit: SLICE })) {
+      // The first is another's when it has ended itself; between two of its own there is none.
+      if (recordMultiId(value) !== multiId) break
+      n++
+      start = id + 1
+      ids.push(id)
+    }
+    const found: Message[] = []
+    for (const id of ids) {
+      const m = live.message(id)
+      if (m && m.standing !== 'ended') found.push(m)
+    }
+    if (found.length > 0) yield found
+    if (n < SLICE) return
+    await nextTurn()
+  }
+}

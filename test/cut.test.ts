@@ -1,0 +1,243 @@
+// A message as the parts of a carrier, whatever both sides mean by its data_coding: the text arrives, no part is longer
+// than a part can be, all share a reference, and what both mean alike is not touched.
+
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { encodeUcs2, isGsm, pack7, unpack7 } from '../protocols/gsm/alphabet.js'
+import {
+  type Coding,
+  type Codings,
+  classOf,
+  codingOf,
+  codingsWith,
+  decodeUserData,
+  encodeText,
+  standardCodings,
+  type TextCoding,
+} from '../protocols/gsm/coding.js'
+import { countSegmentsOfText, type How } from '../protocols/gsm/segment.js'
+import { buildConcatUdh, parseUdh } from '../protocols/gsm/udh.js'
+import { findTlv, tlv, tlvUint, writeTlvUint } from '../protocols/smpp/tlv.js'
+import { readProfile } from '../src/accounts/smppProfile.js'
+import type { Part } from '../src/carriers/driver.js'
+import { ConcatRefs } from '../src/dispatch/concatRefs.js'
+import { type CutSettings, cut, plainCut } from '../src/dispatch/cut.js'
+import { makePlain, savedSegments, segmentsOf } from '../src/intake/text.js'
+import { Message } from '../src/model/message.js'
+import { weigh } from '../src/routing/choose.js'
+
+const UDHI = 0x40
+
+function holds<T>(t: Test, claim: string, property: fc.IProperty<T>, numRuns = 300): void {
+  const run = fc.check(property, { numRuns })
+  t.notOk(run.failed, claim, { report: fc.defaultReportMessage(run) })
+}
+
+function message(fields: Partial<Message>): Message {
+  return Object.assign(new Message(), { source_addr: '1000', destination_addr: '12025550123' }, fields)
+}
+
+const parts = (m: Message, settings: Partial<CutSettings>, theirs: Codings = standardCodings): readonly Part[] => {
+  const all = cut(m, { ...plainCut, ...settings }, theirs, () => 7)
+  if (typeof all === 'string') throw new Error(all)
+  return all
+}
+
+/** What a carrier reads in parts, whose mark of byte order would be its own. */
+const textOf = (all: readonly Part[], codings: Codings): string =>
+  all
+    .map(({ short_message, esm_class, data_coding }) =>
+      decodeUserData(short_message, (esm_class & UDHI) !== 0, codingOf(data_coding, codings)),
+    )
+    .join('')
+
+const WRITABLE: readonly TextCoding[] = [
+  'gsm',
+  'gsm-packed',
+  'ascii',
+  'latin1',
+  'windows-1252',
+  'iso-8859-5',
+  'iso-8859-8',
+  'ucs2',
+  'utf16le',
+  'utf8',
+]
+// No CR: a packed text that ends in one may get another, by the standard.
+const anyText = fc.string({
+  unit: fc.oneof(
+    { weight: 8, arbitrary: fc.constantFrom(...'abc XYZ 0123 @$£\n') },
+    { weight: 1, arbitrary: fc.constantFrom(...'€{}[]~^|\\ÄÖÜßñ', 'Ω', 'ç', 'é', '“', '–') },
+    { weight: 1, arbitrary: fc.constantFrom('ж', 'Привет', 'ש', 'ş', 'ğ', 'İ', '😀', '日') },
+  ),
+  maxLength: 600,
+  size: 'max',
+})
+const coding = fc.constantFrom(...WRITABLE)
+const SMPP_OWN = Array.from({ length: 16 }, (_, code) => code)
+const DATA_CODINGS = [0, 1, 3, 8, 0x10, 0x18, 0xf0, 0xf1] as const
+const codingsOf = fc
+  .dictionary(fc.constantFrom(...DATA_CODINGS.map(String)), coding, { maxKeys: 3 })
+  .map(changes => codingsWith(changes as Record<string, Coding>))
+
+t.test('a text arrives whole in the carrier’s coding, whatever either side means by a data_coding', async t => {
+  holds(
+    t,
+    'any text, any two tables, every way',
+    fc.property(
+      anyText,
+      fc.constantFrom(...DATA_CODINGS),
+      codingsOf,
+      codingsOf,
+      fc.constantFrom<How>('udh8', 'udh16', 'sar', 'payload'),
+      fc.subarray([1, 3, 6, 13]),
+      fc.constantFrom(140, 139, 133),
+      (text, data_coding, theirs, codings, longMessages, nationalTables, maxOctets) => {
+        const coding = codingOf(data_coding, theirs) as TextCoding
+        const body = encodeText(text, coding)
+        if (body === undefined) return true
+        const carriers = codingOf(data_coding, codings)
+        const settings = { codings, longMessages, nationalTables, maxOctets }
+        const m = message({ body, data_coding, ownCoding: theirs !== standardCodings })
+        const all = cut(m, { ...plainCut, ...settings }, theirs, () => 7)
+        const unicode = (code: number) => ['ucs2', 'utf16le', 'utf8'].includes(codingOf(code, codings))
+        if (typeof all === 'string') return all === 'coding_unsupported' && !SMPP_OWN.some(unicode)
+        if (coding === carriers && all.length === 1 && all[0]?.short_message !== body && body.length <= 80) return false
+        if (textOf(all, codings) !== text) return false
+        const keepsClass = classOf(all[0]?.data_coding as number) === classOf(data_coding)
+        if (!keepsClass && (isGsm(text) ? codings[0x10] === 'gsm' : unicode(0x18))) return false
+        if (all.length === 1) return true
+        return all.every(({ short_message, esm_class, tlvs, payload }, i) => {
+          const udh = (esm_class & UDHI) !== 0 ? parseUdh(short_message) : undefined
+          const wire = codingOf(all[0]?.data_coding as number, codings)
+          const room = wire === 'gsm' ? 160 : wire === 'utf8' || wire === 'ascii' || wire === 'latin1' ? 254 : maxOctets
+          if (payload || short_message.length > room) return false
+          if (longMessages !== 'sar')
+            return udh?.concat?.seq === i + 1 && udh.concat.total === all.length && udh.concat.ref === 7
+          return (
+            udh === undefined &&
+            tlvUint(tlvs, findTlv(tlvs, 0, tlvs.length, tlv.sar_msg_ref_num)) === 7 &&
+            tlvUint(tlvs, findTlv(tlvs, 0, tlvs.length, tlv.sar_segment_seqnum)) === i + 1
+          )
+        })
+      },
+    ),
+    1_500,
+  )
+})
+
+t.test('Unicode text takes no more parts than it was priced at', async t => {
+  holds(
+    t,
+    'any text',
+    fc.property(anyText, fc.subarray([1, 3, 13]), (text, nationalTables) => {
+      const m = message({ body: Buffer.from(text), isText: true })
+      const all = parts(m, { nationalTables })
+      return all.length <= countSegmentsOfText(text) && textOf(all, standardCodings) === text
+    }),
+  )
+})
+
+t.test('what both mean alike is the customer’s own buffer, and a part is one however long', async t => {
+  for (const coding of [...WRITABLE, 'binary'] as const) {
+    const codings = codingsWith({ '0': coding })
+    const body = Buffer.from('00ff1b801b1b2865', 'hex')
+    t.equal(parts(message({ body }), { codings }, codings)[0]?.short_message, body, coding)
+    const part = Buffer.concat([buildConcatUdh(1, 2, 1, 8), Buffer.alloc(200, 0x61)])
+    const [one, more] = parts(message({ body: part, esm_class: UDHI }), { codings }, codings)
+    t.equal(one?.short_message, part)
+    t.equal(more, undefined)
+  }
+})
+
+t.test('IA5 of many braces is cut by its septets', async t => {
+  t.equal(parts(message({ body: Buffer.from('{'.repeat(80)), data_coding: 1 }), {}).length, 1)
+  t.equal(parts(message({ body: Buffer.from('{'.repeat(81)), data_coding: 1 }), {}).length, 2)
+})
+
+t.test('references of one pair of addresses come round only after all others', async t => {
+  for (const [wide, most] of [
+    [false, 255],
+    [true, 65_535],
+  ] as const) {
+    for (const start of [0, 0.5, 0.999999]) {
+      const refs = new ConcatRefs(wide, () => start)
+      const seen = new Set<number>()
+      for (let n = 0; n < most; n++) seen.add(refs.next('1000', '12025550123'))
+      t.equal(seen.size, most)
+      t.notOk(seen.has(0), '0 means not cut')
+      t.notOk(seen.has(most + 1))
+    }
+  }
+  const refs = new ConcatRefs(false, () => 0)
+  t.same([refs.next('a', '1'), refs.next('a', '2'), refs.next('a', '1')], [1, 1, 2], 'others do not use them up')
+})
+
+t.test('parts of one text weigh alike, by their reference wherever it stands', async t => {
+  const rule = {
+    id: 1,
+    to: ['a', 'b', 'c'].map(carrier => ({ carrier, weight: 1 })),
+  } as unknown as Parameters<typeof weigh>[0]
+  const sar = (ref: number, seq: number): Buffer => {
+    const tlvs = Buffer.alloc(16)
+    let at = writeTlvUint(tlvs, 0, tlv.sar_msg_ref_num, ref, 2)
+    at = writeTlvUint(tlvs, at, tlv.sar_total_segments, 9, 1)
+    writeTlvUint(tlvs, at, tlv.sar_segment_seqnum, seq, 1)
+    return tlvs
+  }
+  for (const make of [
+    (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref, 9, seq, 8) }),
+    (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref << 4, 9, seq, 16) }),
+    (ref: number, seq: number) => ({ tlvs: sar(ref, seq), body: Buffer.from(`${seq}`) }),
+  ]) {
+    const taken = new Set<string>()
+    for (let ref = 1; ref < 40; ref++) {
+      const all = Array.from({ length: 9 }, (_, i) => weigh(rule, message(make(ref, i + 1)), () => true))
+      t.equal(new Set(all).size, 1, `reference ${ref}`)
+      taken.add(String(all[0]))
+    }
+    t.equal(taken.size, 3, 'and references are spread')
+  }
+})
+
+t.test('segments are counted as the account means its octets', async t => {
+  const shop = readProfile({})
+  const own = readProfile({ codings: { '0': 'latin1', '2': 'gsm-packed', '4': 'utf8', '8': 'utf16le', '1': 'binary' } })
+  const count = (data_coding: number, body: Buffer, profile = own, esm_class = 0) =>
+    segmentsOf(message({ data_coding, body, esm_class }), profile)
+  t.equal(count(0, Buffer.alloc(160, 0x61), shop), 1)
+  t.equal(count(0, Buffer.alloc(161, 0x61), shop), 2)
+  t.equal(count(3, Buffer.alloc(141, 0x61), shop), 2)
+  t.equal(count(8, encodeUcs2('ж'.repeat(71)), shop), 2)
+  t.equal(count(0, Buffer.from('é'.repeat(160), 'latin1')), 1, 'Latin-1 that GSM holds')
+  t.equal(count(0, Buffer.from('ç'.repeat(71), 'latin1')), 2, 'and that it does not')
+  t.equal(count(2, pack7(Buffer.alloc(160, 0x61))), 1)
+  t.equal(count(2, pack7(Buffer.alloc(161, 0x61))), 2)
+  t.equal(unpack7(pack7(Buffer.alloc(161, 0x61))).length, 161)
+  t.equal(count(4, Buffer.from('ж'.repeat(70))), 1)
+  t.equal(count(4, Buffer.from('a'.repeat(160))), 1)
+  t.equal(count(8, Buffer.from('ж'.repeat(71), 'utf16le')), 2)
+  t.equal(count(1, Buffer.alloc(141, 0x61)), 2)
+  t.equal(count(0, Buffer.concat([buildConcatUdh(1, 2, 1, 8), Buffer.alloc(153, 0x61)]), own, UDHI), 1, 'a part is one')
+  const marked = message({ data_coding: 0, body: Buffer.from('x') })
+  segmentsOf(marked, own)
+  t.equal(marked.ownCoding, true)
+  const standard = message({ data_coding: 3, body: Buffer.from('x') })
+  segmentsOf(standard, own)
+  t.equal(standard.ownCoding, false)
+})
+
+t.test('segments that plain characters save can be told before sending', async t => {
+  const fancy = `“${'x'.repeat(100)}”`
+  t.equal(savedSegments(fancy), 1)
+  t.equal(savedSegments('plain'), 0)
+  t.equal(savedSegments('“привет”'), 0)
+  const profile = readProfile({ smartReplace: true, codings: { '8': 'utf16le' } })
+  const m = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le') })
+  t.equal(makePlain(m, profile), 1)
+  t.same([m.isText, m.body.toString(), m.data_coding], [true, `"${'x'.repeat(100)}"`, 8])
+  const tlvs = Buffer.alloc(6)
+  writeTlvUint(tlvs, 0, tlv.sar_msg_ref_num, 1, 2)
+  const part = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le'), tlvs })
+  t.same([makePlain(part, profile), part.isText], [0, false], 'a part that the customer cut stays')
+})

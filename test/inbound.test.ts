@@ -1,0 +1,351 @@
+// What a carrier's deliver_sm is taken for, what its command_status means, and parts of a message put together: the
+// pure parts of the way back, by tables. PDUs seen in the field come from the folder that VECTORS names.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { buildConcatUdh } from '../protocols/gsm/udh.js'
+import { messageState } from '../protocols/smpp/receipt.js'
+import { readSm, Sm } from '../protocols/smpp/sm.js'
+import { status } from '../protocols/smpp/status.js'
+import { type InboundRules, readReceipt, readReply } from '../src/carriers/inbound.js'
+import { outcomeOf, ownMeanings } from '../src/carriers/outcomes.js'
+import { otherRefs, type RefRule, refOfAnswer, refOfReceipt } from '../src/carriers/refs.js'
+import type { Receipt, Reply } from '../src/model/outcome.js'
+import { Joined, Rejoiner } from '../src/returns/rejoin.js'
+import type { Report } from '../src/spool/contract.js'
+
+const VECTORS = process.env.VECTORS
+const NOW = Date.UTC(2026, 10, 20, 12)
+const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
+const PLAIN: InboundRules = { refs: 'same', textReceipts: false }
+const { ENROUTE, DELIVERED, EXPIRED, UNDELIVERABLE, ACCEPTED, UNKNOWN, REJECTED } = messageState
+
+const words = (id: string, stat = 'DELIVRD', err = '000'): Buffer =>
+  Buffer.from(`id:${id} sub:001 dlvrd:001 submit date:2611201150 done date:2611201155 stat:${stat} err:${err} text:hi`)
+
+function sm(fields: Partial<Sm>): Sm {
+  return Object.assign(new Sm(), { source_addr: '12025550123', destination_addr: '1000', esm_class: 4 }, fields)
+}
+
+const read = (fields: Partial<Sm>, rules: Partial<InboundRules> = {}) =>
+  readReceipt(sm(fields), { ...PLAIN, ...rules }, NOW)
+
+const id = (ref: string): Buffer => {
+  const octets = Buffer.from(ref)
+  return Buffer.concat([hex('001e'), Buffer.from([0, octets.length + 1]), octets, hex('00')])
+}
+const tlvs = (...all: (Buffer | string)[]): Buffer =>
+  Buffer.concat(all.map(one => (typeof one === 'string' ? hex(one) : one)))
+
+t.test('a receipt is known by its bits, by its TLVs, and by its words where the carrier is known for it', async t => {
+  for (const esm_class of [0x04, 0x24, 0x44, 0x64, 0x07, 0x84]) {
+    t.match(
+      read({ esm_class, short_message: words('A1') }),
+      { ref: 'A1', state: DELIVERED },
+      `0x${esm_class.toString(16)}`,
+    )
+  }
+  t.match(read({ esm_class: 0, short_message: words('A1') }), undefined, 'its words alone are anybody’s')
+  t.match(read({ esm_class: 0, short_message: words('A1') }, { textReceipts: true }), { ref: 'A1', state: DELIVERED })
+  t.equal(read({ esm_class: 0, short_message: Buffer.from('id: please') }, { textReceipts: true }), undefined)
+  t.match(read({ esm_class: 0, tlvs: tlvs(id('A1'), '0427 0001 05') }), { ref: 'A1', state: UNDELIVERABLE })
+  t.match(read({ esm_class: 0x08, short_message: words('A1') }), { ref: 'A1' }, 'a receipt as an SME’s acknowledgement')
+  t.equal(read({ esm_class: 0x08, short_message: Buffer.from('I have read it') }), undefined, 'an acknowledgement')
+  t.equal(read({ esm_class: 0x08, tlvs: tlvs('0204 0002 0001') }), undefined)
+  t.equal(read({ esm_class: 0x10, tlvs: id('A1'), short_message: Buffer.from('yes') }), undefined, 'a user’s answer')
+  t.equal(read({ esm_class: 0x0d, short_message: Buffer.from('hello') }), undefined, 'a kind that there is not')
+  t.equal(read({ esm_class: 0, short_message: Buffer.from('hello'), tlvs: tlvs('0204 0002 0001') }), undefined)
+  for (const short_message of [Buffer.alloc(0), Buffer.from('x'), Buffer.from('stat:DELIVRD err:000')]) {
+    t.equal(read({ short_message }), null, 'a receipt that names nothing')
+    t.equal(read({ short_message, tlvs: tlvs('001e 0000', '0427 0001 02') }), null)
+  }
+})
+
+t.test('the words of a receipt are read wherever and in whatever octets they stand', async t => {
+  const body = words('a1-7', 'UNDELIV', '013')
+  const wide = Buffer.from(body.toString(), 'utf16le')
+  const cases: [string, Partial<Sm>][] = [
+    ['message_payload', { tlvs: tlvs('0424', Buffer.from([0, body.length]), body) }],
+    ['UCS-2', { data_coding: 8, short_message: Buffer.from(wide).swap16() }],
+    ['UCS-2 that says it is not', { data_coding: 0, short_message: Buffer.from(wide).swap16() }],
+    ['UCS-2 the wrong way round', { data_coding: 8, short_message: wide }],
+    ['a byte order mark', { data_coding: 8, short_message: Buffer.concat([hex('feff'), Buffer.from(wide).swap16()]) }],
+    ['text under the name of UCS-2', { data_coding: 8, short_message: body }],
+    ['behind a UDH', { esm_class: 0x44, short_message: Buffer.concat([hex('0500030a0101'), body]) }],
+    ['the UDH bit without a UDH', { esm_class: 0x44, short_message: body }],
+    ['a NUL at its end', { short_message: Buffer.concat([body, hex('00')]) }],
+  ]
+  for (const [title, fields] of cases) {
+    t.match(
+      read(fields),
+      { ref: 'A1-7', state: UNDELIVERABLE, err: '013', doneMs: Date.UTC(2026, 10, 20, 11, 55) },
+      title,
+    )
+  }
+})
+
+t.test('an id is compared in one form, whatever its base, zeros, case, length and end', async t => {
+  const cases: [RefRule, answer: string, receipt: string][] = [
+    ['same', '0001a2B3', '1A2B3'],
+    ['same', '74e02ee1-4e2f-4a6e', '74E02EE1-4E2F-4A6E'],
+    ['same', '000', '0'],
+    ['same', '12345678901234567890', '012345678901234567890'],
+    ['hex-dec', '0001a2B3', '107187'],
+    ['hex-dec', '1A2B3', '0000107187'],
+    ['hex-dec', 'fffffffffffffffffff', '75557863725914323419135'],
+    ['dec-hex', '489708364', '1d305b4c'],
+    ['dec-hex', '0489708364', '001D305B4C'],
+    ['hex-dec', 'x-17', 'X-17'],
+  ]
+  for (const [rule, answer, receipt] of cases) {
+    t.equal(refOfAnswer(rule, answer), refOfReceipt(rule, receipt), `${rule}: ${answer} is ${receipt}`)
+  }
+  t.same(otherRefs('107187'), ['1A2B3', '1077639'])
+  t.same(otherRefs('1d305b4c'), ['489708364'])
+  t.same(otherRefs('x-17'), [])
+  t.same(otherRefs('0007'), [])
+  for (const value of ['4131 00', '4131', '4131 0000', '2041 3120', '4131 00ff']) {
+    const octets = hex(value)
+    t.match(read({ tlvs: tlvs('001e', Buffer.from([0, octets.length]), octets) }), { ref: 'A1' }, value)
+  }
+  t.match(read({ tlvs: hex('001e 0041 41'), short_message: words('B2') }), { ref: 'B2' }, 'a length past the end')
+  t.equal((read({ short_message: words('9'.repeat(200)) }) as Receipt).ref.length, 128)
+})
+
+t.test('where TLV and text name the message differently both are tried, the TLV first', async t => {
+  const both = { tlvs: id('1d305b4c'), short_message: words('0489708364') }
+  t.match(read(both), { ref: '1D305B4C', others: ['489708364'] })
+  t.match(read(both, { refs: 'dec-hex' }), { ref: '489708364' }, 'each in the carrier’s own form')
+  t.match(read(both, { refs: 'hex-dec' }), { ref: '1D305B4C', others: ['489708364'] })
+  t.match(read({ ...both, tlvs: id('489708364') }), { others: null }, 'but for zeros')
+  t.match(read({ short_message: words('107187') }, { refs: 'either' }), { ref: '107187', others: ['1A2B3', '1077639'] })
+  t.same((read(both, { refs: 'either' }) as Receipt).others, ['489708364', String(0x489708364)])
+  t.match(read({ short_message: words('x-17') }, { refs: 'either' }), { ref: 'X-17', others: [] })
+})
+
+t.test('of two states the TLV’s holds, but one that is the end is believed against one that is not', async t => {
+  const cases: [told: number | null, stat: string, state: number][] = [
+    [null, 'ENROUTE', ENROUTE],
+    [null, 'ACCEPTD', ACCEPTED],
+    [null, 'BADSTAT', UNKNOWN],
+    [2, 'DELIVRD', DELIVERED],
+    [2, 'UNDELIV', DELIVERED],
+    [5, 'DELIVRD', UNDELIVERABLE],
+    [5, 'ACCEPTD', UNDELIVERABLE],
+    [1, 'DELIVRD', DELIVERED],
+    [6, 'EXPIRED', EXPIRED],
+    [6, 'ENROUTE', ACCEPTED],
+    [6, 'WHATEVER', ACCEPTED],
+    [7, 'REJECTD', REJECTED],
+    [7, 'WHATEVER', UNKNOWN],
+    [10, 'DELIVRD', DELIVERED],
+  ]
+  for (const [told, stat, state] of cases) {
+    const state_tlv = told === null ? [] : ['0427 0001', Buffer.from([told])]
+    t.match(read({ short_message: words('A1', stat), tlvs: tlvs(...state_tlv) }), { state }, `${told} and ${stat}`)
+  }
+  t.match(read({ tlvs: tlvs(id('A1')) }), { state: UNKNOWN }, 'neither')
+  const notice = (stat: string) => read({ esm_class: 0x20, short_message: words('A1', stat) })
+  t.match(notice('UNDELIV'), { state: ENROUTE }, 'a try that failed is not the end')
+  t.match(notice('ACCEPTD'), { state: ACCEPTED })
+  t.match(notice('DELIVRD'), { state: DELIVERED }, 'but what is delivered is')
+})
+
+t.test('a network’s error code is read as octets, as digits, and as the code alone', async t => {
+  const cases: [tlv: string, network: number, err: string][] = [
+    ['0423 0003 030022', 0x030022, '034'],
+    ['0423 0003 08012f', 0x08012f, '303'],
+    ['0423 0003 303334', 0x030022, '034'],
+    ['0423 0002 0022', 0x030022, '034'],
+    ['0423 0000', 0, '000'],
+    ['0423 0006 303030303334', 0, '000'],
+  ]
+  for (const [octets, network, err] of cases) {
+    t.match(read({ short_message: words('A1', 'UNDELIV'), tlvs: hex(octets) }), { network, err }, octets)
+  }
+  const own = { short_message: words('A1', 'UNDELIV', '21b'), tlvs: hex('0423 0003 030022') }
+  t.match(read(own), { network: 0x030022, err: '21b' }, 'the text’s own err stays')
+})
+
+const pdus = VECTORS
+  ? (JSON.parse(readFileSync(join(VECTORS, 'pdu-hex.json'), 'utf8')) as { src: string; line: number; hex: string }[])
+  : []
+
+t.test(
+  'receipts seen in the field are receipts, and nothing else is',
+  VECTORS ? {} : { skip: 'VECTORS names no folder' },
+  async t => {
+    let receipts = 0
+    for (const { src, line, hex: octets } of pdus) {
+      const buf = hex(octets)
+      if (buf.length < 16 || (buf.readUInt32BE(4) !== 5 && buf.readUInt32BE(4) !== 0x103)) continue
+      const pdu = new Sm()
+      if (readSm(buf, 0, buf.length, pdu) !== 0) continue
+      const receipt = readReceipt(pdu, PLAIN, NOW)
+      const where = `${src}:${line}`
+      const spoken = /stat:/.test(readReply(pdu, 1).body.toString('latin1'))
+      const named = pdu.tlvs.includes(hex('001e'))
+      t.equal(receipt != null, spoken || (pdu.esm_class === 4 && named), where)
+      if (receipt == null) continue
+      receipts++
+      t.ok(receipt.ref !== '' && receipt.state >= 1 && receipt.state <= 8, where)
+      // Where the two names differ, they are one number in two bases.
+      for (const other of receipt.others ?? []) t.equal(BigInt(`0x${receipt.ref}`).toString(), other, where)
+    }
+    t.ok(receipts > 15, `${receipts} receipts`)
+  },
+)
+
+t.test('every command_status has a meaning, and the carrier’s own settings come first', async t => {
+  const kinds = (codes: readonly number[]) => new Set(codes.map(code => outcomeOf(code).kind))
+  t.same(kinds([status.ESME_RTHROTTLED, status.ESME_RMSGQFUL]), new Set(['throttled']))
+  t.same(kinds([status.ESME_RSYSERR, status.ESME_RX_T_APPN, status.ESME_RSERTYPUNAVAIL]), new Set(['deferred']))
+  t.same(kinds([0x22, 0x400, 0x4ff, 0xff, 0x7fffffff]), new Set(['deferred']), 'codes that nobody knows')
+  t.same(
+    kinds([status.ESME_RINVDSTADR, status.ESME_RINVMSGLEN, status.ESME_RPROHIBITED, status.ESME_RINVDCS, 0xc3]),
+    new Set(['refused']),
+  )
+  t.same(outcomeOf(0x22), { kind: 'deferred', code: '0x00000022', reason: '0x00000022' })
+  const own = ownMeanings({ '0x400': 'refused', '0x4A1': 'throttled', '0x0b': 'deferred' })
+  t.equal(outcomeOf(0x400, own).kind, 'refused')
+  t.same(outcomeOf(0x4a1, own), { kind: 'throttled', code: '0x000004a1' })
+  t.equal(outcomeOf(status.ESME_RINVDSTADR, own).kind, 'deferred')
+  t.equal(outcomeOf(0x401, own).kind, 'deferred')
+})
+
+// -- parts of messages from phones ---------------------------------------------
+
+let seq = 0
+function part(body: Buffer, fields: Partial<Reply> = {}, atMs = NOW): Report {
+  const { source_addr, destination_addr } = sm({})
+  const reply = { ...readReply(sm({ source_addr, destination_addr, esm_class: 0x40 }), 1), body, ...fields }
+  return { seq: ++seq, account: 1, kind: 'reply', atMs, reply }
+}
+const udh = (ref: number, total: number, n: number, text: string, bits: 8 | 16 = 8): Buffer =>
+  Buffer.concat([buildConcatUdh(ref, total, n, bits), Buffer.from(text)])
+const sar = (ref: number, total: number, n: number, text: string): Report => {
+  const numbers = [ref >> 8, ref & 255].map(x => x.toString(16).padStart(2, '0')).join('')
+  const two = (n: number): string => n.toString(16).padStart(2, '0')
+  const stream = hex(`020c 0002 ${numbers} 020e 0001 ${two(total)} 020f 0001 ${two(n)} 1403 0001 07`)
+  return part(Buffer.from(text), { esm_class: 0, tlvs: stream })
+}
+
+function rejoiner(limits = {}) {
+  const released: Report[] = []
+  const one = new Rejoiner({ ms: 1_000, parts: 10, octets: 10_000, ...limits }, report => released.push(report))
+  return { one, released }
+}
+
+t.test('parts come in any order, by either header or by sar, and leave as one', async t => {
+  for (const bits of [8, 16] as const) {
+    const { one } = rejoiner()
+    const parts = [2, 3, 1].map(n => part(udh(bits === 8 ? 7 : 0x1234, 3, n, `text ${n} `, bits)))
+    t.equal(one.take(parts[0] as Report, NOW), 'held')
+    t.equal(one.take(parts[1] as Report, NOW), 'held')
+    t.equal(one.held, 2)
+    const whole = one.take(parts[2] as Report, NOW)
+    t.ok(whole instanceof Joined)
+    t.match((whole as Joined).reply, { esm_class: 0, body: Buffer.from('text 1 text 2 text 3 ') })
+    t.same(
+      (whole as Joined).parts.map(one => one.seq),
+      [parts[2]?.seq, parts[0]?.seq, parts[1]?.seq],
+    )
+    t.same([one.held, one.octets], [0, 0])
+  }
+  const { one } = rejoiner()
+  t.equal(one.take(sar(300, 2, 2, 'world'), NOW), 'held')
+  const whole = one.take(sar(300, 2, 1, 'hello '), NOW) as Joined
+  t.match(whole.reply, { esm_class: 0, body: Buffer.from('hello world'), tlvs: hex('1403 0001 07') })
+})
+
+t.test('what is no part, or belongs to another message, is nobody’s missing piece', async t => {
+  const { one, released } = rejoiner()
+  for (const single of [
+    part(Buffer.from('hello'), { esm_class: 0 }),
+    part(udh(1, 1, 1, 'one of one')),
+    part(hex('050003010003 61')),
+    sar(5, 2, 3, 'third of two'),
+    part(hex('0605040b8423f0 61')),
+  ]) {
+    t.equal(one.take(single, NOW), single)
+  }
+  t.equal(one.take(part(udh(1, 2, 1, 'a')), NOW), 'held')
+  for (const other of [
+    part(udh(2, 2, 2, 'b')),
+    part(udh(1, 3, 2, 'b')),
+    part(udh(1, 2, 2, 'b', 16)),
+    part(udh(1, 2, 2, 'b'), { source_addr: '447700900123' }),
+    part(udh(1, 2, 2, 'b'), { destination_addr: '2000' }),
+    part(udh(1, 2, 2, 'b'), { data_coding: 8 }),
+    sar(1, 2, 2, 'b'),
+    { ...part(udh(1, 2, 2, 'b')), account: 2 },
+  ]) {
+    t.equal(one.take(other, NOW), 'held')
+  }
+  t.same(released, [])
+})
+
+t.test('a part that comes twice is done with the whole, and one that comes after the whole is dropped', async t => {
+  const { one } = rejoiner()
+  const [first, again, second] = [part(udh(1, 2, 1, 'a')), part(udh(1, 2, 1, 'a')), part(udh(1, 2, 2, 'b'))]
+  for (const held of [first, again]) t.equal(one.take(held, NOW), 'held')
+  const whole = one.take(second, NOW) as Joined
+  t.equal(whole.reply.body.toString(), 'ab')
+  t.same(whole.parts, [first, second, again])
+  // Given back, not delivered: it is put together once more.
+  for (const held of [first, again]) t.equal(one.take(held, NOW), 'held')
+  one.done(one.take(second, NOW) as Joined, NOW)
+  t.equal(one.take(part(udh(1, 2, 2, 'b')), NOW + 999), 'again')
+  t.equal(one.take(part(udh(1, 2, 1, 'another text')), NOW + 999), 'held')
+  t.ok(one.take(part(udh(1, 2, 2, 'b')), NOW + 1_000) instanceof Joined, 'after a while it is a message of its own')
+})
+
+t.test(
+  'what stays incomplete goes as it came: after its time, before too much is held, when it does not fit',
+  async t => {
+    const { one, released } = rejoiner()
+    const [first, late, third] = [
+      part(udh(1, 3, 1, 'a')),
+      part(udh(1, 3, 2, 'b'), {}, NOW + 1),
+      part(udh(1, 3, 3, 'c')),
+    ]
+    for (const held of [first, third]) one.take(held, NOW)
+    t.equal(one.tick(NOW + 999), 0)
+    t.equal(one.tick(NOW + 1_000), 1)
+    t.same(released, [first, third])
+    for (const back of released) t.equal(one.take(back, NOW + 1_000), back, 'it does not wait again')
+    t.equal(one.take(late, NOW + 1_000), late)
+    t.equal(one.take(part(udh(1, 3, 2, 'b'), {}, NOW + 2_000), NOW + 2_000), 'held', 'another message of that number')
+
+    for (const limits of [{ parts: 2 }, { octets: 20 }]) {
+      const { one, released } = rejoiner(limits)
+      const all = [1, 2, 3].map(ref => part(udh(ref, 2, 1, 'abc')))
+      for (const held of all) t.equal(one.take(held, NOW), 'held')
+      t.same(released, all.slice(0, 1), 'the oldest makes room')
+      t.equal(one.held, 2)
+    }
+
+    const clash = rejoiner()
+    const old = part(udh(1, 2, 1, 'old'))
+    clash.one.take(old, NOW)
+    t.equal(clash.one.take(part(udh(1, 2, 1, 'new'), {}, NOW + 5), NOW + 5), 'held')
+    t.same(clash.released, [old])
+    const whole = clash.one.take(part(udh(1, 2, 2, '!'), {}, NOW + 6), NOW + 6) as Joined
+    t.equal(whole.reply.body.toString(), 'new!')
+    clash.one.apart(whole)
+    t.equal(clash.released.length, 3)
+  },
+)
+
+t.test('what else the headers say is said once by the whole, unless the parts say different things', async t => {
+  const { one, released } = rejoiner()
+  const turkish = (n: number, table = 1) =>
+    part(Buffer.concat([hex(`08 000307020${n} 24010${table}`), Buffer.from('x')]))
+  one.take(turkish(1), NOW)
+  t.match((one.take(turkish(2), NOW) as Joined).reply, { esm_class: 0x40, body: hex('03 240101 7878') })
+  const odd = [turkish(1), turkish(2, 2)] as const
+  t.equal(one.take(odd[0], NOW), 'held')
+  t.equal(one.take(odd[1], NOW), 'held')
+  t.same(released, odd)
+  t.equal(one.take(odd[0], NOW), odd[0])
+})
