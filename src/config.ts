@@ -133,13 +133,45 @@ const schema = z.strictObject({
     .prefault({}),
   smtp: z
     .strictObject({
-      listen: listen('127.0.0.1:2525', 'Where applications will submit mail; this release does not listen there yet.'),
+      listen: listen(
+        '127.0.0.1:2525',
+        'Where applications submit mail; beyond the machine itself they authenticate after STARTTLS only.',
+      ),
+      hostname: text('localhost', DOMAIN, 'a domain name in lower case', 'Our name in the greeting.'),
       smsDomains: names(
         ['sms.localhost'],
         DOMAIN,
         'a list of domain names in lower case',
         'Mail to NUMBER@ one of these domains becomes a text message.',
       ),
+      trusted: z
+        .array(z.string().refine(value => trustedFrom(value) !== undefined))
+        .default([])
+        .meta({
+          description: 'Addresses whose mail needs no authentication, and whose it is.',
+          expects: 'a list of ADDRESS=SYSTEMID or RANGE=SYSTEMID, like 192.0.2.7=shop',
+        }),
+      maxBytes: whole(20_971_520, 65_536, 1_073_741_824, 'Octets of one mail; of attachments nothing is kept.'),
+      maxRecipients: whole(1_000, 100, 100_000, 'Recipients of one mail.'),
+      idleMs: whole(300_000, 1_000, 3_600_000, 'From one whole command to the next; then the connection is closed.'),
+      handshakeMs: whole(10_000, 100, 600_000, 'What a TLS handshake or a PROXY header may take.'),
+      maxConnections: whole(10_000, 1, 1_000_000, 'Connections at one time.'),
+      maxConnectionsPerAddress: whole(
+        5_000,
+        0,
+        1_000_000,
+        'The same of one address (IPv6: of one /64); 0 is no limit of its own.',
+      ),
+      connectionsPerSecond: whole(
+        5_000,
+        0,
+        1_000_000,
+        'New connections a second of one address (IPv6: of one /64); 0 is no limit.',
+      ),
+      proxy: ranges(
+        'Proxies, which must put a PROXY header (v1, v2) before each connection; then nobody else may connect.',
+      ),
+      tls: tls('127.0.0.1:2465', 'applications submit mail'),
     })
     .prefault({}),
   admin: z
@@ -223,7 +255,7 @@ const schema = z.strictObject({
 })
 
 /** Groups made by `tls`, and what they hold of files. */
-const TLS_GROUPS = ['smpp.tls']
+const TLS_GROUPS = ['smpp.tls', 'smtp.tls']
 const tlsFiles = tls('off', '').unwrap().omit({ listen: true }).strip()
 
 export type Config = z.output<typeof schema>
@@ -237,6 +269,9 @@ export const LIVE_KEYS: readonly string[] = [
   'smpp.tls.cert',
   'smpp.tls.key',
   'smpp.tls.clientCa',
+  'smtp.tls.cert',
+  'smtp.tls.key',
+  'smtp.tls.clientCa',
 ]
 
 export interface Setting {
@@ -305,6 +340,13 @@ export function parseListen(value: string): { host: string; port: number } | nul
   const host = parts?.[1] ?? parts?.[2]
   const port = Number(parts?.[3])
   return host === undefined || port > 65_535 ? undefined : { host, port }
+}
+
+/** `192.0.2.7=shop`, `10.0.0.0/8=shop`: a range, and whose mail comes from there; undefined when it is neither. */
+export function trustedFrom(value: string): { range: string; systemId: string } | undefined {
+  const parts = /^([^=]+)=(\S{1,64})$/.exec(value)
+  const [, range = '', systemId = ''] = parts ?? []
+  return isRange(range) ? { range, systemId } : undefined
 }
 
 // ---- reading them

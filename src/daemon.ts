@@ -18,7 +18,7 @@ import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
 import type { RootLog } from './base/log.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
-import { Doors } from './daemon/doors.js'
+import { type DoorPorts, Doors } from './daemon/doors.js'
 import { Lines } from './daemon/lines.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
@@ -33,6 +33,7 @@ import { Door } from './intake/submit.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
 import { Lookup } from './returns/lookup.js'
+import { asMeant } from './returns/meant.js'
 import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
 import { digitsOf, RouteTable } from './routing/table.js'
@@ -61,7 +62,7 @@ export interface DaemonOptions {
 
 export interface Daemon {
   /** Ports in use; null = off. */
-  readonly ports: { readonly smpp: number | null; readonly smppTls: number | null; readonly admin: number | null }
+  readonly ports: DoorPorts & { readonly admin: number | null }
   /** Stops in order; a second call hurries. */
   stop(): Promise<void>
   /** Settings that may change while it runs. */
@@ -150,7 +151,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     routes,
   )
-  const receipts = new Receipts(spool, number => directory.ownerOf(number), codingsOf, counters)
+  const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
   const binds = new Binds()
   const totals = new BindTotals(binds)
   const trace = new Trace(log)
@@ -160,7 +161,16 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     log.error({ err: error }, 'a fault of ours: what it was about has ended, the rest goes on')
   }
   const profile = (account: number) => directory.account(account)?.smpp
-  const reporter = new Reporter({ spool, binds, counts: counters, clock, log, profile, fault: faulty })
+  const reporter = new Reporter({
+    spool,
+    binds,
+    counts: counters,
+    clock,
+    log,
+    profile,
+    reply: (reply, account) => asMeant(reply, lines.codingsOf(reply.carrier), codingsOf(account)),
+    fault: faulty,
+  })
   const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
 
   spool.events = {
@@ -254,7 +264,16 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     answered: (bind, report, code, isNack) => reporter.answered(bind, report, code, isNack),
     fault: faulty,
   }
-  const doors = new Doors(config, { host, clock, sessionClock, counts: smppCounts, counters, failures, log })
+  const doors = new Doors(config, {
+    host,
+    clock,
+    sessionClock,
+    counts: smppCounts,
+    counters,
+    failures,
+    log,
+    mailAccounts: directory,
+  })
   const server = doors.smpp
   server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, () => bind.systemId))
 
@@ -325,7 +344,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   })
   opened.push(() => admin.close())
   lock.serve(admin.handler)
-  opened.push(() => server.close())
+  opened.push(() => doors.close())
   const adminAt = parseListen(config.admin.listen)
   ports = {
     admin: adminAt ? await admin.listen(adminAt) : null,
@@ -375,7 +394,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     const hurried = new Promise<void>(resolve => {
       hurry = resolve
     })
-    server.close()
+    doors.close()
     spool.stop()
     dispatch.stop()
     reporter.stop()
@@ -383,10 +402,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       const time = new Promise(resolve => setTimeout(resolve, ms).unref())
       return Promise.race([work, time, hurried.then(() => new Promise(resolve => setTimeout(resolve, HURRIED_MS)))])
     }
-    await atMost(Promise.all([lines.stop(drainMs), server.drain()]), drainMs)
+    await atMost(Promise.all([lines.stop(drainMs), doors.drain()]), drainMs)
     // Whoever is left is hung up on: nothing may come in once the stores close.
     await lines.stop(0)
-    server.destroy()
+    doors.destroy()
     clearInterval(ticker)
     clearInterval(dispatchTicker)
     await spool.synced().catch(() => {})

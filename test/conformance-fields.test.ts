@@ -222,12 +222,9 @@ story('F: every field at its limits has its own answer, and the session lives', 
     ]
     for (const [end, status] of expected) t.equal(await ask(v34, whole.subarray(0, end)), `ESME_${status}`, `${end}`)
   })
-  await t.test('F: the account’s state and limits have their answers, in the words of the peer’s version', async t => {
-    await daemon.apply({
-      ...gateway(daemon),
-      accounts: { shop: { maxBinds: 0, throughput: 1 }, strict: { smpp: { emptyMessages: false, maxSegments: 2 } } },
-    })
-    const many = await Promise.all([1, 2, 3, 4].map(() => ask(v34, bodyOf({}))))
+  await t.test('F: the account’s own limits have their answers', async t => {
+    const slow = await esme(t, daemon.smpp, { systemId: 'slow' })
+    const many = await Promise.all([1, 2, 3, 4].map(() => ask(slow, bodyOf({}))))
     t.ok(many.includes('ESME_RTHROTTLED'), 'in submit_sm_resp')
     const strict = await esme(t, daemon.smpp, { systemId: 'strict' })
     t.equal(await ask(strict, bodyOf({ short_message: '' })), 'ESME_RINVMSGLEN')
@@ -242,13 +239,14 @@ story('F: every field at its limits has its own answer, and the session lives', 
   t.equal((await within(v50.peer.request(command.enquire_link), 'enquire_link_resp')).status, 0)
 })
 
-const carriers = new Map<House, Smsc>()
-const gateway = (daemon: House) => ({ carriers: { up: carriers.get(daemon) as Smsc } })
 async function furnished(t: Test, smpp: object = {}): Promise<{ daemon: House; carrier: Smsc }> {
   const carrier = await smsc(t)
-  const daemon = await house(t, { accounts: { shop: { maxBinds: 0, smpp } }, carriers: { up: carrier } })
-  carriers.set(daemon, carrier)
-  return { daemon, carrier }
+  const accounts = {
+    shop: { smpp },
+    slow: { throughput: 1 },
+    strict: { smpp: { emptyMessages: false, maxSegments: 2 } },
+  }
+  return { daemon: await house(t, { accounts, carriers: { up: carrier } }), carrier }
 }
 
 story('F: TLVs go to the carrier as they came, but for sar_* that name no part', async t => {
@@ -272,6 +270,19 @@ story('F: TLVs go to the carrier as they came, but for sar_* that name no part',
   for (const [title, fields, arrives] of sent) {
     t.equal(await ask(shop, bodyOf(fields)), 'ESME_ROK', title)
     t.equal((await carrier.next()).pdu.tlvs.toString('hex'), arrives.replace(/\s/g, ''), title)
+  }
+})
+
+story('F: message_payload is the text, of one octet or many, and does not go on as a TLV beside it', async t => {
+  const { daemon, carrier } = await furnished(t)
+  const shop = await esme(t, daemon.smpp)
+  for (const text of ['61', '6162', '61'.repeat(140)]) {
+    const octets = (text.length / 2).toString(16).padStart(4, '0')
+    const tlvs = `02040002beef 0424${octets}${text} 1400000101`
+    t.equal(await ask(shop, bodyOf({ short_message: '', tlvs })), 'ESME_ROK')
+    const { fields, pdu } = await carrier.next()
+    t.equal(fields.short_message.toString('hex'), text)
+    t.equal(pdu.tlvs.toString('hex'), '02040002beef1400000101')
   }
 })
 

@@ -150,6 +150,35 @@ t.test('what both mean alike is the customer’s own buffer, and a part is one h
   }
 })
 
+t.test('no octets make it throw, and what leaves is the message or a name for why not', async t => {
+  const hostile = fc
+    .array(fc.oneof(fc.constantFrom(0, 1, 3, 5, 6, 8, 0x1b, 0x24, 0x25, 0xd8, 0xdc, 0xfe, 0xff), fc.nat(255)), {
+      maxLength: 400,
+      size: 'max',
+    })
+    .map(array => Buffer.from(array))
+  holds(
+    t,
+    'any octets, header, tables',
+    fc.property(
+      hostile,
+      fc.nat(255),
+      fc.constantFrom(0, UDHI),
+      codingsOf,
+      codingsOf,
+      fc.constantFrom<How>('udh8', 'udh16', 'sar', 'payload'),
+      fc.subarray([1, 2, 3, 4, 13]),
+      (body, data_coding, esm_class, theirs, codings, longMessages, nationalTables) => {
+        const m = message({ body, data_coding, esm_class })
+        const all = cut(m, { ...plainCut, codings, longMessages, nationalTables }, theirs, () => 7)
+        const counted = segmentsOf(message({ body, data_coding, esm_class }), readProfile({}))
+        return (typeof all === 'string' || all.length >= 1) && counted >= 1
+      },
+    ),
+    2_000,
+  )
+})
+
 t.test('IA5 of many braces is cut by its septets', async t => {
   t.equal(parts(message({ body: Buffer.from('{'.repeat(80)), data_coding: 1 }), {}).length, 1)
   t.equal(parts(message({ body: Buffer.from('{'.repeat(81)), data_coding: 1 }), {}).length, 2)

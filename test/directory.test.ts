@@ -418,6 +418,7 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
     senders: [],
     creditMicros: null,
     smpp: {},
+    mail: {},
   }
   await half.write(() => {
     half.setState({ identity: 'any', version: 0, complete: false })

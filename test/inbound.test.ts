@@ -7,9 +7,12 @@ import { buildConcatUdh } from '../protocols/gsm/udh.js'
 import { messageState } from '../protocols/smpp/receipt.js'
 import { readSm, Sm } from '../protocols/smpp/sm.js'
 import { status } from '../protocols/smpp/status.js'
+import type { Part } from '../src/carriers/driver.js'
 import { type InboundRules, readReceipt, readReply } from '../src/carriers/inbound.js'
+import { fillSubmit, type OutboundRules } from '../src/carriers/outbound.js'
 import { outcomeOf, ownMeanings } from '../src/carriers/outcomes.js'
 import { otherRefs, type RefRule, refOfAnswer, refOfReceipt } from '../src/carriers/refs.js'
+import { Message } from '../src/model/message.js'
 import type { Receipt, Reply } from '../src/model/outcome.js'
 import { Joined, Rejoiner } from '../src/returns/rejoin.js'
 import type { Report } from '../src/spool/contract.js'
@@ -211,6 +214,60 @@ t.test('every command_status has a meaning, and the carrier’s own settings com
   t.same(outcomeOf(0x4a1, own), { kind: 'throttled', code: '0x000004a1' })
   t.equal(outcomeOf(status.ESME_RINVDSTADR, own).kind, 'deferred')
   t.equal(outcomeOf(0x401, own).kind, 'deferred')
+})
+
+t.test('a submit_sm says what the customer gave as its carrier takes it', async t => {
+  const rules: OutboundRules = {
+    interfaceVersion: 0x34,
+    serviceType: null,
+    sourceTon: null,
+    sourceNpi: null,
+    destTon: null,
+    destNpi: null,
+    registeredDelivery: 0x1f,
+    validity: 'relative',
+  }
+  const message = Object.assign(new Message(), { service_type: 'WAP', source_addr_ton: 5, source_addr: 'Acme' })
+  const submit = (more: Partial<OutboundRules>, part: Partial<Part> = {}): Sm | undefined => {
+    const whole: Part = {
+      message,
+      index: 0,
+      esm_class: 0,
+      data_coding: 0,
+      short_message: Buffer.from('hi'),
+      payload: false,
+      registered_delivery: 0xfd,
+      tlvs: hex('0204 0002 0001'),
+      sentMs: 0,
+      ...part,
+    }
+    const filled = new Sm()
+    return fillSubmit(filled, whole, { ...rules, ...more }, NOW) ? filled : undefined
+  }
+  const told = (days: number, more: Partial<OutboundRules> = {}) => {
+    message.validUntilMs = NOW + days * 86_400_000
+    return submit(more)?.validity_period
+  }
+  t.equal(told(7), '', 'our own default is not told')
+  message.validityGiven = true
+  t.equal(told(7), '000007000000000R')
+  t.equal(told(40.5), '000040120000000R')
+  t.equal(told(0), '000000000001000R', 'never nothing')
+  t.equal(told(7, { validity: 'absolute' }), '261127120000000+')
+  t.equal(told(7, { validity: 'never' }), '')
+  t.match(submit({}), { service_type: 'WAP', source_addr_ton: 5, registered_delivery: 0x1d }, 'marks of ours stay here')
+  t.match(submit({ serviceType: '', sourceTon: 1, registeredDelivery: 4 }), {
+    service_type: '',
+    source_addr_ton: 1,
+    registered_delivery: 5,
+  })
+  t.same(submit({})?.tlvs, hex('0204 0002 0001'))
+  t.same(submit({ interfaceVersion: 0x33 })?.tlvs.length, 0)
+  for (const long of [{ payload: true }, { short_message: Buffer.alloc(255) }]) {
+    const { length } = long.short_message ?? Buffer.from('hi')
+    t.same([submit({}, long)?.short_message.length, submit({}, long)?.tlvs.length], [0, 6 + 4 + length])
+    t.equal(submit({ interfaceVersion: 0x33 }, long), undefined)
+  }
 })
 
 // -- parts of messages from phones ---------------------------------------------

@@ -222,6 +222,22 @@ story('each carrier is told validity, service_type and wishes as it takes them, 
   )
 })
 
+story('a carrier that wants transmitter and receiver apart reports over the one what came over the other', async t => {
+  const carrier = await smsc(t, accepting)
+  const daemon = await house(t, { carriers: { up: { at: carrier, bind: 'pair' } } })
+  await carrier.bound(2)
+  const shop = await esme(t, daemon.smpp)
+  for (let n = 0; n < 3; n++) {
+    const { message_id } = await shop.submit()
+    const sm = await carrier.next()
+    const [receiver, ...more] = [...carrier.links].filter(link => link !== sm.link)
+    t.equal(more.length, 0)
+    t.equal(await sm.receipt({}, receiver), 0)
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  }
+  t.equal(new Set(carrier.submitted.map(sm => sm.link)).size, 1)
+})
+
 story('a carrier where our lost bind still stands is not asked again before its time', async t => {
   const at: number[] = []
   const carrier = await smsc(t, {

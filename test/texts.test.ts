@@ -138,6 +138,24 @@ story('what a customer means by a data_coding reaches a carrier that means somet
   await arrives(t, (await through(shop, carrier, 0, umlauts))[0], 0, umlauts, 'another customer’s octets')
 })
 
+story('what a customer meant is known after a restart too', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, {
+    accounts: { shop: { smpp: { codings: { '0': 'latin1' }, smartReplace: true } } },
+    carriers: { up: carrier },
+  })
+  await carrier.bound()
+  await carrier.close()
+  const shop = await esme(t, daemon.smpp)
+  await shop.submit({ short_message: Buffer.from('Grüße @', 'latin1') })
+  await shop.submit({ data_coding: UCS2, short_message: encodeUcs2('“ok”') })
+  await daemon.restart()
+  await carrier.open()
+  const [latin, plain] = await carrier.take(2)
+  await arrives(t, latin, GSM, gsm('Grüße @'), 'Latin-1')
+  await arrives(t, plain, GSM, gsm('"ok"'), 'plain characters')
+})
+
 story('what a phone wrote reaches a customer as that customer reads it', async t => {
   const carrier = await smsc(t)
   const daemon = await house(t, {
@@ -145,6 +163,7 @@ story('what a phone wrote reaches a customer as that customer reads it', async t
       shop: { numbers: ['1000'] },
       latin: { numbers: ['2000'], smpp: { codings: { '0': 'latin1' } } },
       packed: { numbers: ['3000'], smpp: { codings: { '0': 'gsm-packed' } } },
+      whole: { numbers: ['4000'], smpp: { codings: { '0': 'latin1' }, replies: 'rejoin' } },
     },
     carriers: { up: carrier },
   })
@@ -179,6 +198,23 @@ story('what a phone wrote reaches a customer as that customer reads it', async t
   ])
   const turkish = await replies('latin', '2000', shifted, UDHI)
   t.same([turkish.esm_class, turkish.data_coding, turkish.short_message.toString('hex')], [0, 8, '0131011f015f'])
+
+  const one = await esme(t, daemon.smpp, { systemId: 'whole' })
+  for (const [seq, half] of [
+    [2, 'Ω €'],
+    [1, 'Grüße '],
+  ] as const) {
+    const octets = Buffer.concat([buildConcatUdh(8, 2, seq, 8), gsm(half)])
+    await carrier.mobileOriginated({
+      source_addr: '49170',
+      destination_addr: '4000',
+      esm_class: UDHI,
+      short_message: octets,
+    })
+  }
+  const { fields } = await one.next()
+  t.same([fields.esm_class, fields.data_coding], [0, 8], 'parts are joined in the carrier’s coding')
+  t.equal(fields.short_message.toString('hex'), encodeUcs2('Grüße Ω €').toString('hex'))
 })
 
 story('a carrier that means something else by a data_coding gets what it can read', async t => {

@@ -11,7 +11,7 @@ export interface Content {
 }
 
 /** What was wrong with a command line: then the line is empty. */
-export type LineFault = 'too long' | 'bare LF'
+export type LineFault = 'too long' | 'bare LF' | 'not SMTP'
 
 /** What was wrong with a mail's content. */
 export interface ContentEnd {
@@ -28,6 +28,8 @@ type Done = (error?: Error | null) => void
 const LF = 0x0a
 const CR = 0x0d
 const DOT = 0x2e
+/** How a TLS ClientHello begins. */
+const TLS_HANDSHAKE = 0x16
 const NONE = Buffer.alloc(0)
 /** Lines in a row before others have their turn. */
 const TURN = 100
@@ -35,8 +37,7 @@ const TURN = 100
 export class SmtpReader extends SMTPStream {
   /** One line without its CRLF. `next` asks for the next one, or for the content if `startContent` was called. */
   onLine: (line: Buffer, next: () => void, fault?: LineFault) => void = () => {}
-  /** Octets that a line may have, its CRLF included. */
-  maxLine: number
+  private readonly maxLine: number
   /** Content so far, of the mail being received; 0 outside. */
   received = 0
   private held: Buffer = NONE
@@ -46,6 +47,7 @@ export class SmtpReader extends SMTPStream {
   private isBusy = false
   private isAsked = true
   private lines = 0
+  private isFresh = true
   /** The rest of a line that was too long is on its way. */
   private isSkipping = false
 
@@ -56,14 +58,10 @@ export class SmtpReader extends SMTPStream {
   private bareLf = false
   private bareCr = false
 
+  /** `maxLine`: octets that a line may have, its CRLF included. */
   constructor(maxLine: number) {
     super()
     this.maxLine = maxLine
-  }
-
-  /** A partial command has come. */
-  get isMidLine(): boolean {
-    return this.held.length > 0 || this.isSkipping
   }
 
   get inContent(): boolean {
@@ -92,6 +90,10 @@ export class SmtpReader extends SMTPStream {
     this.held = NONE
     this.at = 0
     this.done = done
+    if (this.isFresh) {
+      this.isFresh = false
+      if (chunk[0] === TLS_HANDSHAKE) this.onLine(NONE, this.next, 'not SMTP')
+    }
     this.run()
   }
 

@@ -16,7 +16,6 @@ const MOST = 510
 /** One line with its CRLF: printable ASCII only, whatever went into the text, and never too long. */
 export function line({ code, enhanced, text }: Reply): string {
   const whole = enhanced === '' ? `${code} ${text}` : `${code} ${enhanced} ${text}`
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what must not get out.
   const clean = /[^\x20-\x7e]/.test(whole) ? whole.replace(/[^\x20-\x7e]/g, '?') : whole
   return `${clean.length > MOST ? clean.slice(0, MOST) : clean}\r\n`
 }

@@ -2,6 +2,7 @@
 // in the directory makes a new one, so whoever keeps an account looks it up again.
 
 import type { ClassRank } from '../model/message.js'
+import type { MailProfile } from './mailProfile.js'
 import type { SmppProfile } from './smppProfile.js'
 
 export interface Account {
@@ -29,4 +30,5 @@ export interface Account {
   /** null = unlimited. */
   readonly creditMicros: number | null
   readonly smpp: SmppProfile
+  readonly mail: MailProfile
 }

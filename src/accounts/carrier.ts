@@ -25,7 +25,8 @@ export const smppSettings = z.strictObject({
   port: z.int().min(1).max(65_535).default(2775),
   systemId: z.string().max(15),
   systemType: z.string().max(12).default(''),
-  bind: z.enum(['transceiver', 'transmitter', 'receiver']).default('transceiver'),
+  /** pair: a transmitter and a receiver for each of `links`, for carriers that know no transceiver. */
+  bind: z.enum(['transceiver', 'transmitter', 'receiver', 'pair']).default('transceiver'),
   /** Binds at one time. */
   links: z.int().min(1).max(64).default(1),
   /** Requests of ours that may be unanswered, a link. */

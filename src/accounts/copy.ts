@@ -7,10 +7,11 @@ import { type Database, open, type RootDatabase } from 'lmdb'
 import { LRUCache } from 'lru-cache'
 import type { ClassRank } from '../model/message.js'
 import type { Account } from './account.js'
+import { readMailProfile } from './mailProfile.js'
 import { readProfile } from './smppProfile.js'
 
 /** Another format on disk is thrown away and loaded anew. */
-const FORMAT = 2
+const FORMAT = 3
 const LIVE_ACCOUNTS = 50_000
 /** Longer names are nobody's, and LMDB refuses long keys. */
 const MAX_NAME = 64
@@ -44,6 +45,8 @@ export interface AccountRecord {
   readonly creditMicros: number | null
   /** See {@link storedProfile}. */
   readonly smpp: Record<string, unknown>
+  /** See {@link storedMailProfile}. */
+  readonly mail: Record<string, unknown>
 }
 
 /** On disk: the fields in the order of {@link AccountRecord}, without the id. */
@@ -59,6 +62,7 @@ type Stored = [
   [string, ClassRank][],
   string[],
   number | null,
+  Record<string, unknown>,
   Record<string, unknown>,
 ]
 
@@ -199,11 +203,25 @@ const store = (record: AccountRecord): Stored => [
   record.senders,
   record.creditMicros,
   record.smpp,
+  record.mail,
 ]
 
 function revive(id: number, stored: Stored): Account {
-  const [systemId, secret, suspended, throughput, maxBinds, rank, weight, maxWaiting, types, senders, credit, smpp] =
-    stored
+  const [
+    systemId,
+    secret,
+    suspended,
+    throughput,
+    maxBinds,
+    rank,
+    weight,
+    maxWaiting,
+    types,
+    senders,
+    credit,
+    smpp,
+    mail,
+  ] = stored
   return {
     id,
     systemId,
@@ -219,5 +237,6 @@ function revive(id: number, stored: Stored): Account {
     senders: senders.length === 0 ? null : new Set(senders),
     creditMicros: credit,
     smpp: readProfile(smpp),
+    mail: readMailProfile(mail),
   }
 }

@@ -127,11 +127,12 @@ interface AccountRow {
   service_types: Record<string, MessageClass>
   credit_micros: number | null
   smpp: Record<string, unknown>
+  mail: Record<string, unknown>
   senders: string[]
 }
 const ACCOUNTS = `
   select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp, array(select address from senders where account = a.id) as senders
+    credit_micros, smpp, mail, array(select address from senders where account = a.id) as senders
   from accounts a`
 
 const toRecord = (row: AccountRow): AccountRecord => ({
@@ -148,6 +149,7 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   senders: row.senders,
   creditMicros: row.credit_micros,
   smpp: row.smpp,
+  mail: row.mail,
 })
 
 interface Owner {

@@ -14,6 +14,7 @@ import {
   type GatewayFile,
   parseGateway,
 } from './gatewayFile.js'
+import { storedMailProfile } from './mailProfile.js'
 import { type StoredRoute, storedMatch } from './route.js'
 import { type Secrets, shownPrefix } from './secrets.js'
 import { storedProfile } from './smppProfile.js'
@@ -188,6 +189,7 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
     service_types: one.serviceTypes,
     credit_micros: one.credit,
     smpp: storedProfile(one.smpp),
+    mail: storedMailProfile(one.mail),
     senders: one.senders,
     numbers: one.numbers,
     keys: keys?.map(key => ({ ...key, hash: bytea(key.hash) })) ?? null,
@@ -195,7 +197,7 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
 }
 
 const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended boolean, suspended text, throughput int,
-  max_binds int, class text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, smpp jsonb, senders jsonb,
+  max_binds int, class text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, smpp jsonb, mail jsonb, senders jsonb,
   numbers jsonb, keys jsonb`
 const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
 const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
@@ -205,24 +207,24 @@ const REMOVE_ACCOUNTS = `
 
 const CHANGE_ACCOUNTS = [
   `update accounts a set
-    (secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros, smpp,
+    (secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros, smpp, mail,
       updated_at) =
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
-      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp, now())
+      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp, s.mail, now())
   from staged s
   where s.system_id = a.system_id and
     (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.weight, a.max_waiting, a.service_types,
-      a.credit_micros, a.smpp) is distinct from
+      a.credit_micros, a.smpp, a.mail) is distinct from
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
-      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp)
+      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp, s.mail)
   returning a.id`,
 ]
 
 const CREATE_ACCOUNTS = `
   insert into accounts (system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp)
+    credit_micros, smpp, mail)
   select system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros,
-    smpp
+    smpp, mail
   from staged s where not exists (select from accounts a where a.system_id = s.system_id)
   order by place
   returning id`

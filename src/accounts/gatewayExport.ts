@@ -67,6 +67,7 @@ function accountEntry(row: AccountRecord): object {
     ...(row.numbers.length > 0 ? { numbers: row.numbers } : {}),
     ...(row.senders.length > 0 ? { senders: row.senders } : {}),
     ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
+    ...(Object.keys(row.mail).length > 0 ? { mail: row.mail } : {}),
   }
 }
 
@@ -93,6 +94,7 @@ interface AccountRecord {
   service_types: Record<string, MessageClass>
   credit_micros: number | null
   smpp: Record<string, unknown>
+  mail: Record<string, unknown>
   senders: string[]
   numbers: string[]
   /** hash in hex */
@@ -100,7 +102,7 @@ interface AccountRecord {
 }
 const ACCOUNTS = `
   select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp,
+    credit_micros, smpp, mail,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
     (select coalesce(jsonb_agg(jsonb_build_object('prefix', prefix, 'hash', encode(hash, 'hex'), 'name', name)

@@ -5,6 +5,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { messageClasses } from '../model/message.js'
 import { simulatorSettings, smppSettings } from './carrier.js'
+import { mailProfile } from './mailProfile.js'
 import { routeMatch, routeTargets } from './route.js'
 import { smppProfile } from './smppProfile.js'
 import { yamlText } from './yamlText.js'
@@ -67,6 +68,7 @@ const account = z.strictObject({
   /** Source addresses it may use; none = any. */
   senders: z.array(text(21)).default([]),
   smpp: smppProfile.prefault({}),
+  mail: mailProfile.prefault({}),
 })
 
 const carrierHead = {

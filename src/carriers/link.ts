@@ -11,19 +11,18 @@ import { type CloseReason, Session, type SessionLimits, type SessionOwner } from
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
 import { readMessageId, readSm, Sm, smSize, writeSm, writeSmResp } from '../../protocols/smpp/sm.js'
 import { status, statusName } from '../../protocols/smpp/status.js'
-import { formatAbsolute, formatRelative } from '../../protocols/smpp/time.js'
-import { tlv } from '../../protocols/smpp/tlv.js'
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
-import { EMPTY, type Message } from '../model/message.js'
+import { EMPTY } from '../model/message.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
 import { type InboundRules, readReceipt, readReply } from './inbound.js'
+import { fillSubmit, type OutboundRules } from './outbound.js'
 import { type Meaning, outcomeOf, ownMeanings } from './outcomes.js'
 import { refOfAnswer } from './refs.js'
 
 /** What a link needs to know of its carrier. */
-export interface LinkSettings extends InboundRules {
+export interface LinkSettings extends InboundRules, OutboundRules {
   readonly host: string
   readonly port: number
   readonly systemId: string
@@ -36,16 +35,8 @@ export interface LinkSettings extends InboundRules {
   readonly reconnectMinMs: number
   readonly reconnectMaxMs: number
   readonly staleBindMs: number
-  readonly interfaceVersion: number
   readonly addressRange: string
   readonly unsureMs: number
-  readonly sourceTon: number | null
-  readonly sourceNpi: number | null
-  readonly destTon: number | null
-  readonly destNpi: number | null
-  readonly serviceType: string | null
-  readonly registeredDelivery: number
-  readonly validity: 'relative' | 'absolute' | 'never'
   readonly statuses: Readonly<Record<string, Meaning>>
   readonly tls: {
     readonly ca?: string | undefined
@@ -77,13 +68,8 @@ export interface LinkHost {
 /** Codes for which another try cannot help until an operator has looked (SMPP v3.4 §5.1.3). */
 const CREDENTIAL_CODES = new Set<number>([status.ESME_RINVPASWD, status.ESME_RINVSYSID, status.ESME_RINVSYSTYP])
 const CREDENTIAL_RETRY_MS = 60_000
-const SHORT_MESSAGE_MAX = 254
 /** The standard has 64 octets for a message id; carriers have more, but not without end. */
 const MAX_REF = 128
-/** TLVs came with v3.4. */
-const V34 = 0x34
-/** Bits of registered_delivery that ask for receipts. */
-const RECEIPTS = 0x03
 /** What a stored reply has room for. */
 const MAX_REPLY_TLVS = 0xffff
 
@@ -223,35 +209,11 @@ export class Link implements SessionOwner<Part | null> {
 
   send(part: Part): void {
     const session = this.session as Session<Part | null>
-    const { message: m } = part
     const { settings, clock, events } = this.host
-    const isLong = part.payload || part.short_message.length > SHORT_MESSAGE_MAX
-    if (isLong && settings.interfaceVersion < V34) {
+    // Only a validity has to do with the time, and few give one.
+    if (!fillSubmit(sm, part, settings, part.message.validityGiven ? clock.now() : 0)) {
       events.answered(part, { kind: 'refused', code: 'too_long', reason: 'no message_payload before SMPP v3.4' })
       return
-    }
-    sm.service_type = settings.serviceType ?? m.service_type
-    sm.source_addr_ton = settings.sourceTon ?? m.source_addr_ton
-    sm.source_addr_npi = settings.sourceNpi ?? m.source_addr_npi
-    sm.source_addr = m.source_addr
-    sm.dest_addr_ton = settings.destTon ?? m.dest_addr_ton
-    sm.dest_addr_npi = settings.destNpi ?? m.dest_addr_npi
-    sm.destination_addr = m.destination_addr
-    sm.esm_class = part.esm_class
-    sm.protocol_id = m.protocol_id
-    sm.priority_flag = m.priority_flag
-    sm.schedule_delivery_time = ''
-    sm.validity_period = m.validityGiven ? validityOf(m, settings.validity, clock.now()) : ''
-    sm.registered_delivery = part.registered_delivery & (settings.registeredDelivery | RECEIPTS)
-    sm.replace_if_present_flag = 0
-    sm.data_coding = part.data_coding
-    sm.sm_default_msg_id = 0
-    if (isLong) {
-      sm.short_message = EMPTY
-      sm.tlvs = withPayload(part.tlvs, part.short_message)
-    } else {
-      sm.short_message = part.short_message
-      sm.tlvs = settings.interfaceVersion >= V34 ? part.tlvs : EMPTY
     }
     const sequence = session.nextSequence()
     const buf = session.reserve(smSize(sm))
@@ -471,19 +433,4 @@ export class Link implements SessionOwner<Part | null> {
       lastReason: this.lastReason,
     }
   }
-}
-
-/** What the customer gave, as the carrier is told it; at least a second, for none of its clocks says what zero means. */
-function validityOf(m: Message, how: LinkSettings['validity'], nowMs: number): string {
-  if (how === 'never') return ''
-  return how === 'absolute' ? formatAbsolute(m.validUntilMs) : formatRelative(Math.max(m.validUntilMs - nowMs, 1_000))
-}
-
-function withPayload(tlvs: Buffer, body: Buffer): Buffer {
-  const all = Buffer.allocUnsafe(tlvs.length + 4 + body.length)
-  tlvs.copy(all)
-  all.writeUInt16BE(tlv.message_payload, tlvs.length)
-  all.writeUInt16BE(body.length, tlvs.length + 2)
-  body.copy(all, tlvs.length + 4)
-  return all
 }

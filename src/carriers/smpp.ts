@@ -13,7 +13,9 @@ import type { Driver, DriverEvents, DriverFigures, LinkStand, Part } from './dri
 import { Link, type LinkHost, type LinkSettings } from './link.js'
 import { Pace } from './pace.js'
 
-export interface SmppCarrierSettings extends LinkSettings {
+export interface SmppCarrierSettings extends Omit<LinkSettings, 'bind'> {
+  /** pair: a transmitter and a receiver for each link. */
+  readonly bind: LinkSettings['bind'] | 'pair'
   readonly links: number
   readonly throughput: number
 }
@@ -49,10 +51,9 @@ export class SmppCarrier implements Driver {
     this.host = host
     this.events = host.events
     this.pace = new Pace(settings.throughput, host.clock.mono())
-    const linkHost: LinkHost = {
+    const linkHost: Omit<LinkHost, 'settings'> = {
       carrier: host.carrier,
       name: host.name,
-      settings,
       // What a link answers passes through the pace on its way to dispatch.
       events: { ...host.events, answered: (part, outcome) => this.answered(part, outcome) },
       clock: host.clock,
@@ -64,7 +65,10 @@ export class SmppCarrier implements Driver {
       random,
       trace: session => host.trace(session),
     }
-    for (let i = 0; i < settings.links; i++) this.links.push(new Link(linkHost))
+    const kinds = settings.bind === 'pair' ? (['transmitter', 'receiver'] as const) : [settings.bind]
+    for (let i = 0; i < settings.links; i++) {
+      for (const bind of kinds) this.links.push(new Link({ ...linkHost, settings: { ...settings, bind } }))
+    }
   }
 
   get up(): boolean {
@@ -174,7 +178,7 @@ export class SmppCarrier implements Driver {
   }
 }
 
-function tlsOptions({ tls, host }: LinkSettings): ConnectionOptions | null {
+function tlsOptions({ tls, host }: SmppCarrierSettings): ConnectionOptions | null {
   if (tls === null) return null
   return {
     servername: tls.servername ?? host,

@@ -8,7 +8,8 @@ import type { SessionClock } from '../../protocols/smpp/session-clock.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
-import { type Config, parseListen } from '../config.js'
+import { type Config, parseListen, trustedFrom } from '../config.js'
+import type { MailAccounts, MailServer } from '../intake/mail/server.js'
 import type { BindHost } from '../intake/smpp/bind.js'
 import type { FailedBinds } from '../intake/smpp/failures.js'
 import { SmppServer } from '../intake/smpp/server.js'
@@ -27,10 +28,16 @@ export interface DoorsGiven {
   readonly counters: Counters
   readonly failures: FailedBinds
   readonly log: Log
+  readonly mailAccounts: MailAccounts
 }
+
+/** null = off. */
+export type DoorPorts = Readonly<Record<'smpp' | 'smppTls' | 'smtp' | 'smtpTls', number | null>>
 
 export class Doors {
   readonly smpp: SmppServer
+  /** null before it is open, and where mail is off. */
+  mail: MailServer | null = null
   private readonly given: DoorsGiven
 
   constructor({ smpp }: Config, given: DoorsGiven) {
@@ -64,28 +71,92 @@ export class Doors {
   }
 
   /** Ports by listener; null = off. Rejects with what the system says (EADDRINUSE, EACCES), or with a certificate's fault. */
-  async open({ smpp }: Config): Promise<{ smpp: number | null; smppTls: number | null }> {
+  async open(config: Config): Promise<DoorPorts> {
+    const { smpp, smtp } = config
     const plainAt = parseListen(smpp.listen)
     const tlsAt = parseListen(smpp.tls.listen)
-    const certificate = tlsAt ? this.certificate(smpp.tls) : null
+    const certificate = tlsAt ? this.certificate('smpp', smpp.tls) : null
     if (typeof certificate === 'string') throw new Error(certificate)
+    const mailAt = parseListen(smtp.listen)
+    const mailTlsAt = smtp.tls.cert === null ? null : parseListen(smtp.tls.listen)
+    if (mailAt || mailTlsAt) this.mail = await this.mailServer(config)
     return {
       smpp: plainAt ? await this.smpp.listen(plainAt) : null,
       smppTls: tlsAt && certificate ? await this.smpp.listen(tlsAt, certificate) : null,
+      smtp: mailAt && this.mail ? await this.mail.listen(mailAt) : null,
+      smtpTls: mailTlsAt && this.mail ? await this.mail.listen(mailTlsAt, true) : null,
     }
   }
 
+  /** Throws with a certificate's fault. */
+  private async mailServer({ smtp }: Config): Promise<MailServer> {
+    // Large, and not everybody's.
+    const { MailServer } = await import('../intake/mail/server.js')
+    const { host, clock, counters, failures, log, mailAccounts } = this.given
+    const crowd = {
+      all: smtp.maxConnections,
+      perNetwork: smtp.maxConnectionsPerAddress,
+      perSecond: smtp.connectionsPerSecond,
+    }
+    const certificate = this.certificate('smtp', smtp.tls)
+    if (typeof certificate === 'string') throw new Error(certificate)
+    return new MailServer({
+      hostname: smtp.hostname,
+      maxOctets: smtp.maxBytes,
+      maxRecipients: smtp.maxRecipients,
+      idleMs: smtp.idleMs,
+      handshakeMs: smtp.handshakeMs,
+      smsDomains: smtp.smsDomains,
+      trusted: smtp.trusted.flatMap(one => {
+        const from = trustedFrom(one)
+        return from === undefined ? [] : { list: listOf([from.range]), systemId: from.systemId }
+      }),
+      proxies: smtp.proxy.length === 0 ? null : listOf(smtp.proxy),
+      crowd: new Crowd(crowd, clock.mono),
+      tls: certificate,
+      door: host.door,
+      accounts: mailAccounts,
+      failures,
+      clock,
+      counters,
+      log,
+      fault: host.fault,
+    })
+  }
+
+  /** No new connections; those that are stay. */
+  close(): void {
+    this.smpp.close()
+    this.mail?.close()
+  }
+
+  /** Ends every connection in order; resolves when all are gone. */
+  async drain(): Promise<void> {
+    await Promise.all([this.smpp.drain(), this.mail?.drain()])
+  }
+
+  /** Hangs up on whoever is left. */
+  destroy(): void {
+    this.smpp.destroy()
+    this.mail?.destroy()
+  }
+
   /** Reads the certificates again; what is faulty is logged, and what is in use stays. */
-  reload({ smpp }: Config): void {
-    const certificate = this.certificate(smpp.tls)
+  reload({ smpp, smtp }: Config): void {
+    this.renew('smpp', smpp.tls, tls => this.smpp.useCertificate(tls))
+    this.renew('smtp', smtp.tls, tls => this.mail?.useCertificate(tls))
+  }
+
+  private renew(group: string, tls: Config['smpp']['tls'], use: (tls: TlsMaterial) => void): void {
+    const certificate = this.certificate(group, tls)
     if (typeof certificate === 'string') this.given.log.error({ why: certificate }, 'certificate not renewed')
-    else if (certificate !== null) this.smpp.useCertificate(certificate)
+    else if (certificate !== null) use(certificate)
   }
 
   /** null when there is to be none; all that is wrong, in words. */
-  private certificate(tls: Config['smpp']['tls']): TlsMaterial | null | string {
+  private certificate(group: string, tls: Config['smpp']['tls']): TlsMaterial | null | string {
     const read = readTls(tls)
-    if (isFaulty(read)) return read.map(({ setting, message }) => `smpp.tls.${setting} ${message}`).join('; ')
+    if (isFaulty(read)) return read.map(({ setting, message }) => `${group}.tls.${setting} ${message}`).join('; ')
     if (read === null) return null
     const { clock, log } = this.given
     const days = Math.floor((Date.parse(read.validTo) - clock.now()) / DAY_MS)

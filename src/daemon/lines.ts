@@ -2,7 +2,7 @@
 // rows change. Knows which driver serves which kind; the only place where carriers,
 // dispatch and returns are joined.
 
-import { codingsWith, standardCodings } from '../../protocols/gsm/coding.js'
+import { type Codings, codingsWith, standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
 import type { CarrierRow, SmppSettings } from '../accounts/carrier.js'
@@ -75,6 +75,11 @@ export class Lines {
     for (const row of wanted.values()) this.add(row)
   }
 
+  /** What data_coding means to a carrier; the standard's table for one that is gone. */
+  codingsOf(carrier: number): Codings {
+    return this.running.get(carrier)?.line.settings.codings ?? standardCodings
+  }
+
   private add(row: CarrierRow): void {
     const { host } = this
     const events = this.eventsOf(row)
@@ -118,13 +123,12 @@ export class Lines {
 
   private eventsOf(row: CarrierRow): DriverEvents & { line: Line } {
     const { dispatch, receipts, spool, counters } = this.host
-    const codings = row.kind === 'smpp' ? codingsWith(row.settings.codings) : standardCodings
     const events: DriverEvents & { line: Line } = {
       // Set before the driver starts, so before its first event.
       line: undefined as unknown as Line,
       answered: (part, outcome) => dispatch.answered(events.line, part, outcome),
       receipt: receipt => receipts.receipt(row.id, receipt),
-      reply: reply => receipts.reply({ ...reply, carrier: row.id }, codings),
+      reply: reply => receipts.reply({ ...reply, carrier: row.id }),
       gathering: () => spool.gathering,
       afterSync: then => spool.afterSync(then),
       room: () => dispatch.pump(events.line),

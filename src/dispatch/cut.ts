@@ -34,6 +34,8 @@ const UDHI = 0x40
 /** Message mode, SMPP v3.4 §5.2.12: ours to keep, not the carrier's. */
 const MODE = 0x03
 const TRANSACTION = 0x02
+/** What a carrier does anyway. */
+const STORE_AND_FORWARD = 0x03
 /** Octets of IA5 that are as many septets or, all of them of the extension table, twice as many. */
 const ASCII_SURELY_SHORT = 80
 /** Elements that name national tables, 3GPP TS 23.040 §9.2.3.24. */
@@ -157,7 +159,7 @@ function part(
   const always = receipts === 'always' || (message.esm_class & MODE) === TRANSACTION
   // For whoever wants to hear of failures only, or of success, we must know both.
   const registered_delivery = always || (asked & 3) !== 0 ? (asked & ~3) | 1 : asked
-  const theirs = esm_class & ~MODE
+  const theirs = (esm_class & MODE) === STORE_AND_FORWARD ? esm_class : esm_class & ~MODE
   return {
     message,
     index,

@@ -60,6 +60,36 @@ export class Door {
    * one with its addresses and service_type, if there is one (SMPP v3.4 §5.2.18).
    */
   submit(m: Message, account: Account, replace = false): Fault | undefined {
+    const fault = this.judge(m, account) ?? this.pace(account)
+    if (fault !== undefined) return fault
+    m.replaceable = account.smpp.replace
+    if (replace && this.takesPlace(m)) return undefined
+    this.spool.commit(m)
+    this.tally.countAccepted(m.rank)
+    return undefined
+  }
+
+  /** The same for messages that belong together: all of them are taken, or none. Each has had its {@link pace}. */
+  submitAll(messages: readonly Message[], account: Account): Fault | undefined {
+    for (const m of messages) {
+      const fault = this.judge(m, account)
+      if (fault !== undefined) return fault
+    }
+    for (const m of messages) {
+      m.replaceable = account.smpp.replace
+      this.spool.commit(m)
+      this.tally.countAccepted(m.rank)
+    }
+    return undefined
+  }
+
+  /** One message of what the account may submit a second. */
+  pace(account: Account): Fault | undefined {
+    return this.limits.take(account.id, account.throughput, this.clock.mono()) ? undefined : rateExceeded
+  }
+
+  /** What is wrong with it, the pace left aside; nothing is taken. A door may ask before the text has come. */
+  judge(m: Message, account: Account): Fault | undefined {
     if (account.suspended !== null) return suspended
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
@@ -78,14 +108,13 @@ export class Door {
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid
+    return this.refusal(account)
+  }
+
+  /** Whether anything of the account could be taken at this moment. */
+  refusal(account: Account): Fault | undefined {
     const refusal = this.spool.refusal(account.id, account.maxWaiting)
-    if (refusal !== undefined) return refusals[refusal]
-    if (!this.limits.take(account.id, account.throughput, this.clock.mono())) return rateExceeded
-    m.replaceable = account.smpp.replace
-    if (replace && this.takesPlace(m)) return undefined
-    this.spool.commit(m)
-    this.tally.countAccepted(m.rank)
-    return undefined
+    return refusal === undefined ? undefined : refusals[refusal]
   }
 
   /** `m` becomes the newest waiting message that it may replace, in that one's place of its queue. */
@@ -128,6 +157,9 @@ export class Door {
       validUntilMs = Math.max(validUntilMs, scheduleMs + (this.lifetimesMs[m.rank] as number))
     }
     if (scheduleMs >= validUntilMs) return scheduleInvalid
+    // It waits already; what it becomes takes room all the same.
+    const refusal = this.spool.refusal(m.account, Number.POSITIVE_INFINITY)
+    if (refusal === 'disk_full' || refusal === 'stopping') return refusals[refusal]
     const replaced = this.spool.replace(m.id, old => {
       become(old, by)
       old.scheduleMs = scheduleMs

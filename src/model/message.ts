@@ -60,6 +60,11 @@ export const mark = {
   toldAccepted: 0x80,
 } as const
 
+/** How {@link Message.extras} begin of a message that came by mail: its sender hears of it by mail, not over a bind. */
+const OF_MAIL = '{"mail":'
+export const extrasOfMail = (mail: object): string => `${OF_MAIL}${JSON.stringify(mail)}}`
+export const isOfMail = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_MAIL)
+
 /** One part of a message on its way: its carrier's name for it, and what the receipt said. */
 export interface PartState {
   /** The carrier took it and named it so; '' until then, and for carriers that give no name. */

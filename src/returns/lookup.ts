@@ -10,7 +10,7 @@ import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 
 /** Rows of the log looked through at most: more are there only while SQL is away. */
-const MOST = 100_000
+const MOST = 20_000
 const SLICE = 500
 /** An id's moment may be a little ahead of its row's, and a clock may have been set back. */
 const EARLY_MS = 86_400_000
@@ -52,8 +52,7 @@ export class Lookup {
     const found: Look['found'] = new Map()
     try {
       // Rows move from the log to SQL, so this order misses none.
-      const isBehind = this.spool.figures().logRows > MOST
-      if (!isBehind) await this.inLog(ids, found)
+      const isBehind = !(await this.inLog(ids, found))
       const rest = [...ids].filter(id => !found.has(id))
       if (rest.length > 0) await this.inSql(rest, found)
       return isBehind ? { found, fault: new Error('history is behind') } : { found }
@@ -62,15 +61,20 @@ export class Lookup {
     }
   }
 
-  private async inLog(ids: ReadonlySet<number>, found: Look['found']): Promise<void> {
+  /** False when there is more than it looked through. */
+  private async inLog(ids: ReadonlySet<number>, found: Look['found']): Promise<boolean> {
     await this.spool.synced()
+    let n = 0
     for (let after = 0; found.size < ids.size; ) {
       const { position, rows } = this.spool.endings(after, SLICE)
+      n += rows.length
+      if (n > MOST) return false
       for (const row of rows) if (ids.has(row.id)) found.set(row.id, { ...row, doneMs: row.atMs })
-      if (position === after) return
+      if (position === after) return true
       after = position
       await nextTurn()
     }
+    return true
   }
 
   private async inSql(ids: readonly number[], found: Look['found']): Promise<void> {

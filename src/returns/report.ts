@@ -9,6 +9,7 @@ import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { Bind } from '../intake/smpp/bind.js'
 import type { Binds } from '../intake/smpp/binds.js'
+import type { Reply } from '../model/outcome.js'
 import type { Report, Spool } from '../spool/contract.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 
@@ -16,8 +17,9 @@ const CLAIM = 128
 /** An ESME that says "not now" is left alone for so long, twice as long each time until it takes something. */
 const REST_MS = 1_000
 const REST_MOST_MS = 60_000
-/** Offers of one report to ESMEs whose answer says neither yes nor no. */
-const MAX_TRIES = 5
+/** Offers of one report to ESMEs whose answer says neither yes nor no: a generic_nack, a code of their own. */
+const MAX_NACKED = 5
+const MAX_TRIES = 10
 /** Reports for the sender's own bind that wait for room there; more go to any. */
 const MAX_HELD = 1_000
 /** Destinations an ESME wants no more for that are remembered. */
@@ -54,6 +56,8 @@ export interface ReporterHost {
   readonly clock: Clock
   readonly log: Log
   profile(account: number): SmppProfile | undefined
+  /** A reply as the account reads it. */
+  reply(reply: Reply, account: number): Reply
   fault(error: unknown): void
 }
 
@@ -134,7 +138,7 @@ export class Reporter {
 
   private deliver(report: Report, bind: Bind, form: SmppProfile['receipts']): void {
     try {
-      bind.deliver(report, form)
+      bind.deliver(report, form, report.reply && this.host.reply(report.reply, report.account))
     } catch (error) {
       // What cannot be written would stand at the head of the queue for ever.
       for (const one of partsOf(report)) this.host.spool.reportDone(one)
@@ -217,13 +221,13 @@ export class Reporter {
       counts.add('reports_unanswered')
       for (const one of partsOf(report)) spool.giveBackReport(one)
       // It lives, and does not answer.
-      if (bind.receives) this.trouble(bind, true)
+      if (bind.receives) this.trouble(bind)
       return
     }
-    if (!isNack && code === status.ESME_RX_P_APPN) this.stopFor(report)
+    if (NOT_NOW.has(code)) this.later(bind, report)
+    else if (!isNack && code === status.ESME_RX_P_APPN) this.stopFor(report)
     else if (!isNack && FINAL.has(code)) this.drop(report, 'reports_refused', code)
-    else if (!isNack && NOT_NOW.has(code)) this.later(bind, report, true)
-    else if (this.tried(report) < MAX_TRIES) this.later(bind, report, false)
+    else if (this.tried(report) < (isNack ? MAX_NACKED : MAX_TRIES)) this.later(bind, report)
     else this.drop(report, isNack ? 'reports_nacked' : 'reports_refused', code)
   }
 
@@ -279,15 +283,15 @@ export class Reporter {
   // -- binds that cannot -----------------------------------------------------
 
   /** Offers it again when the bind has rested; at once where another bind of the account is well. */
-  private later(bind: Bind, report: Report, rests: boolean): void {
+  private later(bind: Bind, report: Report): void {
     this.host.counts.add('reports_deferred')
-    const trouble = this.trouble(bind, rests)
-    const other = rests ? this.untroubled(bind.accountId) : undefined
+    const trouble = this.trouble(bind)
+    const other = this.untroubled(bind.accountId)
     if (other === undefined || this.troubles.has(other)) trouble.later.push(...partsOf(report))
     else for (const one of partsOf(report)) this.host.spool.giveBackReport(one)
   }
 
-  private trouble(bind: Bind, rests: boolean): Trouble {
+  private trouble(bind: Bind): Trouble {
     let trouble = this.troubles.get(bind)
     if (trouble === undefined) {
       for (const [other, { timer }] of this.troubles) {
@@ -296,12 +300,9 @@ export class Reporter {
       trouble = { rests: 0, isResting: false, later: [], timer: undefined }
       this.troubles.set(bind, trouble)
     }
-    if (rests && !trouble.isResting) {
-      trouble.isResting = true
-      if (trouble.timer === undefined) trouble.rests++
-    }
+    trouble.isResting = true
     if (trouble.timer === undefined) {
-      const ms = Math.min(REST_MS * 2 ** Math.max(trouble.rests - 1, 0), REST_MOST_MS)
+      const ms = Math.min(REST_MS * 2 ** trouble.rests++, REST_MOST_MS)
       trouble.timer = setTimeout(() => this.rested(bind, trouble), ms).unref()
     }
     return trouble

@@ -5,6 +5,7 @@ import { standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
+import { readMailProfile } from '../../src/accounts/mailProfile.js'
 import type { RouteRow } from '../../src/accounts/route.js'
 import { readProfile } from '../../src/accounts/smppProfile.js'
 import type { AdminSubject, Ports, RunningCarrier } from '../../src/admin/subject.js'
@@ -175,6 +176,7 @@ export const account = (id: number, systemId: string, more: Partial<Account> = {
   senders: null,
   creditMicros: null,
   smpp: readProfile({}),
+  mail: readMailProfile({}),
   ...more,
 })
 

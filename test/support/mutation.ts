@@ -159,7 +159,7 @@ export interface Framed {
   readonly missing: number
 }
 
-export function framed(octets: Buffer): Framed {
+export function framed(octets: Buffer, from: 'esme' | 'smsc'): Framed {
   const requests: Request[] = []
   let at = 0
   while (at < octets.length) {
@@ -169,7 +169,7 @@ export function framed(octets: Buffer): Framed {
     if (at + length > octets.length) return { requests, isBroken: false, missing: at + length - octets.length }
     const id = octets.readUInt32BE(at + 4)
     if (!isResponse(id)) {
-      const mayBeSilent = unanswered.has(id) || isTransaction(octets, at, at + length)
+      const mayBeSilent = unanswered.has(id) || (from === 'esme' && isTransaction(octets, at, at + length))
       requests.push({ id, sequence: octets.readUInt32BE(at + 12), mayBeSilent })
     }
     at += length
@@ -180,7 +180,7 @@ export function framed(octets: Buffer): Framed {
 /** The stream, filled up with NULs until its last PDU ends, or it falls out of step. */
 export function whole(octets: Buffer): Buffer {
   let all = octets
-  for (let { missing } = framed(all); missing > 0; { missing } = framed(all)) {
+  for (let { missing } = framed(all, 'smsc'); missing > 0; { missing } = framed(all, 'smsc')) {
     all = Buffer.concat([all, Buffer.alloc(missing)])
   }
   return all

@@ -1028,7 +1028,11 @@ function reports(t: Test, open: OpenSpool): void {
     spool = await open(t, { store, clock })
     // It asked for intermediate notifications too.
     const [notice, report] = spool.claimReports(1, 9)
-    t.match(notice?.receipt, { state: state.ENROUTE, registered_delivery: 0x11, more: { notice: true, part: 0, network: 0 } })
+    t.match(notice?.receipt, {
+      state: state.ENROUTE,
+      registered_delivery: 0x11,
+      more: { notice: true, part: 0, network: 0 },
+    })
     t.match(report, { account: 1, kind: 'receipt', atMs: START_MS })
     t.equal(report?.reply, undefined)
     const { body, ...same } = fields

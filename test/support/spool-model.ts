@@ -522,6 +522,7 @@ class Story {
       m.body = Buffer.from(`text ${this.world.entries.size}`)
       m.registered_delivery = op.asked ? 1 : 0
       m.validUntilMs = now + (op.brief ? 50 : 600) * MINUTE_MS
+      m.replaceable = op.account === 2
       if (op.later > 0) m.scheduleMs = now + op.later
       this.spool.commit(m)
       const entry: Entry = {
@@ -745,6 +746,34 @@ class Story {
     this.mark()
     this.durable = this.spool.gathering - 1
     this.check()
+    await this.walk()
+  }
+
+  /** What an account has waiting, and what of it may be replaced, is what the list says. */
+  private async walk(): Promise<void> {
+    for (const account of [1, 2, 3]) {
+      const found = new Set<number>()
+      for await (const slice of this.spool.waitingOf(account)) for (const { id } of slice) found.add(id)
+      const wanted = this.inPlace('waiting', 'due').filter(one => one.account === account)
+      same(
+        [...found].sort().join(),
+        wanted
+          .map(({ id }) => id)
+          .sort()
+          .join(),
+        `walked of account ${account}`,
+      )
+    }
+    const like = Object.assign(new Message(), { account: 2 })
+    const wanted = this.inPlace('waiting', 'due', 'claimed').filter(one => one.account === 2)
+    same(
+      [...this.spool.present(like)].sort().join(),
+      wanted
+        .map(({ id }) => id)
+        .sort()
+        .join(),
+      'replaceable',
+    )
   }
 
   /** With nothing under way, the figures are those of the list. */

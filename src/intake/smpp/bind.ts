@@ -177,6 +177,11 @@ export class Bind implements SessionOwner<Report>, Asker {
     const { account } = this
     if (code === 0) code = fillMessage(sm, m, host.clock.now(), account.smpp, this.interfaceVersion)
     if (code === 0 && (m.esm_class & MODE) === TRANSACTION) {
+      // Two would wait for the end of one message.
+      if (sm.replace_if_present_flag !== 0) {
+        session.respondHeader(command.submit_sm_resp, status.ESME_RINVREPFLAG, sequence)
+        return
+      }
       host.operations.transact(this, command.submit_sm_resp, sequence, m)
       return
     }
@@ -199,6 +204,12 @@ export class Bind implements SessionOwner<Report>, Asker {
     this.list.push(sequence, m.id)
     if (account.smpp.receipts.to === 'sender') this.remember(m.id)
     if (session.owed >= host.peerWindow) session.pause()
+  }
+
+  took(m: Message): void {
+    this.submitted++
+    // A receipt carries the id that was answered.
+    if (this.account.smpp.receipts.to === 'sender') this.remember(m.multiId === 0 ? m.id : m.multiId)
   }
 
   private remember(id: number): void {
@@ -244,10 +255,10 @@ export class Bind implements SessionOwner<Report>, Asker {
     this.readAgain()
   }
 
-  /** Sends a report as deliver_sm; the caller has seen that there is room. */
-  deliver(report: Report, form: SmppProfile['receipts']): void {
+  /** Sends a report as deliver_sm, a reply as `reply`; the caller has seen that there is room. */
+  deliver(report: Report, form: SmppProfile['receipts'], reply = report.reply): void {
     const { session } = this
-    const fields = deliverSm(report, this.interfaceVersion, form)
+    const fields = deliverSm(report, this.interfaceVersion, form, reply)
     const sequence = session.nextSequence()
     const buf = session.reserve(smSize(fields))
     const at = session.offset

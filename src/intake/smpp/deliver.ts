@@ -28,9 +28,9 @@ const tlvs = Buffer.allocUnsafeSlow(TLV_ROOM)
  * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs, and know messages by their aliases.
  * `form` is the account's wish for its receipts.
  */
-export function deliverSm(report: Report, version: number, form: SmppProfile['receipts']): Sm {
+export function deliverSm(report: Report, version: number, form: SmppProfile['receipts'], reply = report.reply): Sm {
   if (report.receipt) fillReceipt(report.receipt, version >= V34, form)
-  else fillReply(report.reply as Reply, version >= V34)
+  else fillReply(reply as Reply, version >= V34)
   return sm
 }
 
@@ -59,7 +59,7 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['rec
     err: errOf(r.err),
     text: textOf(r),
   }
-  if (form === plainReceipts) sm.short_message = formatReceipt(fields)
+  if (form === plainReceipts || isPlain(form)) sm.short_message = formatReceipt(fields)
   else {
     if (form.id === 'hex' && withTlvs) fields.id = r.id.toString(16).toUpperCase()
     sm.short_message = formatReceiptAs(fields, form)
@@ -82,6 +82,10 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['rec
   }
   sm.tlvs = tlvs.subarray(0, end)
 }
+
+/** Its text is the standard's, whatever else is set. */
+const isPlain = ({ id, dateDigits, states }: SmppProfile['receipts']): boolean =>
+  id === 'decimal' && dateDigits === 10 && Object.keys(states).length === 0
 
 /** The first characters of the message, as far as they are text at all. What the receipt has no character for becomes `?` there. */
 function textOf({ text, data_coding }: ReceiptReport): string {

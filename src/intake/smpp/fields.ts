@@ -7,7 +7,7 @@ import { concatOf, parseUdh } from '../../../protocols/gsm/udh.js'
 import type { Sm } from '../../../protocols/smpp/sm.js'
 import { status } from '../../../protocols/smpp/status.js'
 import { parseTime } from '../../../protocols/smpp/time.js'
-import { findTlv, tlv, tlvBytes, withoutTlvs } from '../../../protocols/smpp/tlv.js'
+import { tlv, tlvBytes, withoutTlvs } from '../../../protocols/smpp/tlv.js'
 import type { SmppProfile } from '../../accounts/smppProfile.js'
 import type { Message } from '../../model/message.js'
 
@@ -38,8 +38,11 @@ LARGEST[tlv.privacy_indicator] = 3
 LARGEST[tlv.set_dpf] = 1
 LARGEST[tlv.more_messages_to_send] = 1
 
-const NO_VALUE = -2
-const SAR = [tlv.sar_msg_ref_num, tlv.sar_total_segments, tlv.sar_segment_seqnum]
+// Looked up once: `tlv` has a name for each of sixty tags.
+const { message_payload: MESSAGE_PAYLOAD } = tlv
+const { sar_msg_ref_num: SAR_REF, sar_total_segments: SAR_TOTAL, sar_segment_seqnum: SAR_SEQ } = tlv
+const PAYLOAD = [MESSAGE_PAYLOAD]
+const SAR = [SAR_REF, SAR_TOTAL, SAR_SEQ]
 
 /**
  * The PDU's fields into the message; the command_status of what is wrong with them, or 0 (SMPP v3.4 §4.4.1, §5.2).
@@ -145,50 +148,59 @@ function fillTimes(sm: Sm, m: Message, nowMs: number): number {
   return 0
 }
 
+// What the last walk over a stream has found: one walk a message, and no object for it.
+let payloadAt = -1
+let sar = 0
+
 /** TLVs go on as they came, but for the text itself and for sar_* that say nothing. */
 function fillTlvs(sm: Sm, m: Message): number {
   const { tlvs } = sm
   m.tlvs = tlvs
-  const payload = findTlv(tlvs, 0, tlvs.length, tlv.message_payload)
-  if (payload >= 0) {
-    const text = tlvBytes(tlvs, payload)
+  const code = walk(tlvs)
+  if (code !== 0) return code
+  if (payloadAt >= 0) {
+    const text = tlvBytes(tlvs, payloadAt)
     if (text.length > 0) {
       // §5.3.2.32: either short_message or message_payload, never both.
       if (sm.short_message.length > 0) return status.ESME_RINVMSGLEN
       m.body = text
     }
-    m.tlvs = withoutTlvs(tlvs, [tlv.message_payload])
+    m.tlvs = withoutTlvs(tlvs, PAYLOAD)
   }
-  if (m.tlvs.length > MAX_TLVS) return status.ESME_RINVTLVLEN
-  const sar = m.tlvs.length > 0 ? sarOf(m.tlvs) : 0
-  if (sar === NO_VALUE) return status.ESME_RINVTLVVAL
   // A part names itself once: what the UDH says holds.
-  if (sar < 0 || (sar > 0 && m.esm_class & UDHI && concatOf(m.body))) m.tlvs = withoutTlvs(m.tlvs, SAR)
-  return 0
+  if (sar !== 0 && (sar < 0 || (m.esm_class & UDHI && concatOf(m.body)))) m.tlvs = withoutTlvs(m.tlvs, SAR)
+  return m.tlvs.length > MAX_TLVS ? status.ESME_RINVTLVLEN : 0
 }
 
 /**
- * 1: the stream has all three of sar_* and they name a part, 1 <= sar_segment_seqnum <= sar_total_segments; 0: it has none
- * of them; -1: they say nothing, and are ignored, all three (§5.3.2.22 to 24). NO_VALUE: a TLV of few values has another.
+ * Finds the first message_payload, and what sar_* say: 1: all three are there and name a part, 1 <= sar_segment_seqnum <=
+ * sar_total_segments; 0: none is there; -1: they say nothing, and are ignored, all three (§5.3.2.22 to 24).
+ * ESME_RINVTLVVAL where a TLV of few values has another.
  */
-function sarOf(tlvs: Buffer): number {
+function walk(tlvs: Buffer): number {
   let found = 0
   let total = 0
   let seq = 0
-  for (let at = 0; at + 4 < tlvs.length; ) {
-    const tag = tlvs.readUInt16BE(at)
-    const value = tlvs[at + 4] as number
-    const length = tlvs.readUInt16BE(at + 2)
-    if (tag === tlv.sar_msg_ref_num) found |= 1
-    else if (tag === tlv.sar_total_segments) {
-      found |= 2
-      total = value
-    } else if (tag === tlv.sar_segment_seqnum) {
-      found |= 4
-      seq = value
-    } else if (length === 1 && tag < LARGEST.length && value > (LARGEST[tag] as number)) return NO_VALUE
-    at += 4 + length
+  payloadAt = -1
+  for (let at = 0; at + 4 <= tlvs.length; ) {
+    const tag = ((tlvs[at] as number) << 8) | (tlvs[at + 1] as number)
+    const length = ((tlvs[at + 2] as number) << 8) | (tlvs[at + 3] as number)
+    at += 4
+    if (tag === MESSAGE_PAYLOAD) {
+      if (payloadAt < 0) payloadAt = at
+    } else if (length === 1) {
+      const value = tlvs[at] as number
+      if (tag < LARGEST.length && value > (LARGEST[tag] as number)) return status.ESME_RINVTLVVAL
+      if (tag === SAR_TOTAL) {
+        found |= 2
+        total = value
+      } else if (tag === SAR_SEQ) {
+        found |= 4
+        seq = value
+      }
+    } else if (tag === SAR_REF) found |= 1
+    at += length
   }
-  if (found === 0) return 0
-  return found === 7 && seq >= 1 && seq <= total ? 1 : -1
+  sar = found === 0 ? 0 : found === 7 && seq >= 1 && seq <= total ? 1 : -1
+  return 0
 }

@@ -39,7 +39,8 @@ export interface Asker {
   readonly interfaceVersion: number
   /** The account as the directory has it now. */
   readonly account: Account
-  submitted: number
+  /** It has submitted this one. */
+  took(m: Message): void
   /** Messages in transaction mode that are not answered yet. */
   transactions: number
   /** Answers by a header alone; nothing when the connection is gone. */
@@ -160,7 +161,7 @@ export class Operations {
       asker.answerStatus(command.data_sm_resp, statusOf(fault, interfaceVersion), sequence)
       return
     }
-    asker.submitted++
+    asker.took(m)
     const fields = { message_id: idText(m.id, interfaceVersion) }
     door.spool.afterSync(() => asker.answerPdu(encodePdu(command.data_sm_resp, 0, sequence, fields)))
   }
@@ -187,7 +188,7 @@ export class Operations {
       asker.answerStatus(id, statusOf(fault, asker.interfaceVersion), sequence)
       return
     }
-    asker.submitted++
+    asker.took(m)
     this.transactions.wait(asker, id, sequence, m)
   }
 
@@ -223,11 +224,8 @@ export class Operations {
 
   /** Of those that have ended. Throws while history cannot say. */
   private async ended(asker: Asker, ids: readonly number[], source: string): Promise<EndedMessage | undefined> {
-    for (const id of ids) {
-      const m = await this.host.ended(id)
-      if (m && m.account === asker.accountId && m.source === source) return m
-    }
-    return undefined
+    const found = await Promise.all(ids.map(id => this.host.ended(id)))
+    return found.find(m => m?.account === asker.accountId && m.source === source)
   }
 
   /** True when it has ended, or when nobody can say: then it is at least not waiting. */
@@ -285,7 +283,7 @@ export class Operations {
     let code: number = status.ESME_RCANCELFAIL
     if (meant.length > 0) {
       let count = 0
-      for (const m of meant) if (spool.cancel(m.id)) count++
+      for (const m of meant) if (!spool.exhausted && spool.cancel(m.id)) count++
       if (count > 0) code = 0
       this.host.counters.add('messages_cancelled', count)
     } else if (living.length > 0 || !(await this.hasEnded(asker, ids, source_addr))) code = status.ESME_RINVMSGID

@@ -8,7 +8,7 @@ const COMMIT = 500
 
 /**
  * SMPP v3.4 §4.9.1: ends as DELETED what of the account waits from `source` to `destination`, of any service_type when it
- * is ''. Resolves when all of it is durable, with how many there were.
+ * is ''. Resolves when all of it is durable, with how many there were. A full disk ends it early: each end is written down.
  */
 export async function cancelAll(
   spool: Spool,
@@ -20,6 +20,7 @@ export async function cancelAll(
   let count = 0
   let unsynced = 0
   for await (const slice of spool.waitingOf(account)) {
+    if (spool.exhausted) break
     for (const m of slice) {
       if (m.source_addr !== source || m.destination_addr !== destination) continue
       if (service_type !== '' && m.service_type !== service_type) continue

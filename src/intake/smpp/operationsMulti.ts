@@ -76,7 +76,7 @@ export async function submitMulti(
       continue
     }
     if (taken++ === 0) multiId = m.id
-    asker.submitted++
+    asker.took(m)
   }
   host.counters.add('multi_destinations', taken)
   host.counters.add('multi_destinations_refused', failed.length)

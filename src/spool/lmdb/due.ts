@@ -15,6 +15,7 @@ export class Due {
   private after: number[] | null = null
   /** Messages that wait for a moment. */
   count = 0
+  private readonly counts = new Map<number, number>()
 
   constructor(table: Database<Buffer, number[]>) {
     this.table = table
@@ -24,9 +25,26 @@ export class Due {
     return this.added.length > 0 || this.gone.length > 0
   }
 
+  /** Messages of an account that wait for a moment. */
+  of(account: number): number {
+    return this.counts.get(account) ?? 0
+  }
+
+  private note(account: number, by: number): void {
+    this.count += by
+    const n = this.of(account) + by
+    if (n > 0) this.counts.set(account, n)
+    else this.counts.delete(account)
+  }
+
+  /** One that stands on disk, as found at start. */
+  restore(account: number): void {
+    this.note(account, 1)
+  }
+
   add(m: Message, dueMs: number): void {
     m.dueMs = Math.max(1, Math.ceil(dueMs))
-    this.count++
+    this.note(m.account, 1)
     this.added.push(m)
   }
 
@@ -34,7 +52,7 @@ export class Due {
   remove(m: Message): void {
     this.gone.push([m.dueMs, m.id])
     m.dueMs = 0
-    this.count--
+    this.note(m.account, -1)
   }
 
   /**

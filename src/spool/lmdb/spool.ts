@@ -10,9 +10,9 @@ import type { Clock } from '../../base/clock.js'
 import { IdMaker } from '../../base/ids.js'
 import {
   isFinal,
-  mark,
   type Message,
   type MessageState,
+  mark,
   readRecord,
   recordAccount,
   recordLane,
@@ -53,7 +53,7 @@ import { Refs } from './refs.js'
 import { mapRoom, openTables, Slabs, type Tables } from './store.js'
 import { lastMsOf, Sweep } from './sweep.js'
 import { tellEnd, tellNotice, tellPart } from './telling.js'
-import { walkMulti, walkWaiting } from './walk.js'
+import { walkDue, walkMulti, walkReady } from './walk.js'
 
 const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
@@ -209,7 +209,7 @@ export class LmdbSpool implements Spool {
       const account = recordAccount(value)
       this.count(account, 1)
       if (recordReplaceable(value)) this.index.add(readRecord(id, value))
-      if (recordReady(value) === 0) this.due.count++
+      if (recordReady(value) === 0) this.due.restore(account)
       else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
   }
@@ -571,7 +571,10 @@ export class LmdbSpool implements Spool {
     const newest = this.lastId
     await this.synced()
     if ((this.waitingCounts.get(account) ?? 0) === 0) return
-    yield* walkWaiting(this.tables, this.live, this.blocks.lanes, account, newest)
+    const { tables, live, due, blocks } = this
+    // The due of all accounts stand together: nobody goes through them for nothing.
+    if (due.of(account) > 0) yield* walkDue(tables, live, account, newest)
+    yield* walkReady(tables, live, blocks.lanes, account, newest)
   }
 
   takeIds(n: number): number[] {

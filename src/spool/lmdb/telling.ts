@@ -1,7 +1,7 @@
 // What its customer hears of a message: the receipts that registered_delivery asks for (SMPP v3.4 §5.2.17), one for the
 // whole or one for each part, and intermediate notifications. Knows what was asked; the outbox keeps it.
 
-import { isFinal, type Message, type MessageState, mark, state } from '../../model/message.js'
+import { isFinal, isOfMail, type Message, type MessageState, mark, state } from '../../model/message.js'
 import type { Ending } from '../contract.js'
 import type { Outbox } from './outbox.js'
 
@@ -19,6 +19,8 @@ function wantsReceipt(registered_delivery: number, s: MessageState): boolean {
 
 /** The message is over. */
 export function tellEnd(outbox: Outbox, m: Message, ending: Ending, nowMs: number): void {
+  // What came by mail is told by mail; no bind of the account asked for it.
+  if (isOfMail(m)) return
   if (m.registered_delivery & mark.perPart && m.parts?.some(part => part.answered)) {
     // Each part that has reported was told then; what never will ends as the whole does.
     for (const [index, part] of m.parts.entries()) if (!isFinal(part.state)) tellPart(outbox, m, index, ending, nowMs)
@@ -27,7 +29,8 @@ export function tellEnd(outbox: Outbox, m: Message, ending: Ending, nowMs: numbe
 
 /** One part is over. */
 export function tellPart(outbox: Outbox, m: Message, index: number, ending: Ending, nowMs: number): void {
-  if (wantsReceipt(m.registered_delivery, ending.state)) outbox.addReceipt(m, ending, nowMs, false, index + 1)
+  if (!isOfMail(m) && wantsReceipt(m.registered_delivery, ending.state))
+    outbox.addReceipt(m, ending, nowMs, false, index + 1)
 }
 
 /** A state that is not the end, for those who asked. Each is told once, and none after a later one; true when it was told now. */

@@ -16,24 +16,11 @@ const LOOK = 500
 const BLOCKS = 64
 
 /**
- * What of `account` waits, but for what is in a carrier's hands: due messages first, for those may become ready
- * meanwhile. Nothing newer than `newest`; everything older must be on disk. A message may come twice, not one is left
- * out that waited all the time.
+ * Scheduled and deferred messages of `account`, none newer than `newest`; everything older must be on disk. To be walked
+ * before those that are ready: for that is what they may become meanwhile.
  */
-export async function* walkWaiting(
-  { due, lanes: blocks, messages }: Tables,
-  live: Live,
-  lanes: Lanes,
-  account: number,
-  newest: number,
-): AsyncGenerator<Message[]> {
-  yield* walkDue(due, messages, live, account, newest)
-  for (const [lane, rank] of lanes.of(account)) yield* walkRow(blocks, live, lane, rank, account, newest)
-}
-
-async function* walkDue(
-  due: Tables['due'],
-  messages: Tables['messages'],
+export async function* walkDue(
+  { due, messages }: Tables,
   live: Live,
   account: number,
   newest: number,
@@ -56,6 +43,17 @@ async function* walkDue(
     if (n < LOOK && found.length < SLICE) return
     await nextTurn()
   }
+}
+
+/** Messages of `account` that stand in lanes and are in no carrier's hands, none newer than `newest`. */
+export async function* walkReady(
+  tables: Tables,
+  live: Live,
+  lanes: Lanes,
+  account: number,
+  newest: number,
+): AsyncGenerator<Message[]> {
+  for (const [lane, rank] of lanes.of(account)) yield* walkRow(tables.lanes, live, lane, rank, account, newest)
 }
 
 async function* walkRow(

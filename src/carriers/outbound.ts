@@ -1,0 +1,73 @@
+// A part as the submit_sm that its carrier takes: the customer's fields, the carrier's settings over them. Pure; which
+// link carries it, and what its answer means, others know.
+
+import type { Sm } from '../../protocols/smpp/sm.js'
+import { formatAbsolute, formatRelative } from '../../protocols/smpp/time.js'
+import { tlv, writeTlvBytes } from '../../protocols/smpp/tlv.js'
+import { EMPTY, type Message } from '../model/message.js'
+import type { Part } from './driver.js'
+
+/** What a carrier's settings say of the fields it is sent; null = as the customer gave it. */
+export interface OutboundRules {
+  readonly interfaceVersion: number
+  readonly serviceType: string | null
+  readonly sourceTon: number | null
+  readonly sourceNpi: number | null
+  readonly destTon: number | null
+  readonly destNpi: number | null
+  /** Bits of registered_delivery that it may see besides those for receipts. */
+  readonly registeredDelivery: number
+  readonly validity: 'relative' | 'absolute' | 'never'
+}
+
+const SHORT_MESSAGE_MAX = 254
+/** TLVs came with v3.4. */
+const V34 = 0x34
+/** Bits of registered_delivery that ask for receipts, SMPP v3.4 §5.2.17. */
+const RECEIPTS = 0x03
+/** The shortest validity that is said: what zero means the standard leaves open. */
+const LEAST_VALIDITY_MS = 1_000
+
+/** Fills in `sm`, which keeps views of the part; false: the carrier's version of SMPP has no room for so long a text. */
+export function fillSubmit(sm: Sm, part: Part, rules: OutboundRules, nowMs: number): boolean {
+  const { message: m, short_message } = part
+  const isLong = part.payload || short_message.length > SHORT_MESSAGE_MAX
+  if (isLong && rules.interfaceVersion < V34) return false
+  sm.service_type = rules.serviceType ?? m.service_type
+  sm.source_addr_ton = rules.sourceTon ?? m.source_addr_ton
+  sm.source_addr_npi = rules.sourceNpi ?? m.source_addr_npi
+  sm.source_addr = m.source_addr
+  sm.dest_addr_ton = rules.destTon ?? m.dest_addr_ton
+  sm.dest_addr_npi = rules.destNpi ?? m.dest_addr_npi
+  sm.destination_addr = m.destination_addr
+  sm.esm_class = part.esm_class
+  sm.protocol_id = m.protocol_id
+  sm.priority_flag = m.priority_flag
+  sm.schedule_delivery_time = ''
+  sm.validity_period = m.validityGiven ? validityOf(m, rules.validity, nowMs) : ''
+  sm.registered_delivery = part.registered_delivery & (rules.registeredDelivery | RECEIPTS)
+  sm.replace_if_present_flag = 0
+  sm.data_coding = part.data_coding
+  sm.sm_default_msg_id = 0
+  if (isLong) {
+    sm.short_message = EMPTY
+    sm.tlvs = withPayload(part.tlvs, short_message)
+  } else {
+    sm.short_message = short_message
+    sm.tlvs = rules.interfaceVersion >= V34 ? part.tlvs : EMPTY
+  }
+  return true
+}
+
+/** What the customer gave, as the carrier is told it. */
+function validityOf(m: Message, how: OutboundRules['validity'], nowMs: number): string {
+  if (how === 'never') return ''
+  if (how === 'absolute') return formatAbsolute(m.validUntilMs)
+  return formatRelative(Math.max(m.validUntilMs - nowMs, LEAST_VALIDITY_MS))
+}
+
+function withPayload(tlvs: Buffer, body: Buffer): Buffer {
+  const all = Buffer.allocUnsafe(tlvs.length + 4 + body.length)
+  writeTlvBytes(all, tlvs.copy(all), tlv.message_payload, body)
+  return all
+}

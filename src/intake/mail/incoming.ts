@@ -1,0 +1,191 @@
+// One mail being received: read, judged, made into one message for each number, submitted, and answered when they are
+// durable. What was cut or had come before is told in the answer. Holds of a mail what its text needs, never more.
+
+import { plainText } from '../../../protocols/gsm/lookalike.js'
+import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
+import { MailReader, type ReadMail } from '../../../protocols/smtp/mail.js'
+import { subjectOf, textOf } from '../../../protocols/smtp/mime.js'
+import { type Reply, reply, said } from '../../../protocols/smtp/replies.js'
+import type { MailSink } from '../../../protocols/smtp/submission.js'
+import type { Account } from '../../accounts/account.js'
+import type { MailProfile } from '../../accounts/mailProfile.js'
+import { extrasOfMail, type Message } from '../../model/message.js'
+import { type Addressee, type MailCustomer, type MailHost, messageTo } from './customer.js'
+import { answers, replyOf } from './replies.js'
+import { fitted, ownWords } from './text.js'
+
+const MOST_MESSAGE_ID = 200
+/** Ids that an answer names; its line has 512 octets. */
+const MOST_IDS = 20
+/** registered_delivery, SMPP v3.4 §5.2.17; success alone is v5.0's. */
+const receipts = { none: 0, all: 1, failure: 2, success: 3 } as const
+
+export class Incoming implements MailSink {
+  private readonly reader = new MailReader()
+  private readonly host: MailHost
+  private readonly customer: MailCustomer
+  private readonly account: Account
+  private readonly sender: Sender
+  private readonly addressees: readonly Addressee[]
+  private readonly source: string
+
+  constructor(
+    host: MailHost,
+    customer: MailCustomer,
+    account: Account,
+    sender: Sender,
+    addressees: readonly Addressee[],
+    source: string,
+  ) {
+    this.host = host
+    this.customer = customer
+    this.account = account
+    this.sender = sender
+    this.addressees = addressees
+    this.source = source
+  }
+
+  write(octets: Buffer): void {
+    this.reader.write(octets)
+  }
+
+  drop(): void {
+    this.host.count('mail_dropped')
+  }
+
+  end(answer: (reply: Reply) => void): void {
+    const mail = this.reader.end()
+    const refusal = this.refusal(mail)
+    if (refusal !== undefined) {
+      answer(refusal)
+      return
+    }
+    const words = wordsOf(mail, this.account.mail.subject)
+    if (typeof words === 'string') this.submit(mail, words, answer)
+    else {
+      words
+        .then(text => this.submit(mail, text, answer))
+        .catch((error: unknown) => {
+          this.host.fault(error)
+          answer(said.internal)
+        })
+    }
+  }
+
+  private refusal(mail: ReadMail): Reply | undefined {
+    if (this.reader.isTooComplex) return answers.tooComplex
+    return isAutomatic(mail, this.account.mail) ? answers.automatic : undefined
+  }
+
+  private submit(mail: ReadMail, words: string, answer: (reply: Reply) => void): void {
+    const { host, account } = this
+    const whole = account.smpp.smartReplace ? (plainText(words) ?? words) : words
+    if (whole === '') {
+      answer(answers.empty)
+      return
+    }
+    const { maxParts, overlong } = account.mail
+    const { text, cut } = fitted(whole, maxParts)
+    if (cut > 0 && overlong === 'refuse') {
+      answer(reply(552, '5.3.4', `The text needs more than ${maxParts} parts`))
+      return
+    }
+    const messageId = messageIdOf(mail)
+    const body = Buffer.from(text)
+    const messages: Message[] = []
+    const keys: string[] = []
+    let repeated = 0
+    let firstId = 0
+    for (const { number, recipient } of this.addressees) {
+      if (messageId !== '') {
+        const key = host.duplicates.key(account.id, messageId, number, text)
+        const before = host.duplicates.find(key)
+        if (before !== undefined) {
+          repeated++
+          firstId ||= before
+          continue
+        }
+        keys.push(key)
+      }
+      const m = messageTo(number, this.source)
+      m.body = body
+      m.registered_delivery = receiptsFor(recipient)
+      m.clientRef = messageId
+      m.extras = extrasOfMail(noteOf(this.sender, recipient))
+      messages.push(m)
+    }
+    const fault = host.door.submitAll(messages, account)
+    if (fault !== undefined) {
+      answer(replyOf(fault))
+      return
+    }
+    for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
+    if (repeated > 0) host.count('mail_duplicates', repeated)
+    if (cut > 0) host.count('mail_cut')
+    const told = accepted(messages, repeated, firstId, cut, maxParts)
+    // Of a mail that has come before too: what it repeats may still be on its way to the disk.
+    host.door.spool.afterSync(() => {
+      this.customer.mails++
+      host.count('mail_accepted')
+      host.count('mail_messages', messages.length)
+      answer(told)
+    })
+  }
+}
+
+/** RFC 3834: what a program sent. `generated` takes what is no reply. */
+function isAutomatic({ fields }: ReadMail, { generated }: MailProfile): boolean {
+  const submitted = (fields.get('auto-submitted') ?? 'no').toLowerCase().trim()
+  if (!/^no\b/.test(submitted) && !(generated && submitted.startsWith('auto-generated'))) return true
+  if (fields.has('x-autoreply') || fields.has('x-autorespond')) return true
+  const precedence = (fields.get('precedence') ?? '').toLowerCase().trim()
+  if (precedence === 'auto_reply') return true
+  return !generated && ['bulk', 'junk', 'list'].includes(precedence)
+}
+
+function wordsOf(mail: ReadMail, mode: MailProfile['subject']): string | Promise<string> {
+  const subject = mode === 'ignore' ? '' : subjectOf(mail)
+  const text = mode === 'only' ? '' : textOf(mail)
+  if (typeof subject === 'string' && (text === null || typeof text === 'string')) return joined(subject, text)
+  return Promise.all([subject, text]).then(([one, other]) => joined(one, other))
+}
+
+function joined(subject: string, text: string | null): string {
+  const words = ownWords((text ?? '').replaceAll('\0', ''))
+  const before = subject.replaceAll('\0', '').trim()
+  return before === '' ? words : words === '' ? before : `${before}: ${words}`
+}
+
+/** Without its angle brackets; '' when there is none, or none that could be kept. */
+function messageIdOf({ fields }: ReadMail): string {
+  const id = (fields.get('message-id') ?? '').trim().replace(/^<(.*)>$/, '$1')
+  return /^[\x21-\x7e]+$/.test(id) && id.length <= MOST_MESSAGE_ID ? id : ''
+}
+
+/** RFC 3461 §4.1: without NOTIFY, a failure is told; DELAY is not. */
+function receiptsFor({ notify }: Recipient): number {
+  if (notify === null) return receipts.failure
+  const success = notify.includes('SUCCESS')
+  const failure = notify.includes('FAILURE')
+  return success ? (failure ? receipts.all : receipts.success) : failure ? receipts.failure : receipts.none
+}
+
+/** What a notification or a reply by mail will need. */
+function noteOf({ mailbox, envid, ret }: Sender, { notify, orcpt }: Recipient): object {
+  return {
+    from: `${mailbox.local}@${mailbox.domain}`,
+    ...(envid === null ? {} : { envid }),
+    ...(ret === null ? {} : { ret }),
+    ...(notify === null ? {} : { notify }),
+    ...(orcpt === null ? {} : { orcpt }),
+  }
+}
+
+function accepted(messages: readonly Message[], repeated: number, before: number, cut: number, most: number): Reply {
+  const ids = messages.slice(0, MOST_IDS).map(m => m.id)
+  const more = messages.length > MOST_IDS ? ` and ${messages.length - MOST_IDS} more` : ''
+  let text = messages.length === 0 ? `Ok: sent before as ${before}` : `Ok: queued as ${ids.join(' ')}${more}`
+  if (repeated > 0 && messages.length > 0) text += `; ${repeated} sent before`
+  if (cut > 0) text += `; the last ${cut} characters were cut, ${most} parts are sent`
+  return reply(250, '2.6.0', text)
+}

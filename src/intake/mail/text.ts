@@ -1,0 +1,50 @@
+// What of a mail's text becomes the message: no signature, no quoted mail below it, and no more than may be sent. Pure.
+
+import { countSegmentsOfText } from '../../../protocols/gsm/segment.js'
+
+/** No message has more characters, whatever they are: 20 parts of 153. */
+const MOST_CHARACTERS = 20 * 160
+
+/** A line at which somebody else's words, or nobody's, begin. */
+const ENDS: readonly RegExp[] = [
+  // RFC 3676 §4.3, and those who lose the blank.
+  /^-- ?$/,
+  /^-{2,}\s*(?:original|forwarded|urspr\S+|weitergeleitete) (?:message|nachricht)\s*-{2,}$/i,
+  // Outlook's rule above its quoted header.
+  /^_{20,}$/,
+  /^(?:On|Am|Le|El|Il) .{5,200} (?:wrote|schrieb .{0,80}|a écrit|escribió|ha scritto) ?:$/,
+]
+
+/** The text up to its signature or the mail that it answers, without blank lines around it and blanks at line ends. */
+export function ownWords(text: string): string {
+  const lines = text.split('\n').map(line => line.replace(/[ \t\r\u00a0]+$/, ''))
+  let end = lines.length
+  for (let i = 0; i < end; i++) {
+    const line = lines[i] as string
+    // "On ... wrote:" may be broken over two lines.
+    const both = /^(?:On|Am|Le|El|Il) /.test(line) && i + 1 < end ? `${line} ${lines[i + 1]}` : line
+    if (ENDS.some(one => one.test(line) || one.test(both))) end = i
+  }
+  // What is quoted at the end is the mail that is answered; above the answer it is what the answer is about.
+  while (end > 0 && (lines[end - 1] === '' || (lines[end - 1] as string).startsWith('>'))) end--
+  return lines
+    .slice(0, end)
+    .join('\n')
+    .replace(/\n{3,}/g, '\n\n')
+    .trim()
+}
+
+/** As much of the text as `parts` segments hold, and how many characters were left out. */
+export function fitted(text: string, parts: number): { text: string; cut: number } {
+  if (text.length <= MOST_CHARACTERS && countSegmentsOfText(text) <= parts) return { text, cut: 0 }
+  let fits = 0
+  let isTooLong = Math.min(text.length, MOST_CHARACTERS) + 1
+  while (isTooLong - fits > 1) {
+    const middle = (fits + isTooLong) >> 1
+    if (countSegmentsOfText(text.slice(0, middle)) <= parts) fits = middle
+    else isTooLong = middle
+  }
+  const last = text.charCodeAt(fits - 1)
+  const kept = text.slice(0, last >= 0xd800 && last < 0xdc00 ? fits - 1 : fits)
+  return { text: kept, cut: [...text.slice(kept.length)].length }
+}
