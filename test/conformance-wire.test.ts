@@ -293,6 +293,48 @@ story('S: sessions stand apart, and end in order', async t => {
   )
 })
 
+story('Q6: a carrier that counts enquire_link alone is asked whatever else goes to and fro', async t => {
+  const carrier = await smsc(t)
+  const other = await smsc(t)
+  const daemon = await house(t, {
+    carriers: {
+      up: { at: carrier, enquireLinkMs: 300, enquire: 'always' },
+      other: { at: other, enquireLinkMs: 300 },
+    },
+    routes: [
+      { match: { destination: '1' }, to: ['up'] },
+      { match: { destination: '2' }, to: ['other'] },
+    ],
+  })
+  await carrier.bound()
+  await other.bound()
+  const asked = { up: 0, other: 0 }
+  for (const [name, { link }] of [
+    ['up', carrier],
+    ['other', other],
+  ] as const) {
+    link.answersEnquiries = false
+    const { onRequest } = link
+    link.onRequest = request => {
+      if (request.name !== 'enquire_link') return onRequest(request)
+      asked[name]++
+      link.respond(request)
+    }
+  }
+  const shop = await esme(t, daemon.smpp)
+  const from = performance.now()
+  // Never so long without a word that silence would be asked about.
+  let longest = 0
+  for (let last = from; asked.up < 3; ) {
+    await Promise.all([shop.submit(), shop.submit({ destination_addr: '24477' })])
+    await shop.take(2)
+    longest = Math.max(longest, performance.now() - last)
+    last = performance.now()
+    if (last - from > PATIENCE_MS) throw new Error(`asked ${asked.up} times`)
+  }
+  if (longest < 200) t.equal(asked.other, 0, 'traffic is life to the other')
+})
+
 story('2.12: what is owed or waits for room holds up no enquire_link, and no other session', async t => {
   const carrier = await smsc(t)
   const daemon = await house(t, {

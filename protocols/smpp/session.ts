@@ -49,6 +49,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
   readonly openedAt: number
   heardAt: number
   transactedAt: number
+  enquiredAt: number
   askedAt = -1
   unboundAt = -1
   stalledAt = -1
@@ -92,6 +93,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     this.cells = cells[side].open
     this.openedAt = clock.now()
     this.heardAt = this.openedAt
+    this.enquiredAt = this.openedAt
     this.transactedAt = this.openedAt
     this.peer = ''
     if (socket instanceof Socket) {
@@ -253,6 +255,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     if (!this.bound) return
     this.heardAt = this.clock.now()
     this.transactedAt = this.heardAt
+    this.enquiredAt = this.heardAt
   }
 
   /**
@@ -459,6 +462,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
           break
         case 'enquire':
           this.askedAt = now
+          this.enquiredAt = now
           this.enquireSequence = this.window.next()
           this.header(command.enquire_link, status.ESME_ROK, this.enquireSequence)
           break

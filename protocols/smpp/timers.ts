@@ -6,6 +6,8 @@ export interface TimerLimits {
   readonly sessionInitMs: number
   /** enquire_link_timer: silence of the peer after which it is asked. 0: never. */
   readonly enquireLinkMs: number
+  /** Asked each enquireLinkMs whatever else goes to and fro: some peers take nothing else for life. */
+  readonly enquireInTraffic?: boolean
   /** response_timer: for an enquire_link, an unbind, and each request. */
   readonly responseMs: number
   /** inactivity_timer: since the last request or response but enquire_link. 0: never. */
@@ -22,6 +24,8 @@ export interface TimerState {
   readonly openedAt: number
   /** When the last whole PDU came. */
   readonly heardAt: number
+  /** When enquire_link was last sent, or the bind made. */
+  readonly enquiredAt: number
   /** When the peer was asked by enquire_link, and it has been silent since. */
   readonly askedAt: number
   readonly transactedAt: number
@@ -50,6 +54,7 @@ export function verdict(state: TimerState, now: number, limits: TimerLimits): Ve
   if (!state.reading) return 'nothing'
   if (state.askedAt >= 0) return now - state.askedAt >= limits.responseMs ? 'link silent' : 'nothing'
   if (limits.inactivityMs > 0 && now - state.transactedAt >= limits.inactivityMs) return 'inactive'
-  if (limits.enquireLinkMs > 0 && now - state.heardAt >= limits.enquireLinkMs) return 'enquire'
+  const since = limits.enquireInTraffic ? state.enquiredAt : state.heardAt
+  if (limits.enquireLinkMs > 0 && now - since >= limits.enquireLinkMs) return 'enquire'
   return 'nothing'
 }

@@ -50,7 +50,7 @@ const NON_ASCII = /[^\0-\x7f]/
 /** `text`: what follows `MAIL`. A reply: what is wrong with it. */
 export function readMail(text: string, maxOctets: number): Sender | Reply {
   const path = readPath(text, 'FROM:')
-  if (path === null) return said.badSender
+  if (path === null || (path.mailbox.domain === '' && path.mailbox.local !== '')) return said.badSender
   const parameters = readParameters(path.rest)
   if (isReply(parameters)) return parameters
   let size: number | null = null

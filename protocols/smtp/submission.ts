@@ -56,8 +56,7 @@ const MOST_AUTH_FAILURES = 3
 const MOST_HELLO = 255
 const MECHANISMS = ['PLAIN', 'LOGIN', 'XOAUTH2']
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-const CONTROL = /[\0-\x1f\x7f]/
+const CONTROL = /\p{Cc}/u
 const HTTP = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'PATCH'])
 /** Taken before TLS where TLS is a must. */
 const BEFORE_TLS = new Set(['EHLO', 'HELO', 'STARTTLS', 'NOOP', 'QUIT', 'RSET'])

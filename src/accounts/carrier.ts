@@ -34,6 +34,8 @@ export const smppSettings = z.strictObject({
   /** Parts per second over all links, 0 = no limit. */
   throughput: z.int().min(0).max(1_000_000).default(0),
   enquireLinkMs: ms(30_000, 100, DAY_MS),
+  /** enquire_link into silence only, or each enquireLinkMs: some carriers take no other traffic for life. */
+  enquire: z.enum(['silence', 'always']).default('silence'),
   responseMs: ms(60_000, 100, DAY_MS),
   reconnectMinMs: ms(500, 10, DAY_MS),
   reconnectMaxMs: ms(60_000, 10, DAY_MS),

@@ -31,6 +31,7 @@ export interface LinkSettings extends InboundRules, OutboundRules {
   readonly bind: 'transceiver' | 'transmitter' | 'receiver'
   readonly window: number
   readonly enquireLinkMs: number
+  readonly enquire: 'silence' | 'always'
   readonly responseMs: number
   readonly reconnectMinMs: number
   readonly reconnectMaxMs: number
@@ -163,6 +164,7 @@ export class Link implements SessionOwner<Part | null> {
       lateRequests: 10_000,
       sessionInitMs: settings.responseMs,
       enquireLinkMs: settings.enquireLinkMs,
+      enquireInTraffic: settings.enquire === 'always',
       responseMs: settings.responseMs,
       inactivityMs: 0,
       stallMs: settings.responseMs,

@@ -78,6 +78,16 @@ export interface PartState {
   network?: number
 }
 
+/** What a message has to do with others that were parts of one text: an account may have them joined. The engine's. */
+export interface Joined {
+  /** It waits for the other parts. */
+  waits: boolean
+  /** Id of the message that its text has become part of, and whose end is its own; 0 = none. */
+  of: number
+  /** Ids of those whose text it has, and that end when it does. */
+  ids: number[]
+}
+
 /**
  * Mutable only until accepted, and afterwards only by the spool (standing, parts,
  * attempts) and by replace_sm (body, validity).
@@ -125,6 +135,8 @@ export class Message {
   clientRef = ''
   /** Of a submit_multi to several: the id that it was answered, which is that of its first message; 0 = none. */
   multiId = 0
+  /** Not null when committed: to be joined with the other parts of its text. */
+  joined: Joined | null = null
   /** A later one with the same addresses and service_type may take its place while it waits. */
   replaceable = false
   /** Callback, tags and what else the HTTP door keeps, as JSON; '' when none. */
@@ -158,8 +170,8 @@ export class Message {
 //  16 validUntilMs f64  24 scheduleMs f64  32 priceMicros f64  40 refSeq f64
 //  48 ready f64  56 dueMs f64  64 ton npi ton npi  68 esm pid prio regdel
 //  72 data_coding  73 segments  74 concatRef u16
-//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), parts,
-//  and last of all multiId f64, both only where a flag says so
+//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), and only where a flag
+//  says so parts, joined (waits u8, of f64, count u16, ids f64), and last of all multiId f64
 const FORMAT = 1
 const HEAD = 76
 const FLAG_SENT = 1
@@ -169,6 +181,7 @@ const FLAG_VALIDITY = 8
 const FLAG_MULTI = 16
 const FLAG_REPLACEABLE = 32
 const FLAG_OWN_CODING = 64
+const FLAG_JOINED = 128
 
 export const recordStanding = (record: Buffer): Standing => ((record[1] ?? 0) & FLAG_SENT ? 'sent' : 'waiting')
 export const recordAccount = (record: Buffer): number => record.readUInt32LE(4)
@@ -177,6 +190,7 @@ export const recordRank = (record: Buffer): ClassRank => record[2] as ClassRank
 export const recordValidUntil = (record: Buffer): number => record.readDoubleLE(16)
 export const recordReady = (record: Buffer): number => record.readDoubleLE(48)
 export const recordReplaceable = (record: Buffer): boolean => ((record[1] ?? 0) & FLAG_REPLACEABLE) !== 0
+export const recordIsJoined = (record: Buffer): boolean => ((record[1] ?? 0) & FLAG_JOINED) !== 0
 export const recordMultiId = (record: Buffer): number =>
   (record[1] ?? 0) & FLAG_MULTI ? record.readDoubleLE(record.length - 8) : 0
 export const recordPriority = (record: Buffer): number => record[70] as number
@@ -197,6 +211,7 @@ export function recordSize(m: Message): number {
     m.tlvs.length +
     m.extras.length * 3
   if (m.parts) for (const part of m.parts) size += 4 + part.ref.length + part.err.length
+  if (m.joined !== null) size += 11 + m.joined.ids.length * 8
   return size + 10
 }
 
@@ -243,7 +258,8 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
     (m.validityGiven ? FLAG_VALIDITY : 0) |
     (m.multiId !== 0 ? FLAG_MULTI : 0) |
     (m.replaceable ? FLAG_REPLACEABLE : 0) |
-    (m.ownCoding ? FLAG_OWN_CODING : 0)
+    (m.ownCoding ? FLAG_OWN_CODING : 0) |
+    (m.joined !== null ? FLAG_JOINED : 0)
   to[at + 2] = m.rank
   to[at + 3] = Math.min(m.attempts, 255)
   to.writeUInt32LE(m.account, at + 4)
@@ -292,6 +308,13 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
       at = putText(to, at, part.ref)
       at = putText(to, at, part.err)
     }
+  }
+  if (m.joined !== null) {
+    const { waits, of, ids } = m.joined
+    to[at] = waits ? 1 : 0
+    to.writeDoubleLE(of, at + 1)
+    at = to.writeUInt16LE(ids.length, at + 9)
+    for (const id of ids) at = to.writeDoubleLE(id, at)
   }
   if (m.multiId !== 0) at = to.writeDoubleLE(m.multiId, at)
   return at
@@ -376,6 +399,12 @@ function read(id: number, from: Buffer, taken: typeof keep): Message {
       const head = from[at++] as number
       m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text(), err: text() })
     }
+  }
+  if (flags & FLAG_JOINED) {
+    const ids: number[] = []
+    const count = from.readUInt16LE(at + 9)
+    for (let i = 0; i < count; i++) ids.push(from.readDoubleLE(at + 11 + i * 8))
+    m.joined = { waits: from[at] === 1, of: from.readDoubleLE(at + 1), ids }
   }
   m.multiId = recordMultiId(from)
   return m

@@ -3,15 +3,10 @@
 // whole is delivered; here is memory only, bounded in time and size. What does not fit together goes on as it came.
 
 import { createHash } from 'node:crypto'
-import { concatOf, parseUdh } from '../../protocols/gsm/udh.js'
-import { findTlv, tlv, tlvUint, withoutTlvs } from '../../protocols/smpp/tlv.js'
+import { joinParts, partOf } from '../../protocols/smpp/parts.js'
 import type { Reply } from '../model/outcome.js'
 import type { Report } from '../spool/contract.js'
 
-const UDHI = 0x40
-const SAR = [tlv.sar_msg_ref_num, tlv.sar_total_segments, tlv.sar_segment_seqnum]
-/** Elements of a UDH that say how parts belong together, 3GPP TS 23.040 §9.2.3.24. */
-const CONCAT = new Set([0x00, 0x08])
 /** Names of groups and parts that are remembered, oldest forgotten first. */
 const REMEMBERED = 10_000
 
@@ -86,7 +81,7 @@ export class Rejoiner {
    */
   take(report: Report, nowMs: number): Report | 'held' | 'again' {
     const reply = report.reply as Reply
-    const of = partOf(report.account, reply)
+    const of = partOfReply(report.account, reply)
     if (of === undefined) return report
     if (report.atMs <= (this.givenUp.get(of.key) ?? Number.NEGATIVE_INFINITY)) return report
     if (this.delivered.size > 0) {
@@ -127,19 +122,20 @@ export class Rejoiner {
 
   private join(group: Group, nowMs: number): Report | 'held' {
     const parts = Array.from({ length: group.total }, (_, n) => group.bySeq.get(n + 1) as Report)
-    const whole = joined(parts.map(part => part.reply as Reply))
+    const replies = parts.map(part => part.reply as Reply)
+    const whole = joinParts(replies)
     if (whole === undefined) {
       this.giveUp(group, nowMs)
       return 'held'
     }
     this.forget(group)
-    return new Joined(group.key, whole, [...parts, ...group.twins])
+    return new Joined(group.key, { ...(replies[0] as Reply), ...whole }, [...parts, ...group.twins])
   }
 
   /** The customer has it. */
   done(whole: Joined, nowMs: number): void {
     for (const { account, reply } of whole.parts) {
-      const of = partOf(account, reply as Reply)
+      const of = partOfReply(account, reply as Reply)
       if (of) this.delivered.set(printOf(of, reply as Reply), nowMs)
     }
     for (const oldest of this.delivered.keys()) {
@@ -189,52 +185,13 @@ export class Rejoiner {
 }
 
 /** Of which message it is which part; undefined when it is a whole one. */
-function partOf(account: number, reply: Reply): PartOf | undefined {
-  let ref = 0
-  let total = 0
-  let seq = 0
-  let how = 'sar'
-  const concat = reply.esm_class & UDHI ? concatOf(reply.body) : undefined
-  if (concat) {
-    ;({ ref, total, seq } = concat)
-    how = `${concat.bits}`
-  } else {
-    const { tlvs } = reply
-    if (tlvs.length === 0) return undefined
-    const [refAt, totalAt, seqAt] = SAR.map(tag => findTlv(tlvs, 0, tlvs.length, tag)) as [number, number, number]
-    if (refAt < 0 || totalAt < 0 || seqAt < 0) return undefined
-    ref = tlvUint(tlvs, refAt)
-    total = tlvUint(tlvs, totalAt)
-    seq = tlvUint(tlvs, seqAt)
-  }
-  if (total < 2 || total > 255 || seq < 1 || seq > total) return undefined
+function partOfReply(account: number, reply: Reply): PartOf | undefined {
+  const name = partOf(reply)
+  if (name === undefined) return undefined
+  const { how, ref, total, seq } = name
   const { source_addr, destination_addr, data_coding } = reply
   return { key: `${account} ${source_addr} ${destination_addr} ${how} ${ref} ${total} ${data_coding}`, total, seq }
 }
 
 const printOf = (of: PartOf, { body }: Reply): string =>
   `${of.key} ${of.seq} ${createHash('sha1').update(body).digest('base64')}`
-
-/** All parts in order as one message; undefined when their headers hold more than the parts' numbers, and not the same. */
-function joined(parts: readonly Reply[]): Reply | undefined {
-  const first = parts[0] as Reply
-  let rest: Buffer | undefined
-  const texts: Buffer[] = []
-  for (const { esm_class, body } of parts) {
-    const udh = esm_class & UDHI ? parseUdh(body) : undefined
-    // National shift tables and ports are said in each part: the whole says them once.
-    const others = udh?.elements.filter(({ iei }) => !CONCAT.has(iei)) ?? []
-    const head = Buffer.concat(others.map(({ iei, octets }) => Buffer.from([iei, octets.length, ...octets])))
-    if (rest !== undefined && !rest.equals(head)) return undefined
-    rest = head
-    texts.push(udh ? body.subarray(udh.length) : body)
-  }
-  const hasHead = rest !== undefined && rest.length > 0
-  const body = hasHead ? [Buffer.from([(rest as Buffer).length]), rest as Buffer, ...texts] : texts
-  return {
-    ...first,
-    esm_class: hasHead ? first.esm_class : first.esm_class & ~UDHI,
-    body: Buffer.concat(body),
-    tlvs: withoutTlvs(first.tlvs, SAR),
-  }
-}

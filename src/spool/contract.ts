@@ -122,7 +122,7 @@ export interface QueueFigures {
   waiting: number
   /** Handed out by claim and not yet settled. */
   claimed: number
-  /** Accepted by a carrier, receipts awaited. */
+  /** Accepted by a carrier, receipts awaited; and parts whose text is on its way in another message. */
   sent: number
   /** Scheduled or to be retried. */
   due: number
@@ -146,6 +146,8 @@ export interface SpoolEvents {
   ended(message: Message, ending: Ending): void
   /** A receipt whose message never turned up: dropped. */
   unmatched(carrier: number, receipt: Receipt): void
+  /** So many parts that were to be joined go as they came: the others did not come in time, or there was no room to wait for them. */
+  apart(parts: number): void
   /** An account has too many reports, or they are too old: `count` were dropped and stand in history only. */
   reportsDropped(count: number): void
   /** A commit is durable: what it took from the first put to the sync, and how many records it wrote. */
@@ -166,7 +168,12 @@ export interface Spool {
   refusal(account: number, maxWaiting?: number | null): SpoolRefusal | undefined
   /** The reserve itself is nearly gone: send nothing, take nothing, not even receipts. */
   readonly exhausted: boolean
-  /** Stores a new message; it becomes claimable (or due) once durable. Sets its id when 0. */
+  /**
+   * Stores a new message; it becomes claimable (or due) once durable. Sets its id when 0. One whose `joined` is not null
+   * waits for the other parts of its text, five minutes and half of its validity at most, and then goes as it came. With
+   * the last part one of them gets the whole text and goes; the others end when it does, each with a row and a report of
+   * its own, and {@link find}, {@link cancel} and {@link replace} of their ids mean that one.
+   */
   commit(message: Message): void
   /** Resolves when everything asked for until now is durable; rejects when it could not be made so. Shared by all callers of a turn. */
   synced(): Promise<void>
@@ -195,7 +202,7 @@ export interface Spool {
 
   find(id: number): Message | undefined
   findRef(carrier: number, ref: string): Message | undefined
-  /** Ends a waiting message as DELETED; false when it is not waiting any more. */
+  /** Ends a waiting message as DELETED, with all parts of it that have come; false when it is not waiting any more. */
   cancel(id: number): boolean
   /**
    * Another text, validity or schedule for a waiting message, under the same id and in the same place of its queue;

@@ -12,7 +12,7 @@ import type { MailProfile } from '../../accounts/mailProfile.js'
 import { extrasOfMail, type Message } from '../../model/message.js'
 import { type Addressee, type MailCustomer, type MailHost, messageTo } from './customer.js'
 import { answers, replyOf } from './replies.js'
-import { fitted, ownWords } from './text.js'
+import { fitted, ownWords, printable } from './text.js'
 
 const MOST_MESSAGE_ID = 200
 /** Ids that an answer names; its line has 512 octets. */
@@ -151,8 +151,8 @@ function wordsOf(mail: ReadMail, mode: MailProfile['subject']): string | Promise
 }
 
 function joined(subject: string, text: string | null): string {
-  const words = ownWords((text ?? '').replaceAll('\0', ''))
-  const before = subject.replaceAll('\0', '').trim()
+  const words = ownWords(printable(text ?? ''))
+  const before = printable(subject).trim()
   return before === '' ? words : words === '' ? before : `${before}: ${words}`
 }
 

@@ -15,6 +15,14 @@ const ENDS: readonly RegExp[] = [
   /^(?:On|Am|Le|El|Il) .{5,200} (?:wrote|schrieb .{0,80}|a écrit|escribió|ha scritto) ?:$/,
 ]
 
+/** No control character but the end of a line: phones show them as they please. */
+export function printable(text: string): string {
+  return text
+    .replace(/\r\n|[\r\u2028\u2029]/g, '\n')
+    .replace(/\t/g, ' ')
+    .replace(/[^\P{Cc}\n]|\ufeff/gu, '')
+}
+
 /** The text up to its signature or the mail that it answers, without blank lines around it and blanks at line ends. */
 export function ownWords(text: string): string {
   const lines = text.split('\n').map(line => line.replace(/[ \t\r\u00a0]+$/, ''))
