@@ -60,6 +60,16 @@ const ANY_NAME = /^\S{1,64}$/
 const DOMAIN = /^(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/
 const DAY_MS = 86_400_000
 
+/** How often a class of messages is tried. */
+const retry = (what: string, firstMs: number, capMs: number, maxAgeMs: number) =>
+  z
+    .strictObject({
+      firstMs: whole(firstMs, 100, DAY_MS, `The first wait before ${what} is tried again; it doubles.`),
+      capMs: whole(capMs, 100, DAY_MS, 'The longest wait.'),
+      maxAgeMs: whole(maxAgeMs, 1_000, 30 * DAY_MS, 'One older than this is not tried again, and ends as UNDELIV.'),
+    })
+    .prefault({})
+
 const schema = z.strictObject({
   dataDir: text('data', /^[^\0]+$/, 'a path', 'The folder that holds everything this node must not lose.'),
   node: whole(0, 0, 63, 'Number of this node in message ids; no two nodes over the same database share one.'),
@@ -112,6 +122,7 @@ const schema = z.strictObject({
         false,
         'A failed bind tells an unknown system_id from a wrong password, instead of ESME_RBINDFAIL for both.',
       ),
+      congestion: flag(false, 'Answers to peers of SMPP v5.0 carry congestion_state.'),
       failedBindDelayMs: whole(
         4_000,
         0,
@@ -223,6 +234,12 @@ const schema = z.strictObject({
       mapGb: whole(64, 1, 16_384, 'The size to which the message store may grow.'),
       keepReceiptsHours: whole(72, 1, 8_760, 'Receipts and replies that nobody takes are kept this long.'),
       keepReceiptsPerAccount: whole(1_000_000, 1, 1_000_000_000, 'Receipts and replies kept for one account.'),
+      receiptGraceMs: whole(
+        3_600_000,
+        0,
+        30 * DAY_MS,
+        'What a carrier took and has not reported this long after its validity ends as UNKNOWN.',
+      ),
     })
     .prefault({}),
   lifetimes: z
@@ -230,6 +247,13 @@ const schema = z.strictObject({
       otpMs: whole(600_000, 1_000, 30 * DAY_MS, 'An otp message without a validity period ends after this.'),
       transactionalMs: whole(DAY_MS, 1_000, 30 * DAY_MS, 'The same for a transactional message.'),
       bulkMs: whole(2 * DAY_MS, 1_000, 30 * DAY_MS, 'The same for a bulk message.'),
+    })
+    .prefault({}),
+  retry: z
+    .strictObject({
+      otp: retry('an otp message', 1_000, 15_000, 300_000),
+      transactional: retry('a transactional message', 5_000, 600_000, DAY_MS),
+      bulk: retry('a bulk message', 30_000, 1_800_000, 2 * DAY_MS),
     })
     .prefault({}),
   history: z

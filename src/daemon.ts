@@ -2,7 +2,7 @@
 // Decides nothing that a station could decide.
 
 import { join } from 'node:path'
-import { type Codings, codingsWith, standardCodings } from '../protocols/gsm/coding.js'
+import { type Codings, codingOf, codingsWith, standardCodings } from '../protocols/gsm/coding.js'
 import { networkOf } from '../protocols/net/address.js'
 import { PduCounts } from '../protocols/smpp/counts.js'
 import { SessionClock } from '../protocols/smpp/session-clock.js'
@@ -25,11 +25,13 @@ import { Dispatch } from './dispatch/dispatch.js'
 import { Admission } from './intake/smpp/admission.js'
 import type { Bind, BindHost } from './intake/smpp/bind.js'
 import { Binds } from './intake/smpp/binds.js'
+import { Congestion } from './intake/smpp/congestion.js'
 import { FailedBinds } from './intake/smpp/failures.js'
 import { Operations } from './intake/smpp/operations.js'
 import { Quiet } from './intake/smpp/quiet.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
+import { isOfMail, messageClasses, state } from './model/message.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
 import { Lookup } from './returns/lookup.js'
@@ -37,6 +39,7 @@ import { asMeant } from './returns/meant.js'
 import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
 import { digitsOf, RouteTable } from './routing/table.js'
+import type { Ending } from './spool/contract.js'
 import { LmdbSpool } from './spool/lmdb/spool.js'
 import { openStore } from './store/postgres.js'
 
@@ -113,6 +116,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     maxWaitingPerAccount: config.spool.maxWaitingPerAccount,
     keepReportsMs: config.spool.keepReceiptsHours * 3_600_000,
     keepReportsPerAccount: config.spool.keepReceiptsPerAccount,
+    receiptGraceMs: config.spool.receiptGraceMs,
   })
   opened.push(() => spool.close())
   const syncMs = new Histogram()
@@ -138,6 +142,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       spool,
       clock,
       random: Math.random,
+      retry: messageClasses.map(name => config.retry[name]),
       weightOf: account => directory.account(account)?.weight ?? 1,
       rematch: m =>
         door.routes.match(
@@ -169,6 +174,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     log,
     profile,
     reply: (reply, account) => asMeant(reply, lines.codingsOf(reply.carrier), codingsOf(account)),
+    isPacked: ({ carrier, data_coding }) => codingOf(data_coding, lines.codingsOf(carrier)) === 'gsm-packed',
     fault: faulty,
   })
   const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
@@ -180,16 +186,22 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     ended: (message, ending) => {
       tally.countEnded(message.rank, ending.state)
       if (operations.transactions.busy) operations.transactions.ended(message.id, ending)
+      if (isOfMail(message)) mailEnded(message.id, ending)
     },
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
       log.debug({ carrier, state }, 'a receipt for no message of ours: dropped')
+    },
+    apart: parts => {
+      counters.add('parts_not_joined', parts)
+      log.debug({ parts }, 'parts of a long message that could not be waited for any longer: sent as they came')
     },
     reportsDropped: count => {
       counters.add('reports_dropped', count)
       log.warn({ count }, 'receipts and replies that nobody took: dropped, they stand in history')
     },
     synced: (ms, records) => {
+      congestion?.synced(ms)
       syncMs.observe(ms)
       commitRecords.observe(records)
     },
@@ -199,6 +211,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
   }
 
+  const congestion = config.smpp.congestion ? new Congestion(spool) : null
   let stopping = false
   const smppCounts = new PduCounts()
   const { smpp } = config
@@ -220,6 +233,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   })
   const host: BindHost = {
     operations,
+    congestion,
     door,
     binds,
     clock,
@@ -262,6 +276,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     room: account => reporter.pump(account),
     answered: (bind, report, code, isNack) => reporter.answered(bind, report, code, isNack),
+    lost: (bind, unanswered, reason) => reporter.lost(bind, unanswered, reason),
     fault: faulty,
   }
   const doors = new Doors(config, {
@@ -362,6 +377,13 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       doors.reload(next)
       log.info({ level: next.log.level, trace: next.log.trace }, 'settings reloaded')
     },
+  }
+
+  /** Until mail leaves this service, history alone knows what became of it. */
+  function mailEnded(id: number, ending: Ending): void {
+    if (ending.state === state.DELIVERED || ending.state === state.ACCEPTED) return
+    counters.add('mail_undelivered')
+    log.debug({ id, state: ending.state, error: ending.error }, 'a message that came by mail was not delivered')
   }
 
   /** The directory's rows, from SQL if it is there; from this node's own copy if it is not. */

@@ -1,6 +1,7 @@
 // The door of the real daemon: from where one may come, over what, as what version of SMPP, and what becomes of those who
 // may not, or try too often.
 
+import { once } from 'node:events'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
@@ -8,10 +9,16 @@ import tls from 'node:tls'
 import t, { type Test } from 'tap'
 import { command } from '../protocols/smpp/commands.js'
 import { statusName } from '../protocols/smpp/status.js'
+import { findTlv, tlv, tlvUint } from '../protocols/smpp/tlv.js'
+import type { Account } from '../src/accounts/account.js'
+import { Congestion } from '../src/intake/smpp/congestion.js'
+import { statusOf } from '../src/intake/smpp/status.js'
+import { type FaultCode, fault } from '../src/model/fault.js'
+import type { Spool } from '../src/spool/contract.js'
 import { certificate } from './support/certificates.js'
 import { Esme, esme, stranger } from './support/esme.js'
 import { emptyHouse, type House, house, story, trunkline } from './support/house.js'
-import { Peer, within } from './support/peer.js'
+import { type Heard, Peer, within } from './support/peer.js'
 import { smsc } from './support/smsc.js'
 
 t.jobs = 3
@@ -206,9 +213,10 @@ story(
       took.map(Math.round).join(' '),
     )
     // While its answer waits it gets no second try, and another address is answered at once.
+    const other = from(t, daemon, '127.0.0.2')
+    await once(other.peer.socket, 'connect')
     const waiting = guesser.bind({ password: 'wrong' })
     t.equal(await guesser.bind({ password: 'secret' }), 'ESME_RALYBND')
-    const other = from(t, daemon, '127.0.0.2')
     const isFirst = await Promise.race([other.bind({}).then(name => name === 'ESME_ROK'), waiting.then(() => false)])
     t.ok(isFirst)
     t.equal(await waiting, 'ESME_RBINDFAIL')
@@ -216,7 +224,7 @@ story(
     const again = await stranger(t, daemon.smpp)
     const at = performance.now()
     t.equal(await again.bind({ password: 'wrong' }), 'ESME_RBINDFAIL')
-    t.ok(performance.now() - at < 500, 'and what was before it is forgotten')
+    t.ok(performance.now() - at < Math.max(500, 4 * (took[0] as number)), 'and what was before it is forgotten')
     t.equal(await events(daemon, 'binds_refused_password'), 8)
   },
 )
@@ -335,9 +343,10 @@ story('each version of SMPP gets what it knows, and a version that there is not 
     const name = `version 0x${version.toString(16)}`
     t.match(answer, { status: 0, fields: { system_id: 'trunkline' } }, name)
     t.equal(answer.tlvs.toString('hex'), tlvs, name)
-    const { status, message_id } = await one.submit()
-    t.equal(status, 'ESME_ROK')
-    t.match(message_id, id, name)
+    const sent = { source_addr: '1', destination_addr: '12025550123', registered_delivery: 1 }
+    const taken = await within(one.peer.request(command.submit_sm, sent), 'submit_sm_resp')
+    t.match(taken, { status: 0, fields: { message_id: id } }, name)
+    t.equal(taken.tlvs.length, 0, 'nobody is told congestion_state unless the settings say so')
     const receipt = await one.next()
     t.equal(receipt.pdu.tlvs.length > 0, version >= 0x34, name)
     // A refused bind has no body, whatever the version (S-g).
@@ -346,6 +355,65 @@ story('each version of SMPP gets what it knows, and a version that there is not 
     t.equal(no.octets.length, 16, name)
     await one.unbind()
   }
+})
+
+story('with congestion: true, answers tell a peer of v5.0, and no other, how full its queue is', async t => {
+  const daemon = await house(t, {
+    accounts: { shop: { maxWaiting: 10 }, old: { maxWaiting: 10 } },
+    carriers: { up: await smsc(t) },
+    config: { smpp: { congestion: true } },
+  })
+  const told = ({ tlvs }: Heard): number => {
+    const at = findTlv(tlvs, 0, tlvs.length, tlv.congestion_state)
+    return at < 0 ? -1 : tlvUint(tlvs, at)
+  }
+  const later = { source_addr: '1', destination_addr: '12025550123', schedule_delivery_time: '000001000000000R' }
+  const submit = (one: Esme): Promise<Heard> => within(one.peer.request(command.submit_sm, later), 'submit_sm_resp')
+  const shop = await esme(t, daemon.smpp, { interfaceVersion: 0x50 })
+  let message_id = ''
+  for (let n = 1; n <= 10; n++) {
+    const answer = await submit(shop)
+    message_id = (answer.fields as { message_id: string }).message_id
+    t.equal(answer.status, 0)
+    t.match(message_id, /^\d{16}$/)
+    // A slow commit is congestion too.
+    t.ok(told(answer) >= n * 10 && told(answer) <= 100, `${told(answer)} with ${n} of 10`)
+  }
+  const full = await submit(shop)
+  t.same([statusName(full.status), full.octets.length], ['ESME_RMSGQFUL', 16], 'what is refused has no body')
+  const query = await within(shop.peer.request(command.query_sm, { message_id, source_addr: '1' }), 'query_sm_resp')
+  t.equal(told(query), 100)
+  const old = await esme(t, daemon.smpp, { systemId: 'old' })
+  t.equal(told(await submit(old)), -1)
+})
+
+t.test('congestion_state is what of the queue is full, or of a second the last commit took', async t => {
+  let full = 0
+  const congestion = new Congestion({ fullness: () => full } as unknown as Spool)
+  const account = { id: 1, maxWaiting: null } as Account
+  t.equal(congestion.of(account), 0)
+  full = 0.299
+  congestion.synced(120)
+  t.equal(congestion.of(account), 29)
+  congestion.synced(850)
+  t.equal(congestion.of(account), 85)
+  congestion.synced(20_000)
+  t.equal(congestion.of(account), 100)
+  congestion.synced(1)
+  full = 1
+  t.equal(congestion.of(account), 100)
+})
+
+t.test('what is refused has the code of the standard, and of v5.0 where the peer knows that', async t => {
+  const code = (name: FaultCode, version: number): string => statusName(statusOf(fault(name, '', false), version))
+  for (const version of [0x33, 0x34, 0x4f]) {
+    t.equal(code('account_suspended', version), 'ESME_RSUBMITFAIL')
+    t.equal(code('coding_unsupported', version), 'ESME_RSUBMITFAIL')
+  }
+  t.equal(code('account_suspended', 0x50), 'ESME_RPROHIBITED')
+  t.equal(code('coding_unsupported', 0x50), 'ESME_RINVDCS')
+  t.equal(code('no_credit', 0x50), 'ESME_RSUBMITFAIL')
+  t.equal(code('queue_full', 0x50), 'ESME_RMSGQFUL')
 })
 
 story(

@@ -184,6 +184,86 @@ t.test('IA5 of many braces is cut by its septets', async t => {
   t.equal(parts(message({ body: Buffer.from('{'.repeat(81)), data_coding: 1 }), {}).length, 2)
 })
 
+t.test('text that message centres turn into septets is cut by its septets under whatever name it came', async t => {
+  const latin = codingsWith({ '0': 'latin1' })
+  const lengths = (body: string, codings = latin, data_coding = 0) =>
+    parts(message({ body: Buffer.from(body, 'latin1'), data_coding }), { codings }, codings).length
+  t.equal(lengths('['.repeat(80)), 1)
+  t.equal(lengths('['.repeat(81)), 2)
+  t.equal(lengths('['.repeat(140)), 2, '280 septets')
+  t.equal(lengths('a'.repeat(140)), 1)
+  t.equal(lengths('a'.repeat(160)), 1)
+  t.equal(lengths('['.repeat(140), standardCodings, 3), 1, 'Latin-1 by the standard’s name stays octets')
+})
+
+const sar = (ref: number, total: number, seq: number): Buffer => {
+  const tlvs = Buffer.alloc(16)
+  let at = writeTlvUint(tlvs, 0, tlv.sar_msg_ref_num, ref, 2)
+  at = writeTlvUint(tlvs, at, tlv.sar_total_segments, total, 1)
+  writeTlvUint(tlvs, at, tlv.sar_segment_seqnum, seq, 1)
+  return tlvs
+}
+
+t.test('the only part of one by sar_* is a whole message, and cut like any other', async t => {
+  const body = Buffer.from('x'.repeat(300))
+  for (const longMessages of ['udh8', 'udh16', 'sar'] as const) {
+    const all = parts(message({ body, tlvs: sar(9, 1, 1) }), { longMessages })
+    t.equal(all.length, 2, longMessages)
+    t.equal(textOf(all, standardCodings), body.toString())
+    t.same(
+      all.map(({ tlvs }) => tlvs),
+      longMessages === 'sar' ? [sar(7, 2, 1), sar(7, 2, 2)] : [Buffer.alloc(0), Buffer.alloc(0)],
+      'its parts say nothing else of themselves',
+    )
+  }
+  t.equal(parts(message({ body, tlvs: sar(9, 2, 1) }), {})[0]?.short_message, body, 'one of two stays one')
+})
+
+t.test('parts by sar_* keep their numbers in a header where the carrier takes no TLVs', async t => {
+  const old = { tlvs: false }
+  const packed = codingsWith({ '0': 'gsm-packed' })
+  const text = 'x'.repeat(153)
+  const octets = Buffer.from(text)
+  for (const [theirs, codings] of [
+    [standardCodings, standardCodings],
+    [standardCodings, packed],
+    [packed, standardCodings],
+    [packed, packed],
+    [codingsWith({ '0': 'utf8' }), standardCodings],
+    [standardCodings, codingsWith({ '0': 'latin1' })],
+  ] as const) {
+    const body = theirs === packed ? pack7(octets) : octets
+    const all = [1, 2].map(
+      seq => parts(message({ body, tlvs: sar(300, 2, seq) }), { ...old, codings }, theirs)[0] as Part,
+    )
+    t.same(
+      all.map(({ short_message, esm_class, tlvs }) => [parseUdh(short_message)?.concat, esm_class, tlvs.length]),
+      [1, 2].map(seq => [{ ref: 300 & 0xff, total: 2, seq, bits: 8 }, UDHI, 0]),
+    )
+    t.equal(textOf(all, codings), text + text)
+  }
+  const short = parts(message({ body: Buffer.from('hi'), tlvs: sar(5, 2, 2) }), old)[0] as Part
+  t.equal(short.short_message.toString('hex'), '0500030502026869')
+  const wide = parts(message({ body: encodeUcs2('ж'.repeat(67)), data_coding: 8, tlvs: sar(5, 2, 2) }), old)
+  t.equal(wide[0]?.short_message.length, 140)
+  const ports = Buffer.concat([Buffer.from('0605040b8423f0', 'hex'), Buffer.alloc(100)])
+  const push = parts(message({ body: ports, data_coding: 4, esm_class: UDHI, tlvs: sar(5, 2, 2) }), old)[0] as Part
+  t.equal(push.short_message.subarray(0, 12).toString('hex'), '0b00030502020504' + '0b8423f0')
+  t.equal(push.short_message.length, ports.length + 5)
+  for (const body of [Buffer.alloc(154, 0x61), Buffer.from('['.repeat(154))]) {
+    t.equal(
+      cut(message({ body, tlvs: sar(5, 2, 2) }), { ...plainCut, ...old }, standardCodings, () => 7),
+      'too_long',
+    )
+  }
+  t.equal(parts(message({ body: octets, tlvs: sar(5, 2, 2) }), {})[0]?.short_message, octets, 'others get the TLVs')
+  t.equal(
+    parts(message({ body: octets, tlvs: sar(5, 1, 1) }), old)[0]?.short_message,
+    octets,
+    'one of one has no number',
+  )
+})
+
 t.test('references of one pair of addresses come round only after all others', async t => {
   for (const [wide, most] of [
     [false, 255],
@@ -207,17 +287,10 @@ t.test('parts of one text weigh alike, by their reference wherever it stands', a
     id: 1,
     to: ['a', 'b', 'c'].map(carrier => ({ carrier, weight: 1 })),
   } as unknown as Parameters<typeof weigh>[0]
-  const sar = (ref: number, seq: number): Buffer => {
-    const tlvs = Buffer.alloc(16)
-    let at = writeTlvUint(tlvs, 0, tlv.sar_msg_ref_num, ref, 2)
-    at = writeTlvUint(tlvs, at, tlv.sar_total_segments, 9, 1)
-    writeTlvUint(tlvs, at, tlv.sar_segment_seqnum, seq, 1)
-    return tlvs
-  }
   for (const make of [
     (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref, 9, seq, 8) }),
     (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref << 4, 9, seq, 16) }),
-    (ref: number, seq: number) => ({ tlvs: sar(ref, seq), body: Buffer.from(`${seq}`) }),
+    (ref: number, seq: number) => ({ tlvs: sar(ref, 9, seq), body: Buffer.from(`${seq}`) }),
   ]) {
     const taken = new Set<string>()
     for (let ref = 1; ref < 40; ref++) {
@@ -256,6 +329,50 @@ t.test('segments are counted as the account means its octets', async t => {
   t.equal(standard.ownCoding, false)
 })
 
+t.test('octets with a header are one segment where they fit one, and more than anybody may have where not', async t => {
+  const shop = readProfile({})
+  const own = readProfile({ codings: { '0': 'gsm-packed', '1': 'latin1', '2': 'utf8', '8': 'utf16le' } })
+  const header = buildConcatUdh(1, 2, 1, 8)
+  const count = (data_coding: number, text: Buffer, profile = shop, head = header) =>
+    segmentsOf(message({ data_coding, body: Buffer.concat([head, text]), esm_class: UDHI }), profile)
+  const most: [data_coding: number, octets: number, profile?: typeof shop, fill?: number][] = [
+    [0, 153],
+    [1, 153],
+    [1, 76, shop, 0x5b],
+    [2, 134],
+    [3, 153],
+    [8, 134],
+    [0, 134, own],
+    [1, 153, own],
+    [2, 153, own],
+    [8, 134, own],
+  ]
+  for (const [data_coding, octets, profile, fill = 0x61] of most) {
+    const title = `${data_coding} of ${octets}`
+    t.equal(count(data_coding, Buffer.alloc(octets, fill), profile), 1, title)
+    t.equal(
+      count(data_coding, Buffer.alloc(octets + 1, fill), profile),
+      Number.POSITIVE_INFINITY,
+      `${title}, and one more`,
+    )
+  }
+  t.equal(count(2, Buffer.from('ж'.repeat(67)), own), 1, 'UTF-8 of which no GSM is made')
+  t.equal(count(2, Buffer.from('ж'.repeat(68)), own), Number.POSITIVE_INFINITY)
+  t.equal(count(0, Buffer.alloc(60_000, 0x61), shop, Buffer.from('03240101', 'hex')), Number.POSITIVE_INFINITY)
+  t.equal(count(0, Buffer.alloc(155, 0x61), shop, Buffer.from('03240101', 'hex')), 1)
+})
+
+t.test('a text of more octets than a record holds has more segments than anybody may have', async t => {
+  const profile = readProfile({ smartReplace: true })
+  const m = message({ data_coding: 8, body: encodeUcs2('Δ'.repeat(32_600) + '…'.repeat(160)) })
+  t.equal(m.body.length, 65_520)
+  makePlain(m, profile)
+  t.equal(segmentsOf(m, profile), Number.POSITIVE_INFINITY)
+  const long = (octets: number) => segmentsOf(message({ isText: true, body: Buffer.alloc(octets, 0x61) }), profile)
+  t.equal(long(0xffff), 429)
+  t.equal(long(0x10000), Number.POSITIVE_INFINITY)
+})
+
 t.test('segments that plain characters save can be told before sending', async t => {
   const fancy = `“${'x'.repeat(100)}”`
   t.equal(savedSegments(fancy), 1)
@@ -265,8 +382,8 @@ t.test('segments that plain characters save can be told before sending', async t
   const m = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le') })
   t.equal(makePlain(m, profile), 1)
   t.same([m.isText, m.body.toString(), m.data_coding], [true, `"${'x'.repeat(100)}"`, 8])
-  const tlvs = Buffer.alloc(6)
-  writeTlvUint(tlvs, 0, tlv.sar_msg_ref_num, 1, 2)
-  const part = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le'), tlvs })
+  const part = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le'), tlvs: sar(1, 2, 1) })
   t.same([makePlain(part, profile), part.isText], [0, false], 'a part that the customer cut stays')
+  const whole = message({ data_coding: 8, body: Buffer.from(fancy, 'utf16le'), tlvs: sar(1, 1, 1) })
+  t.same([makePlain(whole, profile), whole.isText], [1, true], 'one of one is none')
 })

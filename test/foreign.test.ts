@@ -251,12 +251,10 @@ story('a daemon that stops unbinds the package smpp on both sides, and ends with
   const node = await nodeEsme(t, line.port)
   await node.request('bind_transceiver', V34)
   await node.waiting.until(() => node.enquiries[0], 'our enquire_link')
-  const from = performance.now()
   daemon.signal('SIGTERM')
   t.match(await node.next(), { command: 'unbind' })
   await within(node.closed, 'the end of the connection')
   t.equal(await daemon.exit(), 0)
-  t.ok(performance.now() - from < 5_000)
   for (const link of carrier.links) t.equal(link.requests.at(-1)?.command, 'unbind')
 })
 

@@ -7,8 +7,10 @@ import { buildConcatUdh } from '../protocols/gsm/udh.js'
 import { messageState } from '../protocols/smpp/receipt.js'
 import { readSm, Sm } from '../protocols/smpp/sm.js'
 import { status } from '../protocols/smpp/status.js'
+import type { Log } from '../src/base/log.js'
+import { Complaints } from '../src/carriers/complaints.js'
 import type { Part } from '../src/carriers/driver.js'
-import { type InboundRules, readReceipt, readReply } from '../src/carriers/inbound.js'
+import { type InboundRules, readReceipt, readReply, replyFault } from '../src/carriers/inbound.js'
 import { fillSubmit, type OutboundRules } from '../src/carriers/outbound.js'
 import { outcomeOf, ownMeanings } from '../src/carriers/outcomes.js'
 import { otherRefs, type RefRule, refOfAnswer, refOfReceipt } from '../src/carriers/refs.js'
@@ -261,6 +263,24 @@ t.test('a submit_sm says what the customer gave as its carrier takes it', async 
     source_addr_ton: 1,
     registered_delivery: 5,
   })
+  for (const [address, ton, npi] of [
+    ['Acme', 5, 0],
+    ['1-800-FLOWERS', 5, 0],
+    ['74000', 3, 0],
+    ['123456', 3, 0],
+    ['1234567', 1, 1],
+    ['12025550123', 1, 1],
+    ['+1202', 1, 1],
+    ['', 0, 0],
+  ] as const) {
+    message.source_addr = address
+    t.match(submit({ sourceTon: 'auto' }), { source_addr: address, source_addr_ton: ton, source_addr_npi: npi })
+    t.match(
+      submit({ sourceTon: 'auto', sourceNpi: 9 }),
+      { source_addr_ton: ton, source_addr_npi: 9 },
+      'a plan of its own',
+    )
+  }
   t.same(submit({})?.tlvs, hex('0204 0002 0001'))
   t.same(submit({ interfaceVersion: 0x33 })?.tlvs.length, 0)
   for (const long of [{ payload: true }, { short_message: Buffer.alloc(255) }]) {
@@ -268,6 +288,44 @@ t.test('a submit_sm says what the customer gave as its carrier takes it', async 
     t.same([submit({}, long)?.short_message.length, submit({}, long)?.tlvs.length], [0, 6 + 4 + length])
     t.equal(submit({ interfaceVersion: 0x33 }, long), undefined)
   }
+})
+
+t.test('a message from a phone is a copy: it keeps nothing of what was read', async t => {
+  const chunk = Buffer.alloc(65_536, 0x61)
+  tlvs('0424 0003 616263', '1403 0001 07').copy(chunk, 200)
+  const of = (short_message: Buffer, from: number, to: number) =>
+    readReply(sm({ short_message, tlvs: chunk.subarray(from, to) }), 3)
+  const both = of(chunk.subarray(0, 160), 207, 212)
+  const payload = of(Buffer.alloc(0), 200, 212)
+  const text = of(chunk.subarray(0, 9), 0, 0)
+  t.match(both, { carrier: 3, body: Buffer.alloc(160, 0x61), tlvs: hex('1403 0001 07') })
+  t.match(payload, { body: Buffer.from('abc'), tlvs: hex('1403 0001 07') })
+  t.match(text, { body: Buffer.alloc(9, 0x61), tlvs: Buffer.alloc(0) })
+  chunk.fill(0)
+  for (const { body, tlvs } of [both, payload, text]) {
+    t.ok(body.length > 0 && !body.includes(0), 'the text stays')
+    for (const one of [body, tlvs]) t.ok(one.buffer.byteLength <= 165, 'and holds no memory but its own')
+  }
+})
+
+t.test('a message from a phone is refused where its addresses have no room in a deliver_sm', async t => {
+  t.equal(replyFault(sm({ source_addr: '1'.repeat(20), destination_addr: '2'.repeat(20) })), 0)
+  t.equal(replyFault(sm({ source_addr: '1'.repeat(21) })), status.ESME_RINVSRCADR)
+  t.equal(replyFault(sm({ destination_addr: '2'.repeat(64) })), status.ESME_RINVDSTADR)
+})
+
+t.test('a complaint is written once a minute, with how often there was reason for it', async t => {
+  const lines: unknown[] = []
+  const log = { warn: (fields: object, text: string) => lines.push([fields, text]) } as unknown as Log
+  const complaints = new Complaints()
+  for (const ms of [5, 6, 60_004, 60_005, 60_006, 200_000]) complaints.warn(log, ms, { carrier: 'a' }, 'bad')
+  complaints.warn(log, 60_006, { carrier: 'a' }, 'worse')
+  t.same(lines, [
+    [{ carrier: 'a', count: 1 }, 'bad'],
+    [{ carrier: 'a', count: 3 }, 'bad'],
+    [{ carrier: 'a', count: 2 }, 'bad'],
+    [{ carrier: 'a', count: 1 }, 'worse'],
+  ])
 })
 
 // -- parts of messages from phones ---------------------------------------------
@@ -289,7 +347,10 @@ const sar = (ref: number, total: number, n: number, text: string): Report => {
 
 function rejoiner(limits = {}) {
   const released: Report[] = []
-  const one = new Rejoiner({ ms: 1_000, parts: 10, octets: 10_000, ...limits }, report => released.push(report))
+  const one = new Rejoiner(
+    { ms: 1_000, parts: 10, octets: 10_000, ...limits },
+    { release: report => released.push(report), newest: () => seq, isPacked: () => false },
+  )
   return { one, released }
 }
 
@@ -369,7 +430,7 @@ t.test(
     for (const held of [first, third]) one.take(held, NOW)
     t.equal(one.tick(NOW + 999), 0)
     t.equal(one.tick(NOW + 1_000), 1)
-    t.same(released, [first, third])
+    t.same(released, [third, first], 'the newest first, for it belongs last')
     for (const back of released) t.equal(one.take(back, NOW + 1_000), back, 'it does not wait again')
     t.equal(one.take(late, NOW + 1_000), late)
     t.equal(one.take(part(udh(1, 3, 2, 'b'), {}, NOW + 2_000), NOW + 2_000), 'held', 'another message of that number')
@@ -403,6 +464,6 @@ t.test('what else the headers say is said once by the whole, unless the parts sa
   const odd = [turkish(1), turkish(2, 2)] as const
   t.equal(one.take(odd[0], NOW), 'held')
   t.equal(one.take(odd[1], NOW), 'held')
-  t.same(released, odd)
+  t.same(released, [odd[1], odd[0]])
   t.equal(one.take(odd[0], NOW), odd[0])
 })

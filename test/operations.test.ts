@@ -6,8 +6,8 @@ import { type CommandName, command } from '../protocols/smpp/commands.js'
 import { encodePdu, type Pdu, type PduFields } from '../protocols/smpp/pdu.js'
 import { status, statusName } from '../protocols/smpp/status.js'
 import { formatAbsolute, formatRelative, parseTime } from '../protocols/smpp/time.js'
-import { findTlv, tlv, tlvUint, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
-import { type Esme, esme } from './support/esme.js'
+import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
+import { type Delivered, type Esme, esme } from './support/esme.js'
 import { freshDatabase, house, story } from './support/house.js'
 import { type Heard, within } from './support/peer.js'
 import { Way } from './support/postgres.js'
@@ -192,26 +192,6 @@ story('a cancelled message is not sent, and its sender is told if it wanted to b
   t.same([...new Set(receipts)].sort(), wanted.sort())
 })
 
-story('what a carrier has can be neither cancelled nor replaced', async t => {
-  const carrier = await smsc(t, { submit: () => {} })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit()
-  const sm = await carrier.next()
-  t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
-  t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
-  sm.accept()
-  await sm.receipt({ id: 'NOBODY' })
-  t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
-  t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
-  await sm.receipt()
-  await shop.next()
-  t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
-  t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
-  t.equal(await cancel(shop, '123'), 'ESME_RINVMSGID')
-  t.equal(await replace(shop, '123', 'nobody'), 'ESME_RINVMSGID')
-})
-
 story('twenty thousand are cancelled in one stroke, and nobody else waits for it', async t => {
   const carrier = await away(t)
   const daemon = await house(t, { carriers: { up: carrier }, accounts: { shop: {}, rival: {} } })
@@ -225,27 +205,21 @@ story('twenty thousand are cancelled in one stroke, and nobody else waits for it
     rival.submitAll(2_000),
   ])
   let over = false
-  let slowest = 0
   let count = 0
   const work = (async () => {
     while (!over) {
-      const from = performance.now()
       t.equal((await rival.submit()).status, 'ESME_ROK')
-      slowest = Math.max(slowest, performance.now() - from)
       count++
     }
   })()
   t.equal(await cancel(shop, '', { service_type: 'WAP', destination_addr: TO }), 'ESME_ROK')
-  const from = performance.now()
+  const before = count
   t.equal(await cancel(shop, '', { destination_addr: TO }), 'ESME_ROK')
-  const took = performance.now() - from
+  const meanwhile = count - before
   over = true
   await work
-  t.comment(
-    `20,000 cancelled in ${Math.round(took)} ms; ${count} submit_sm meanwhile, the slowest ${Math.round(slowest)} ms`,
-  )
-  // On a machine that is busy with other tests too: but nobody waited for the whole of it.
-  t.ok(slowest < Math.max(150, took / 3), `${slowest} of ${took} ms`)
+  // Held up, the other would have been answered once or twice; how fast, on a machine that is busy, says nothing.
+  t.ok(meanwhile >= 5, `${meanwhile} submit_sm of another were answered while 20,000 were cancelled`)
   t.equal(await cancel(shop, '', { destination_addr: TO }), 'ESME_RCANCELFAIL')
   t.equal(await cancel(shop, ''), 'ESME_RINVDSTADR')
   await daemon.kill9()
@@ -422,30 +396,6 @@ story(
   },
 )
 
-story('a data_sm is taken like a submit_sm, with its text in message_payload and its time to live', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const data = (fields: Partial<PduFields[typeof command.data_sm]>, tlvs?: Buffer) =>
-    ask(shop, command.data_sm, { source_addr: FROM, destination_addr: TO, registered_delivery: 1, ...fields }, tlvs)
-  t.equal((await data({})).status, 'ESME_RMISSINGTLV')
-  t.equal((await data({ source_addr: '1'.repeat(64) }, payload('x'))).status, 'ESME_RINVSRCADR')
-  t.equal((await data({ destination_addr: '1'.repeat(64) }, payload('x'))).status, 'ESME_RINVDSTADR')
-  t.equal((await data({ esm_class: 0x04 }, payload('x'))).status, 'ESME_RINVESMCLASS')
-  const bad = Buffer.from('0019000200000424000178', 'hex')
-  t.equal((await data({}, bad)).status, 'ESME_RINVTLVLEN')
-  const ttl = Buffer.alloc(8)
-  writeTlvUint(ttl, 0, tlv.qos_time_to_live, 3_600, 4)
-  const { name, status, fields } = await data({}, Buffer.concat([payload('data'), ttl]))
-  t.same([name, status], ['data_sm_resp', 'ESME_ROK'])
-  const sm = await carrier.next()
-  t.equal(sm.text, 'data')
-  t.equal(findTlv(sm.pdu.tlvs, 0, sm.pdu.tlvs.length, tlv.qos_time_to_live), -1)
-  const left = (parseTime(sm.fields.validity_period, Date.now()) as number) - Date.now()
-  t.ok(left > 3_500_000 && left < 3_602_000, `${left} ms`)
-  t.equal((await shop.next()).receipt.id, (fields as { message_id: string }).message_id)
-})
-
 story('a scheduled message waits for its moment over a restart, and ends with its validity', async t => {
   const carrier = await smsc(t)
   const daemon = await house(t, { carriers: { up: carrier } })
@@ -463,8 +413,11 @@ story('a scheduled message waits for its moment over a restart, and ends with it
   )
   await daemon.restart()
   const again = await esme(t, daemon.smpp, { interfaceVersion: 0x50 })
-  t.equal(carrier.submitted.length, 0)
-  if (Date.now() < at - 500) t.match(await query(again, soon.message_id), { message_state: 0 })
+  // On a slow machine its moment may have come by now.
+  const early = carrier.submitted.length
+  if (Date.now() < at) t.equal(early, 0)
+  const seen = await query(again, soon.message_id)
+  if (Date.now() < at) t.match(seen, { message_state: 0 })
   const sent = await carrier.take(2)
   t.ok(Date.now() >= at - 100, 'not before its moment')
   t.same(sent.map(sm => sm.text).sort(), ['absolute', 'relative'])
@@ -579,73 +532,177 @@ story('a message in transaction mode is answered when it has ended, and not befo
   t.equal((await carrier.next()).fields.esm_class, 0)
 })
 
-story('a predefined text goes out for its number, and an unknown number is refused', async t => {
-  const carrier = await smsc(t)
-  const defaultMessages = { 1: 'your parcel is here', 254: 'Ваш заказ' }
-  const daemon = await house(t, { carriers: { up: carrier }, accounts: { shop: { smpp: { defaultMessages } } } })
-  const shop = await esme(t, daemon.smpp)
-  const none = { short_message: Buffer.alloc(0) }
-  t.equal((await shop.submit({ ...none, sm_default_msg_id: 1 })).status, 'ESME_ROK')
-  t.equal((await shop.submit({ ...none, sm_default_msg_id: 254, data_coding: 8 })).status, 'ESME_ROK')
-  t.equal((await shop.submit({ ...none, sm_default_msg_id: 2 })).status, 'ESME_RINVDFTMSGID')
-  t.equal((await shop.submit({ sm_default_msg_id: 1 })).status, 'ESME_RINVDFTMSGID')
-  const [plain, cyrillic] = await carrier.take(2)
-  t.same([plain?.text, plain?.fields.data_coding], ['your parcel is here', 0])
-  t.equal(cyrillic?.fields.data_coding, 8)
-  t.equal(
-    Buffer.from(cyrillic?.fields.short_message ?? [])
-      .swap16()
-      .toString('utf16le'),
-    'Ваш заказ',
-  )
-  await shop.take(2)
-})
+// One daemon is enough for what neither stops it nor fills it: each has an account of its own.
+story('one daemon answers many customers, each as it was told to', async t => {
+  const silent = await smsc(t, { submit: () => {} })
+  const accepting = await smsc(t, { submit: sm => sm.accept() })
+  const [plain, gone] = [await smsc(t), await away(t)]
+  const daemon = await house(t, {
+    accounts: {
+      shop: {},
+      stuck: {},
+      old: {},
+      words: { smpp: { defaultMessages: { 1: 'your parcel is here', 254: 'Ваш заказ' } } },
+      hex: { smpp: { ids: 'hex' } },
+      mixed: { smpp: { ids: 'hex', receipts: { id: 'decimal' } } },
+    },
+    carriers: { silent, accepting, gone, plain },
+    routes: [
+      { match: { account: 'stuck' }, to: ['silent'] },
+      { match: { account: 'old' }, to: ['gone'] },
+      { match: { account: 'hex' }, to: ['accepting'] },
+      { match: { account: 'mixed' }, to: ['accepting'] },
+      { match: {}, to: ['plain'] },
+    ],
+  })
+  await plain.bound()
 
-story('a peer of v3.3 knows its messages by eight digits, and asks about them so', async t => {
-  const carrier = await away(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const old = await esme(t, daemon.smpp, { interfaceVersion: 0x33 })
-  const { message_id } = await old.submit()
-  t.match(message_id, /^[0-9A-F]{8}$/)
-  t.match(await query(old, message_id), { message_id, message_state: ENROUTE })
-  t.equal(await replace(old, message_id, 'old style'), 'ESME_ROK')
-  const gone = await old.submit()
-  t.equal(await cancel(old, gone.message_id), 'ESME_ROK')
-  t.match(await query(old, gone.message_id), { message_state: DELETED })
-  const several = await multi(old, [address('12025550001'), address('12025550002')])
-  t.equal(await cancel(old, several.message_id, { destination_addr: '12025550002' }), 'ESME_ROK')
-  await carrier.open()
-  t.same(
-    (await carrier.take(2)).map(sm => sm.text),
-    ['old style', 'to all'],
-  )
-  t.equal(
-    (await ask(old, command.data_sm, { source_addr: FROM, destination_addr: TO }, payload('x'))).status,
-    'ESME_ROK',
-  )
-})
+  await t.test('what a carrier has can be neither cancelled nor replaced', async t => {
+    const carrier = silent
+    const shop = await esme(t, daemon.smpp, { systemId: 'stuck' })
+    const { message_id } = await shop.submit()
+    const sm = await carrier.next()
+    t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
+    t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
+    sm.accept()
+    await sm.receipt({ id: 'NOBODY' })
+    t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
+    t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
+    await sm.receipt()
+    await shop.next()
+    t.equal(await cancel(shop, message_id), 'ESME_RCANCELFAIL')
+    t.equal(await replace(shop, message_id, 'too late'), 'ESME_RREPLACEFAIL')
+    t.equal(await cancel(shop, '123'), 'ESME_RINVMSGID')
+    t.equal(await replace(shop, '123', 'nobody'), 'ESME_RINVMSGID')
+  })
 
-story('what is asked in malformed PDUs gets the standard’s own words, and broadcasts are unknown', async t => {
-  const daemon = await house(t, { carriers: { up: await away(t) } })
-  const shop = await esme(t, daemon.smpp)
-  for (const id of [command.broadcast_sm, command.query_broadcast_sm, command.cancel_broadcast_sm] as const) {
-    const { name, status } = await ask(shop, id)
-    t.same([name, status], ['generic_nack', 'ESME_RINVCMDID'])
-  }
-  const cut = async (id: Pdu, octets: number): Promise<string> => {
-    const sequence = shop.peer.nextSequence()
-    const whole = encodePdu(id, 0, sequence)
-    const pdu = whole.subarray(0, 16 + octets)
-    pdu.writeUInt32BE(pdu.length, 0)
-    const { name, status } = await shop.peer.send(sequence, pdu)
-    return `${name} ${statusName(status)}`
-  }
-  t.equal(await cut(command.query_sm, 0), 'query_sm_resp ESME_RINVMSGID')
-  t.equal(await cut(command.query_sm, 1), 'query_sm_resp ESME_RINVSRCTON')
-  t.equal(await cut(command.cancel_sm, 0), 'cancel_sm_resp ESME_RINVSERTYP')
-  t.equal(await cut(command.cancel_sm, 4), 'cancel_sm_resp ESME_RINVSRCADR')
-  t.equal(await cut(command.replace_sm, 4), 'replace_sm_resp ESME_RINVSCHED')
-  t.equal(await cut(command.submit_multi, 4), 'submit_multi_resp ESME_RINVNUMDESTS')
-  t.equal(await cut(command.data_sm, 1), 'data_sm_resp ESME_RINVSRCTON')
-  t.equal((await shop.submit()).status, 'ESME_ROK')
+  await t.test(
+    'a data_sm is taken like a submit_sm, with its text in message_payload and its time to live',
+    async t => {
+      const shop = await esme(t, daemon.smpp)
+      const data = (fields: Partial<PduFields[typeof command.data_sm]>, tlvs?: Buffer) =>
+        ask(shop, command.data_sm, { source_addr: FROM, destination_addr: TO, registered_delivery: 1, ...fields }, tlvs)
+      t.equal((await data({})).status, 'ESME_RMISSINGTLV')
+      t.equal((await data({ source_addr: '1'.repeat(64) }, payload('x'))).status, 'ESME_RINVSRCADR')
+      t.equal((await data({ destination_addr: '1'.repeat(64) }, payload('x'))).status, 'ESME_RINVDSTADR')
+      t.equal((await data({ esm_class: 0x04 }, payload('x'))).status, 'ESME_RINVESMCLASS')
+      const bad = Buffer.from('0019000200000424000178', 'hex')
+      t.equal((await data({}, bad)).status, 'ESME_RINVTLVLEN')
+      const ttl = Buffer.alloc(8)
+      writeTlvUint(ttl, 0, tlv.qos_time_to_live, 3_600, 4)
+      const { name, status, fields } = await data({}, Buffer.concat([payload('data'), ttl]))
+      t.same([name, status], ['data_sm_resp', 'ESME_ROK'])
+      const sm = await plain.next()
+      t.equal(sm.text, 'data')
+      t.equal(findTlv(sm.pdu.tlvs, 0, sm.pdu.tlvs.length, tlv.qos_time_to_live), -1)
+      const left = (parseTime(sm.fields.validity_period, Date.now()) as number) - Date.now()
+      t.ok(left > 3_500_000 && left < 3_602_000, `${left} ms`)
+      t.equal((await shop.next()).receipt.id, (fields as { message_id: string }).message_id)
+    },
+  )
+
+  await t.test('a predefined text goes out for its number, and an unknown number is refused', async t => {
+    const shop = await esme(t, daemon.smpp, { systemId: 'words' })
+    const none = { short_message: Buffer.alloc(0) }
+    t.equal((await shop.submit({ ...none, sm_default_msg_id: 1 })).status, 'ESME_ROK')
+    t.equal((await shop.submit({ ...none, sm_default_msg_id: 254, data_coding: 8 })).status, 'ESME_ROK')
+    t.equal((await shop.submit({ ...none, sm_default_msg_id: 2 })).status, 'ESME_RINVDFTMSGID')
+    t.equal((await shop.submit({ sm_default_msg_id: 1 })).status, 'ESME_RINVDFTMSGID')
+    const [latin, cyrillic] = await plain.take(2)
+    t.same([latin?.text, latin?.fields.data_coding], ['your parcel is here', 0])
+    t.equal(cyrillic?.fields.data_coding, 8)
+    t.equal(
+      Buffer.from(cyrillic?.fields.short_message ?? [])
+        .swap16()
+        .toString('utf16le'),
+      'Ваш заказ',
+    )
+    await shop.take(2)
+  })
+
+  await t.test('messages have ids as their account wants them, wherever it sees one or asks by one', async t => {
+    const hex = /^[0-9A-F]{14}$/
+    const idTlv = ({ pdu: { tlvs } }: Delivered): string =>
+      tlvString(tlvs, findTlv(tlvs, 0, tlvs.length, tlv.receipted_message_id))
+    const shop = await esme(t, daemon.smpp, { systemId: 'hex' })
+    const { message_id } = await shop.submit()
+    t.match(message_id, hex)
+    await (await accepting.next()).receipt()
+    const told = await shop.next()
+    t.same([told.receipt.id, idTlv(told)], [message_id, message_id])
+    t.match(await query(shop, message_id), { message_id, message_state: DELIVERED })
+
+    const mixed = await esme(t, daemon.smpp, { systemId: 'mixed' })
+    const other = await mixed.submit()
+    t.match(other.message_id, hex)
+    await (await accepting.next()).receipt()
+    const report = await mixed.next()
+    t.equal(idTlv(report), other.message_id)
+    t.same([Number(report.receipt.id), report.receipt.id.length], [Number.parseInt(other.message_id, 16), 16])
+
+    const waits = { schedule_delivery_time: formatRelative(3_600_000) }
+    const waiting = await shop.submit(waits)
+    t.match(await query(shop, waiting.message_id.toLowerCase()), { message_state: ENROUTE })
+    t.match(
+      await query(shop, String(Number.parseInt(waiting.message_id, 16))),
+      { message_state: ENROUTE },
+      'either form',
+    )
+    t.equal(await replace(shop, waiting.message_id, 'another text'), 'ESME_ROK')
+    t.equal(await cancel(shop, waiting.message_id), 'ESME_ROK')
+    t.equal(await cancel(shop, `${waiting.message_id}0`), 'ESME_RINVMSGID')
+    const several = await multi(shop, [address('12025550001'), address('12025550002')])
+    t.match(several.message_id, hex)
+    const data = await ask(shop, command.data_sm, { source_addr: FROM, destination_addr: TO }, payload('x'))
+    t.match(data.fields, { message_id: hex })
+
+    const old = await esme(t, daemon.smpp, { systemId: 'hex', interfaceVersion: 0x33 })
+    t.match((await old.submit()).message_id, /^[0-9A-F]{8}$/, 'v3.3 has no room for more')
+  })
+
+  await t.test('a peer of v3.3 knows its messages by eight digits, and asks about them so', async t => {
+    const old = await esme(t, daemon.smpp, { systemId: 'old', interfaceVersion: 0x33 })
+    const { message_id } = await old.submit()
+    t.match(message_id, /^[0-9A-F]{8}$/)
+    t.match(await query(old, message_id), { message_id, message_state: ENROUTE })
+    t.equal(await replace(old, message_id, 'old style'), 'ESME_ROK')
+    const dead = await old.submit()
+    t.equal(await cancel(old, dead.message_id), 'ESME_ROK')
+    t.match(await query(old, dead.message_id), { message_state: DELETED })
+    const several = await multi(old, [address('12025550001'), address('12025550002')])
+    t.equal(await cancel(old, several.message_id, { destination_addr: '12025550002' }), 'ESME_ROK')
+    await gone.open()
+    t.same(
+      (await gone.take(2)).map(sm => sm.text),
+      ['old style', 'to all'],
+    )
+    t.equal(
+      (await ask(old, command.data_sm, { source_addr: FROM, destination_addr: TO }, payload('x'))).status,
+      'ESME_ROK',
+    )
+  })
+
+  await t.test('what is asked in malformed PDUs gets the standard’s own words, and broadcasts are unknown', async t => {
+    const shop = await esme(t, daemon.smpp)
+    for (const id of [command.broadcast_sm, command.query_broadcast_sm, command.cancel_broadcast_sm] as const) {
+      const { name, status } = await ask(shop, id)
+      t.same([name, status], ['generic_nack', 'ESME_RINVCMDID'])
+    }
+    const cut = async (id: Pdu, octets: number): Promise<string> => {
+      const sequence = shop.peer.nextSequence()
+      const whole = encodePdu(id, 0, sequence)
+      const pdu = whole.subarray(0, 16 + octets)
+      pdu.writeUInt32BE(pdu.length, 0)
+      const { name, status } = await shop.peer.send(sequence, pdu)
+      return `${name} ${statusName(status)}`
+    }
+    t.equal(await cut(command.query_sm, 0), 'query_sm_resp ESME_RINVMSGID')
+    t.equal(await cut(command.query_sm, 1), 'query_sm_resp ESME_RINVSRCTON')
+    t.equal(await cut(command.cancel_sm, 0), 'cancel_sm_resp ESME_RINVSERTYP')
+    t.equal(await cut(command.cancel_sm, 4), 'cancel_sm_resp ESME_RINVSRCADR')
+    t.equal(await cut(command.replace_sm, 4), 'replace_sm_resp ESME_RINVSCHED')
+    t.equal(await cut(command.submit_multi, 4), 'submit_multi_resp ESME_RINVNUMDESTS')
+    t.equal(await cut(command.data_sm, 1), 'data_sm_resp ESME_RINVSRCTON')
+    t.equal((await shop.submit()).status, 'ESME_ROK')
+  })
 })

@@ -252,7 +252,12 @@ story('a carrier where our lost bind still stands is not asked again before its 
   await carrier.unbound()
   await carrier.bound()
   const waits = at.slice(1).map((ms, n) => ms - (at[n] as number))
-  t.ok((waits[0] as number) < 1_000 && waits.slice(1).every(ms => ms >= 1_480), `${waits.map(Math.round)}`)
+  t.ok(
+    waits.slice(1).every(ms => ms >= 1_480),
+    `${waits.map(Math.round)}`,
+  )
+  const [first] = daemon.lines('carrier link comes back')
+  t.ok((first?.retryMs as number) < 100, 'a link that was lost is tried at once')
   t.equal(await daemon.metric('trunkline_events_total', { name: 'bind_still_stands' }), 2)
 })
 
@@ -331,6 +336,21 @@ story(
     )
   },
 )
+
+story('what a carrier took and never reported ends as UNKNOWN when its validity and the grace are over', async t => {
+  const carrier = await smsc(t, accepting)
+  const daemon = await house(t, { carriers: { up: carrier }, config: { spool: { receiptGraceMs: 1_000 } } })
+  const shop = await esme(t, daemon.smpp)
+  const from = Date.now()
+  const { message_id } = await shop.submit({ validity_period: '000000000002000R' })
+  const other = await shop.submit()
+  const late = (await carrier.take(2)).find(sm => sm.fields.validity_period === '') as Submitted
+  // Once in ten seconds we look for such.
+  t.match((await shop.next(60_000)).receipt, { id: message_id, stat: 'UNKNOWN', dlvrd: '000' })
+  t.ok(Date.now() - from >= 3_000)
+  await late.receipt()
+  t.match((await shop.next()).receipt, { id: other.message_id, stat: 'DELIVRD' }, 'one that has time is awaited')
+})
 
 story('receipts go back to the bind that sent the message while it lives, if the account wants it so', async t => {
   const carrier = await smsc(t, accepting)

@@ -8,12 +8,11 @@ import t, { type Test } from 'tap'
 import { certificate } from './support/certificates.js'
 import { emptyHouse, type House, type HouseOptions, house, story } from './support/house.js'
 import { MailClient, mailOf, plain } from './support/mailClient.js'
+import { FROM, RCPT, says } from './support/mailHouse.js'
 import { smsc } from './support/smsc.js'
 
 t.jobs = 2
 
-const FROM = 'MAIL FROM:<alerts@shop.example>'
-const RCPT = 'RCPT TO:<4915112345678@sms.localhost>'
 const KEY = 'tl_shop_0123456789abcdef0123456789abcdef'
 
 /** A daemon with a certificate, listening at `listen`, and with implicit TLS. */
@@ -26,13 +25,6 @@ async function secured(t: Test, listen: string, smtp: object = {}, more: HouseOp
   await daemon.start()
   const { smtp: port, smtpTls } = await daemon.line('ready')
   return { daemon, carrier, files, port: port as number, tlsPort: smtpTls as number }
-}
-
-async function says(t: Test, client: MailClient, cases: readonly (readonly [line: string, starts: string])[]) {
-  for (const [line, starts] of cases) {
-    const said = await client.say(line)
-    t.ok(said.startsWith(starts), `${line.slice(0, 80)}: ${said.slice(0, 80)}, wanted ${starts}`)
-  }
 }
 
 const b64 = (text: string): string => Buffer.from(text).toString('base64')
@@ -174,7 +166,7 @@ story('guessing from one address is slowed, then the door stays shut, for SMPP a
 })
 
 story('TLS: what is said before it counts for nothing after it', async t => {
-  const { daemon, carrier, port, tlsPort } = await secured(t, '0.0.0.0:0', { handshakeMs: 1_500 })
+  const { daemon, carrier, port, tlsPort } = await secured(t, '0.0.0.0:0', { handshakeMs: 1_500, maxConnections: 30 })
   const clear = async () => {
     const client = await MailClient.connect(t, port)
     await client.reply()
@@ -299,8 +291,43 @@ story('TLS: what is said before it counts for nothing after it', async t => {
     t.equal(shown(await MailClient.ready(t, tlsPort, 'shop', { secure: true })), 'CN=second')
   })
   await t.test('connections that went over STARTTLS are counted out again', async t => {
+    for (let n = 0; n < 40; n++) {
+      const client = await clear()
+      await says(t, client, [
+        ['EHLO a', '250'],
+        ['STARTTLS', '220'],
+      ])
+      await client.secure()
+      client.write('QUIT\r\n')
+      await client.closed
+    }
     t.equal(daemon.lines('a fault of ours: what it was about has ended, the rest goes on').length, 0)
   })
+})
+
+story('where clients must show a certificate, STARTTLS too ends without a good one', async t => {
+  const carrier = await smsc(t)
+  const daemon = await emptyHouse(t, { carriers: { up: carrier }, config: { smtp: { listen: '127.0.0.1:0' } } })
+  const [ca, own] = [certificate(daemon.dir, 'authority'), certificate(daemon.dir, 'mx')]
+  const good = certificate(daemon.dir, 'app', ca)
+  const stranger = certificate(daemon.dir, 'stranger')
+  const tls = { listen: '127.0.0.1:0', cert: own.cert, key: own.key, clientCa: ca.cert, clientCert: 'require' }
+  rewrite(daemon, { listen: '127.0.0.1:0', tls })
+  await daemon.start()
+  const port = (await daemon.line('ready')).smtp as number
+  for (const [shown, isGood] of [
+    [undefined, false],
+    [stranger, false],
+    [good, true],
+  ] as const) {
+    const client = await MailClient.ready(t, port, null)
+    t.match(await client.say('STARTTLS'), /^220/)
+    const files = shown === undefined ? {} : { cert: shown.pem.cert, key: shown.pem.key }
+    await client.secure(files).catch(() => {})
+    client.write('EHLO a\r\n')
+    if (isGood) t.match(await client.reply(), /^250/)
+    else await client.closed
+  }
 })
 
 story('without a certificate there is no STARTTLS, and beyond loopback no AUTH', async t => {
@@ -319,28 +346,15 @@ story('without a certificate there is no STARTTLS, and beyond loopback no AUTH',
 story('limits of connections and of time', async t => {
   const carrier = await smsc(t)
   const daemon = await house(t, {
-    accounts: { shop: { mail: { maxConnections: 2 } }, home: { mail: { allowFrom: ['192.0.2.0/24'] } } },
+    accounts: { shop: {}, two: { mail: { maxConnections: 2 } }, home: { mail: { allowFrom: ['192.0.2.0/24'] } } },
     carriers: { up: carrier },
     config: {
       smtp: { listen: '127.0.0.1:0', idleMs: 1_500, maxConnectionsPerAddress: 8 },
+      log: { level: 'debug' },
       smpp: { failedBindDelayMs: 0 },
     },
   })
   const port = (await daemon.line('ready')).smtp as number
-  await t.test('R-3 connections of an account and of an address have an end', async t => {
-    const first = await MailClient.ready(t, port)
-    await MailClient.ready(t, port)
-    const third = await MailClient.ready(t, port, null)
-    t.match(await third.say(`AUTH PLAIN ${plain('shop', 'secret')}`), /^454 4\.7\.0/)
-    first.write('QUIT\r\n')
-    await first.closed
-    t.match(await third.say(`AUTH PLAIN ${plain('shop', 'secret')}`), /^235/)
-    t.match(await (await MailClient.ready(t, port, null)).say(`AUTH PLAIN ${plain('home', 'secret')}`), /^535/)
-    const many: MailClient[] = []
-    for (let n = 0; n < 8; n++) many.push(await MailClient.connect(t, port))
-    t.equal(await (many.at(-1) as MailClient).reply(), 'closed')
-    for (const one of many) one.socket.destroy()
-  })
   await t.test('R-2 a command that comes too slowly ends in 421 4.4.2, whatever trickles in', async t => {
     const client = await MailClient.connect(t, port)
     await client.reply()
@@ -409,6 +423,20 @@ story('limits of connections and of time', async t => {
     client.write(Array.from({ length: 1_000 }, (_, n) => `RCPT TO:<49151${1_000_000 + n}@sms.localhost>\r\n`).join(''))
     for (let n = 0; n < 1_000; n++) await client.reply()
     t.ok(performance.now() - from < 3_000)
+  })
+  await t.test('R-3 connections of an account and of an address have an end', async t => {
+    const first = await MailClient.ready(t, port, 'two')
+    await MailClient.ready(t, port, 'two')
+    const third = await MailClient.ready(t, port, null)
+    t.match(await third.say(`AUTH PLAIN ${plain('two', 'secret')}`), /^454 4\.7\.0/)
+    first.write('QUIT\r\n')
+    await daemon.line(({ msg, systemId }) => msg === 'mail connection closed' && systemId === 'two')
+    t.match(await third.say(`AUTH PLAIN ${plain('two', 'secret')}`), /^235/)
+    t.match(await (await MailClient.ready(t, port, null)).say(`AUTH PLAIN ${plain('home', 'secret')}`), /^535/)
+    const many: MailClient[] = []
+    for (let n = 0; n < 8; n++) many.push(await MailClient.connect(t, port))
+    t.equal(await (many.at(-1) as MailClient).reply(), 'closed')
+    for (const one of many) one.socket.destroy()
   })
   t.equal(daemon.lines('a fault of ours: what it was about has ended, the rest goes on').length, 0)
 })

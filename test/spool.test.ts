@@ -30,7 +30,7 @@ import {
 
 // What is not about the disk stands in memory where there is such a place: hundreds of stores are made here.
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
-const SMALL = { heads: 6, refill: 2, references: 16, recent: 4, reports: 16, release: 3, sweep: 5, gatherMs: 0 }
+const SMALL = { heads: 6, refill: 2, references: 16, recent: 4, reports: 16, release: 3, joins: 4, sweep: 5, gatherMs: 0 }
 
 const PHONE: Reply = {
   carrier: 1,
@@ -72,6 +72,7 @@ const settingsFor = (path: string, options: SpoolOptions): LmdbSpoolSettings => 
   maxWaitingPerAccount: options.maxWaitingPerAccount ?? 1_000_000,
   keepReportsMs: options.keepReportsMs ?? 72 * HOUR_MS,
   keepReportsPerAccount: options.keepReportsPerAccount ?? 1_000_000,
+  receiptGraceMs: HOUR_MS,
   limits: options.small ? SMALL : {},
 })
 

@@ -2,6 +2,7 @@
 // header (3GPP TS 23.040 §9.2.3.24) or sar_* TLVs (SMPP v3.4 §5.3.2.22 to 24). Pure; who waits for which parts, and for
 // how long, others know.
 
+import { pack7, unpack7 } from '../gsm/alphabet.js'
 import { concatOf, parseUdh } from '../gsm/udh.js'
 import { findTlv, tlv, tlvUint, withoutTlvs } from './tlv.js'
 
@@ -50,8 +51,11 @@ export function isBare({ esm_class, body }: Parted): boolean {
 /**
  * All parts, in their order, as one message, with the TLVs of the first but sar_*. Undefined when their headers hold more
  * than the parts' numbers, and not the same: what they all say, the whole says once.
+ *
+ * @param isPacked their texts are eight septets in seven octets, and so is the whole's. Such a part begins on a septet's
+ *   boundary after its header (3GPP TS 23.038 §6.1.2), so the octets of two say nothing when put together.
  */
-export function joinParts(parts: readonly Parted[]): Parted | undefined {
+export function joinParts(parts: readonly Parted[], isPacked = false): Parted | undefined {
   const first = parts[0] as Parted
   let rest: Buffer | undefined
   const texts: Buffer[] = []
@@ -61,13 +65,16 @@ export function joinParts(parts: readonly Parted[]): Parted | undefined {
     const head = Buffer.concat(others.map(({ iei, octets }) => Buffer.from([iei, octets.length, ...octets])))
     if (rest !== undefined && !rest.equals(head)) return undefined
     rest = head
-    texts.push(udh ? body.subarray(udh.length) : body)
+    const header = udh?.length ?? 0
+    const text = body.subarray(header)
+    texts.push(isPacked ? unpack7(text, header) : text)
   }
   const hasHead = rest !== undefined && rest.length > 0
-  const body = hasHead ? [Buffer.from([(rest as Buffer).length]), rest as Buffer, ...texts] : texts
+  const head = hasHead ? Buffer.concat([Buffer.from([(rest as Buffer).length]), rest as Buffer]) : Buffer.alloc(0)
+  const text = Buffer.concat(texts)
   return {
     esm_class: hasHead ? first.esm_class : first.esm_class & ~UDHI,
-    body: Buffer.concat(body),
+    body: Buffer.concat([head, isPacked ? pack7(text, head.length) : text]),
     tlvs: withoutSar(first.tlvs),
   }
 }

@@ -1,25 +1,27 @@
-// A text part as text: transfer encodings, character sets, flowed lines. Plain parts are decoded here; HTML and encoded
-// words go to mailparser, alone and bounded, so that neither an attachment nor MIME's frame ever reaches it.
+// A text part as text: transfer encodings, character sets, flowed lines. What few mails have and no hot path needs, encoded
+// words, goes to mailparser: alone and bounded, so that neither a body nor MIME's frame ever reaches it.
 // RFC 2045 §6, RFC 2047, RFC 3676.
 
+import { htmlText } from './html.js'
 import { parameter, type ReadMail, type TextPart } from './mail.js'
 
-/** Of an HTML part that is looked into. */
-const MOST_HTML_CHARACTERS = 256 * 1024
+/** Octets of a subject that are looked at. */
+const MOST_SUBJECT = 2_000
 
-/** The text of a mail, line ends as LF; null when it has no text part. A promise only where mailparser is needed. */
-export function textOf(mail: ReadMail): string | null | Promise<string | null> {
+/** The text of a mail, line ends as LF; null when it has no text part. */
+export function textOf(mail: ReadMail): string | null {
   const { plain, html } = mail
   if (plain !== null) {
     const text = plainText(plain)
     if (html === null || text.trim() !== '') return text
   }
-  return html === null ? null : htmlText(html)
+  if (html === null) return null
+  return htmlText(decode(transferred(html.octets, html.encoding), parameter(html.contentType, 'charset')))
 }
 
-/** The subject, decoded; '' when there is none. */
+/** The subject, decoded; '' when there is none. A promise only where mailparser is needed. */
 export function subjectOf({ fields }: ReadMail): string | Promise<string> {
-  const raw = fields.get('subject') ?? ''
+  const raw = (fields.get('subject') ?? '').slice(0, MOST_SUBJECT)
   if (raw === '') return ''
   if (!raw.includes('=?')) return utf8Or1252(Buffer.from(raw, 'latin1')).replace(/\s+/g, ' ')
   const header = Buffer.from(`Subject: ${raw}\r\n\r\n`, 'latin1')
@@ -83,25 +85,8 @@ function unflowed(text: string, isSpaceDropped: boolean): string {
   return out
 }
 
-async function htmlText({ contentType, encoding, octets }: TextPart): Promise<string> {
-  const header = `Content-Type: ${contentType}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n`
-  const { text } = await parse(Buffer.concat([Buffer.from(header, 'latin1'), octets]))
-  return text ?? ''
-}
-
-interface Parsed {
-  readonly subject?: string | undefined
-  readonly text?: string | undefined
-}
-
-async function parse(mail: Buffer): Promise<Parsed> {
-  // Only mails with HTML or encoded words need it, and it is large.
+async function parse(header: Buffer): Promise<{ readonly subject?: string | undefined }> {
+  // Only encoded words need it, and it is large.
   const { simpleParser } = await import('mailparser')
-  return simpleParser(mail, {
-    skipImageLinks: true,
-    skipTextToHtml: true,
-    skipTextLinks: true,
-    keepCidLinks: true,
-    maxHtmlLengthToParse: MOST_HTML_CHARACTERS,
-  })
+  return simpleParser(header, { skipHtmlToText: true, skipTextToHtml: true, skipTextLinks: true, skipImageLinks: true })
 }

@@ -5,7 +5,9 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { SMTPServerAuthentication, SMTPServerAuthenticationResponse, SMTPServerSession } from 'smtp-server'
 import { SMTPServer } from 'smtp-server'
-import { type Customer, Submission } from './submission.js'
+import type { Connection } from './connection.js'
+import type { Customer } from './customer.js'
+import { Submission } from './submission.js'
 
 /** A connection that is to speak SMTP, its TLS handshake done if it had one. */
 export interface Accepted {
@@ -48,7 +50,7 @@ const SWEEP_MS = 1_000
 export class SubmissionServer extends SMTPServer {
   readonly settings: SubmissionSettings
   /** Until their sockets are gone. */
-  readonly open = new Set<Submission>()
+  readonly open = new Set<Connection>()
   isStopping = false
   hasTls: boolean
   /** Whose SASL step runs: the package does not say. */
@@ -113,7 +115,7 @@ export class SubmissionServer extends SMTPServer {
     callback()
   }
 
-  gone(one: Submission): void {
+  gone(one: Connection): void {
     this.open.delete(one)
     if (this.open.size === 0) this.emptied()
   }

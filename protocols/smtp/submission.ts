@@ -1,54 +1,17 @@
-// One submission connection: smtp-server's connection with its own reader, its own replies and the order of commands to
-// the letter. The package keeps what it does well: SASL exchanges and the upgrade to TLS. Knows the protocol; who may
-// send what to whom is the customer's, and what becomes of a mail the sink's.
-// RFC 5321, RFC 6409, RFC 4954, RFC 3207.
+// One submission connection: commands in their order and to the letter, authentication, and mails on their way to the
+// house. The package keeps the SASL exchanges. Knows the protocol; who may send what to whom is the customer's, and what
+// becomes of a mail the sink's. RFC 5321, RFC 6409, RFC 4954.
 
 import type { Socket } from 'node:net'
-import { SMTPConnection } from 'smtp-server/lib/smtp-connection.js'
-import { isReply, type Recipient, readMail, readRecipient, type Sender } from './commands.js'
-import { type Content, type ContentEnd, type LineFault, SmtpReader } from './reader.js'
-import { line, type Reply, reply, said } from './replies.js'
+import { isReply, readMail, readRecipient, type Sender } from './commands.js'
+import { Connection } from './connection.js'
+import type { Attempt, Customer, MailSink } from './customer.js'
+import type { ContentEnd, LineFault } from './reader.js'
+import { type Reply, reply, said } from './replies.js'
 import type { Accepted, SubmissionServer } from './server.js'
-
-export interface Attempt {
-  readonly mechanism: string
-  readonly user: string
-  /** Password, or bearer token of XOAUTH2. */
-  readonly secret: string
-}
-
-/** Takes one mail. */
-export interface MailSink extends Content {
-  /** It is whole: answered once it is durable, or refused. */
-  end(answer: (reply: Reply) => void): void
-  /** It will never be whole, or what came of it is no mail. */
-  drop(): void
-}
-
-/** The house's side of one connection. */
-export interface Customer {
-  /** May send: it has authenticated, or its address is trusted. */
-  readonly isKnown: boolean
-  /** A 235 makes it known. */
-  authenticate(attempt: Attempt): Reply | Promise<Reply>
-  /** undefined: taken. */
-  mail(sender: Sender): Reply | undefined
-  recipient(recipient: Recipient): Reply | undefined
-  /** Of the envelope that was taken. */
-  content(): MailSink | Reply
-  /** The envelope is forgotten. */
-  reset(): void
-  /** TLS is up: what was known of it is forgotten (RFC 3207 §4.2). */
-  secured(): void
-  /** A reply of 400 and above was given. */
-  refused(reply: Reply): void
-  closed(): void
-}
 
 /** CRLF included; RFC 5321 §4.5.3.1.4 asks for 512 and what extensions add. */
 const COMMAND_LINE = 2_048
-/** RFC 4954 §4: 12,288 octets with the CRLF, for AUTH and what follows it. */
-const AUTH_LINE = 12_288
 const MOST_UNKNOWN = 10
 const MOST_ERRORS = 20
 const MOST_REFUSED_RECIPIENTS = 100
@@ -60,23 +23,8 @@ const CONTROL = /\p{Cc}/u
 const HTTP = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'PATCH'])
 /** Taken before TLS where TLS is a must. */
 const BEFORE_TLS = new Set(['EHLO', 'HELO', 'STARTTLS', 'NOOP', 'QUIT', 'RSET'])
-/** Enhanced codes of what the package says itself. */
-const ENHANCED: Readonly<Record<number, string>> = {
-  220: '2.0.0',
-  235: '2.7.0',
-  421: '4.7.0',
-  454: '4.7.0',
-  501: '5.5.2',
-  535: '5.7.8',
-}
-
-export class Submission extends SMTPConnection {
-  readonly customer: Customer
-  private readonly house: SubmissionServer
-  private readonly reader: { current: SmtpReader }
+export class Submission extends Connection {
   private readonly plainAuth: boolean
-  /** Whose the socket's end is besides ours: the package takes their listeners away with TLS. */
-  private readonly outerClose: ((...of: unknown[]) => void)[]
   private helo = ''
   private sender: Sender | null = null
   private recipients = 0
@@ -85,99 +33,20 @@ export class Submission extends SMTPConnection {
   private errors = 0
   private authFailures = 0
   private sink: MailSink | null = null
-  /** A reply is owed that needs time: authentication, durability. */
-  private isPending = false
-  private isCorked = false
-  private isGone = false
-  private authReply: Reply | null = null
-  /** The last time that a command or a mail was whole. */
-  private sinceMs: number
-  private shaking: Socket | null = null
 
   constructor(server: SubmissionServer, socket: Socket, accepted: Accepted, customer: Customer, id: string) {
-    super(server, socket, { id, remoteAddress: accepted.address, remotePort: accepted.port })
-    this.house = server
-    this.customer = customer
+    super(server, socket, accepted, customer, id)
     this.plainAuth = accepted.plainAuth
-    this.reader = { current: this._parser as SmtpReader }
-    this.outerClose = socket.rawListeners('close') as ((...of: unknown[]) => void)[]
-    if (accepted.isSecure) this.session.secure = this.secure = true
-    this.sinceMs = server.settings.now()
   }
 
-  // -- what the package would do otherwise ------------------------------------
-
-  /** The greeting goes out at once: no wait for early talkers, no reverse look-up. */
-  override init(): void {
-    this._setListeners(() => {
-      this.put(line(reply(220, '', `${this.house.settings.hostname} ESMTP Trunkline`)))
-      this._ready = true
-    })
+  protected override secured(): void {
+    this.helo = ''
+    this.forget()
   }
 
-  override _createParser(): SmtpReader {
-    const reader = new SmtpReader(AUTH_LINE)
-    reader.onLine = (octets, next, fault) => this.onLine(octets, next, fault)
-    if (this.reader !== undefined) this.reader.current = reader
-    return reader
-  }
-
-  /** One sweep looks after all connections; of a handshake it must know the socket on top. */
-  override _armTimeout(socket?: Socket): void {
-    if (socket !== undefined && socket !== this._socket) this.shaking = socket
-  }
-
-  override _resetSession(): void {
-    // The envelope is the customer's.
-  }
-
-  override _onCommand(): void {
-    // Lines come to onLine.
-  }
-
-  override send(code: number, data?: string | string[] | null): void {
-    const text = Array.isArray(data) ? data.join(' ') : (data ?? '')
-    const { authReply } = this
-    this.authReply = null
-    this.answer(authReply ?? reply(code, ENHANCED[code] ?? '', text))
-  }
-
-  override _onError(): void {
-    if (this._upgrading) this.house.settings.failed('tls handshake', this.remoteAddress)
-    this._socket.destroy()
-  }
-
-  override _onClose(): void {
-    super._onClose()
-    if (this.isGone) return
-    this.isGone = true
-    this.house.gone(this)
+  protected override left(): void {
     this.sink?.drop()
     this.sink = null
-    this.customer.closed()
-  }
-
-  // -- replies ----------------------------------------------------------------
-
-  private answer(said: Reply): void {
-    if (said.code >= 400) this.customer.refused(said)
-    this.put(line(said))
-    if (said.code === 421) this.close()
-  }
-
-  private put(text: string): void {
-    const socket = this._socket
-    if (this._upgrading || this._closing || socket.destroyed || !socket.writable) return
-    if (!this.isCorked) {
-      this.isCorked = true
-      socket.cork()
-      // Replies of a turn go out in one write.
-      process.nextTick(() => {
-        this.isCorked = false
-        socket.uncork()
-      })
-    }
-    socket.write(text, 'latin1')
   }
 
   /** The client has to do with commands, not with mail. */
@@ -186,14 +55,9 @@ export class Submission extends SMTPConnection {
     this.answer(this.errors >= MOST_ERRORS ? said.tooManyErrors : said_)
   }
 
-  private go(next: () => void): void {
-    if (this._socket.writableNeedDrain) this._whenWritable(next)
-    else next()
-  }
-
   // -- commands ---------------------------------------------------------------
 
-  private onLine(octets: Buffer, next: () => void, fault?: LineFault): void {
+  protected override onLine(octets: Buffer, next: () => void, fault?: LineFault): void {
     if (this._upgrading || this._closing) {
       next()
       return
@@ -454,22 +318,6 @@ export class Submission extends SMTPConnection {
     this.go(next)
   }
 
-  override upgrade(callback: () => void): void {
-    const raw = this._socket
-    // In clear, and before the first octet of TLS.
-    raw.uncork()
-    this.isCorked = true
-    super.upgrade(callback, () => {
-      this.isCorked = false
-      this.shaking = null
-      this.helo = ''
-      this.forget()
-      this.customer.secured()
-      this.sinceMs = this.house.settings.now()
-    })
-    for (const then of this.outerClose) raw.on('close', then)
-  }
-
   private auth(octets: Buffer, rest: string, next: () => void): void {
     const [mechanism = '', initial, more] = rest.split(/[ \t]+/)
     const fault =
@@ -542,35 +390,6 @@ export class Submission extends SMTPConnection {
     if (answer.code === 535 && ++this.authFailures >= MOST_AUTH_FAILURES) answer = said.tooManyFailures
     this.authReply = answer
     then(Object.assign(new Error(answer.text), { responseCode: answer.code }))
-  }
-
-  // -- time -------------------------------------------------------------------
-
-  /** Ends what has taken too long: in all, not since the last octet. */
-  look(nowMs: number): void {
-    const { idleMs, handshakeMs, minBytesPerSecond, maxOctets } = this.house.settings
-    const waitedMs = nowMs - this.sinceMs
-    if (this._upgrading) {
-      if (waitedMs < handshakeMs) return
-      this.house.settings.failed('tls handshake late', this.remoteAddress)
-      ;(this.shaking ?? this._socket).destroy()
-    } else if (this.isPending || this._closing) return
-    else if (this.reader.current.inContent) {
-      const { received } = this.reader.current
-      if (received > 2 * maxOctets + 65_536) {
-        this.answer(said.tooBig)
-        this.close()
-      } else if (waitedMs > idleMs + (received / minBytesPerSecond) * 1000) this.answer(said.tooSlow)
-    } else if (waitedMs >= idleMs) this.answer(said.idle)
-  }
-
-  /** The service is stopping: who is in the midst of a mail may end it. */
-  leave(): void {
-    if (!this.isPending && !this.reader.current.inContent) this.answer(said.stopping)
-  }
-
-  destroy(): void {
-    ;(this.shaking ?? this._socket).destroy()
   }
 }
 

@@ -23,6 +23,11 @@ const tls = z.strictObject({
 export const smppSettings = z.strictObject({
   host: z.string().min(1).max(253),
   port: z.int().min(1).max(65_535).default(2775),
+  /** More hosts, tried in this order while those before them cannot be bound to. */
+  hosts: z
+    .array(z.strictObject({ host: z.string().min(1).max(253), port: z.int().min(1).max(65_535).default(2775) }))
+    .max(16)
+    .default([]),
   systemId: z.string().max(15),
   systemType: z.string().max(12).default(''),
   /** pair: a transmitter and a receiver for each of `links`, for carriers that know no transceiver. */
@@ -33,12 +38,16 @@ export const smppSettings = z.strictObject({
   window: z.int().min(1).max(10_000).default(10),
   /** Parts per second over all links, 0 = no limit. */
   throughput: z.int().min(0).max(1_000_000).default(0),
+  /** The same over each link. */
+  linkThroughput: z.int().min(0).max(1_000_000).default(0),
   enquireLinkMs: ms(30_000, 100, DAY_MS),
   /** enquire_link into silence only, or each enquireLinkMs: some carriers take no other traffic for life. */
   enquire: z.enum(['silence', 'always']).default('silence'),
   responseMs: ms(60_000, 100, DAY_MS),
   reconnectMinMs: ms(500, 10, DAY_MS),
   reconnectMaxMs: ms(60_000, 10, DAY_MS),
+  /** Refusals of our credentials in a row, a minute apart, after which no bind is tried until the carrier is changed or resumed. */
+  refusedBinds: z.int().min(1).max(1_000).default(5),
   /** How long a lost bind may still stand at the carrier, which then refuses another: no bind is tried before. */
   staleBindMs: ms(65_000, 10, DAY_MS),
   /** 0x33, 0x34 or 0x50. */
@@ -67,8 +76,11 @@ export const smppSettings = z.strictObject({
    * sar TLVs, or whole as message_payload. What the customer cut stays as it was cut.
    */
   longMessages: z.enum(['udh8', 'udh16', 'sar', 'payload']).default('udh8'),
-  /** null = as the customer gave it. */
-  sourceTon: octet,
+  /**
+   * null = as the customer gave it. sourceTon auto: type of number and numbering plan by what stands in source_addr: a name,
+   * a short code, or a number with its country code.
+   */
+  sourceTon: z.union([z.int().min(0).max(255), z.literal('auto')]).nullable().default(null),
   sourceNpi: octet,
   destTon: octet,
   destNpi: octet,

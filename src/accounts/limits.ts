@@ -1,5 +1,5 @@
 // How fast an account may submit: one token bucket each, in memory, holding a second's
-// worth. Knows numbers only; what to answer is submit()'s.
+// worth, and owing what came at once and was more. Knows numbers only; what to answer is submit()'s.
 
 import { LRUCache } from 'lru-cache'
 
@@ -12,8 +12,11 @@ export class Limits {
   // An account that has been silent long enough to fall out has a full bucket anyway.
   private readonly buckets = new LRUCache<number, Bucket>({ max: 100_000 })
 
-  /** Takes one message of `perSecond`; false when the account is over it. `nowMs` is monotonic. 0 is no limit. */
-  take(account: number, perSecond: number, nowMs: number): boolean {
+  /**
+   * Takes `n` messages of `perSecond`, or none: false when the account is over it. `nowMs` is monotonic. 0 is no limit.
+   * More than a second's worth is lent to a bucket that is full, and paid back before it gives again.
+   */
+  take(account: number, perSecond: number, nowMs: number, n = 1): boolean {
     if (perSecond === 0) return true
     let bucket = this.buckets.get(account)
     if (!bucket) {
@@ -22,8 +25,8 @@ export class Limits {
     }
     bucket.tokens = Math.min(perSecond, bucket.tokens + ((nowMs - bucket.atMs) * perSecond) / 1000)
     bucket.atMs = nowMs
-    if (bucket.tokens < 1) return false
-    bucket.tokens--
+    if (bucket.tokens < Math.min(n, perSecond)) return false
+    bucket.tokens -= n
     return true
   }
 }

@@ -57,6 +57,10 @@ export const smppProfile = z.strictObject({
   emptyMessages: z.boolean().default(true),
   /** Segments that one message may have. */
   maxSegments: z.int().min(1).max(255).default(255),
+  /** Messages that it sends in parts: as it cut them, or put together and cut anew for the carrier. */
+  longMessages: z.enum(['asCut', 'rejoin']).default('asCut'),
+  /** Ids of its messages: 16 decimal or 14 hexadecimal digits; peers of v3.3 have 8 hexadecimal ones. For binds to come. */
+  ids: z.enum(['decimal', 'hex']).default('decimal'),
   /** Messages from phones that came in parts: as they came, or put together into one deliver_sm. */
   replies: z.enum(['asCut', 'rejoin']).default('asCut'),
   /** replace_if_present_flag may be used: its waiting messages are indexed by their addresses. */
@@ -74,8 +78,8 @@ export const smppProfile = z.strictObject({
     .default({}),
   receipts: z
     .strictObject({
-      /** How the text has the message's id: as in submit_sm_resp (decimal), or hexadecimal. receipted_message_id has the former. */
-      id: z.enum(['decimal', 'hex']).default('decimal'),
+      /** How the text has the message's id, if not as in submit_sm_resp. receipted_message_id always has it so. */
+      id: z.enum(['same', 'decimal', 'hex']).default('same'),
       /** YYMMDDhhmm, YYMMDDhhmmss or YYYYMMDDhhmmss. */
       dateDigits: z.literal([10, 12, 14]).default(10),
       /** Other words for a state: `{UNDELIVERABLE: FAILED}`. */

@@ -23,6 +23,25 @@ export function idNode(id: number): number {
   return Math.floor(id / NODE_STEP) % 64
 }
 
+/**
+ * How an id is written: 16 decimal digits, 14 hexadecimal ones, or the alias of {@link aliasOf}.
+ * Read, the three are told apart by their length.
+ */
+export type IdForm = 'decimal' | 'hex' | 'alias'
+
+const HEX_DIGITS = 14
+
+export function idText(id: number, form: IdForm): string {
+  if (form === 'decimal') return String(id)
+  return form === 'hex' ? id.toString(16).toUpperCase().padStart(HEX_DIGITS, '0') : aliasOf(id)
+}
+
+/** The id that a text of 16 decimal or 14 hexadecimal digits is; 0 when it is neither. Case does not matter. */
+export function idOf(text: string): number {
+  const id = /^\d{16}$/.test(text) ? Number(text) : /^[0-9a-fA-F]{14}$/.test(text) ? Number.parseInt(text, 16) : 0
+  return Number.isSafeInteger(id) ? id : 0
+}
+
 /** What of an id's milliseconds is in its alias: it comes round every 2^25 ms, some nine hours. */
 const ALIAS_SPAN_MS = 2 ** 25
 /** How far ids may run ahead of the clock, after a burst or a clock set back, and still be found by their alias. */

@@ -4,6 +4,7 @@
 
 import { parseReceipt, receiptDate, type Receipt as Words } from '../../protocols/smpp/receipt.js'
 import type { Sm } from '../../protocols/smpp/sm.js'
+import { status } from '../../protocols/smpp/status.js'
 import { findTlv, tlv, tlvBytes, tlvLength, tlvString, tlvUint, withoutTlvs } from '../../protocols/smpp/tlv.js'
 import { EMPTY, isFinal, type MessageState, state } from '../model/message.js'
 import type { Receipt, Reply } from '../model/outcome.js'
@@ -24,6 +25,12 @@ const UDHI = 0x40
 /** The standard has 64 octets for a message id and 3 for err; carriers have more, but not without end. */
 const MAX_REF = 128
 const MAX_ERR = 16
+/** Octets of an address in a deliver_sm. */
+const MAX_ADDRESS = 20
+/** First octet of the tags that the standard leaves to vendors, 0x1400 to 0x3fff (§5.3.1); octets of them that a receipt keeps. */
+const VENDOR_FIRST = 0x14
+const VENDOR_LAST = 0x3f
+const MAX_VENDOR = 255
 /** network_type of network_error_code (§5.3.2.31) for carriers that give the code alone. */
 const GSM = 3
 
@@ -84,7 +91,7 @@ function readWithTlvs(
   const codeAt = findTlv(tlvs, 0, tlvs.length, tlv.network_error_code)
   const network = codeAt >= 0 ? networkOf(tlvs, codeAt) : 0
   const err = atMost(words?.err ?? '', MAX_ERR)
-  return {
+  const receipt: Receipt = {
     ref,
     state: noticed(kind, stateOf(told, words)),
     err: network !== 0 && /^0*$/.test(err) ? String(network & 0xffff).padStart(3, '0') : err,
@@ -92,6 +99,26 @@ function readWithTlvs(
     network,
     others: others(rules.refs, ref, id, wordsId),
   }
+  const vendor = vendorTlvs(tlvs)
+  if (vendor !== undefined) receipt.vendor = vendor
+  return receipt
+}
+
+/** The carrier's own TLVs, those that fit into what is kept of them, copied: the receipt outlives what was read. */
+function vendorTlvs(tlvs: Buffer): Buffer | undefined {
+  let kept: Buffer[] | undefined
+  let room = MAX_VENDOR
+  for (let at = 0; at + 4 <= tlvs.length; ) {
+    const next = at + 4 + (((tlvs[at + 2] as number) << 8) | (tlvs[at + 3] as number))
+    const high = tlvs[at] as number
+    if (high >= VENDOR_FIRST && high <= VENDOR_LAST && next - at <= room) {
+      room -= next - at
+      kept ??= []
+      kept.push(tlvs.subarray(at, next))
+    }
+    at = next
+  }
+  return kept === undefined ? undefined : Buffer.concat(kept)
 }
 
 /** Other names that the message may have: the one in the text where the TLV has another, and both in the other base. */
@@ -169,8 +196,23 @@ function networkOf(tlvs: Buffer, at: number): number {
 
 const atMost = (text: string, length: number): string => (text.length <= length ? text : text.slice(0, length))
 
-/** A message from a phone, octet for octet; its buffers are views of what was read. */
+/**
+ * command_status for a message from a phone that has no room in a deliver_sm, 0 for all others: data_sm has addresses of
+ * 64 octets, deliver_sm of 20 (SMPP v3.4 §4.7.1, §4.6.1).
+ */
+export function replyFault({ source_addr, destination_addr }: Sm): number {
+  if (source_addr.length > MAX_ADDRESS) return status.ESME_RINVSRCADR
+  return destination_addr.length > MAX_ADDRESS ? status.ESME_RINVDSTADR : 0
+}
+
+/** A message from a phone, octet for octet; a copy, for it may wait long, and what was read is much larger than it is. */
 export function readReply(sm: Sm, carrier: number): Reply {
+  const text = bodyOf(sm)
+  const rest = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
+  // Not of the pool, of which each would keep 8 KB.
+  const copy = Buffer.allocUnsafeSlow(text.length + rest.length)
+  text.copy(copy)
+  if (rest.length > 0) rest.copy(copy, text.length)
   return {
     carrier,
     service_type: sm.service_type,
@@ -184,7 +226,7 @@ export function readReply(sm: Sm, carrier: number): Reply {
     protocol_id: sm.protocol_id,
     priority_flag: sm.priority_flag,
     data_coding: sm.data_coding,
-    body: bodyOf(sm),
-    tlvs: sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY,
+    body: copy.subarray(0, text.length),
+    tlvs: rest.length > 0 ? copy.subarray(text.length) : EMPTY,
   }
 }

@@ -1,7 +1,7 @@
-// One bind to an SMSC: connects, binds, sends parts, reads answers, receipts and replies,
-// comes back after a loss. Knows one connection; which link gets which part, and what an
-// outcome leads to, others decide.
+// One bind to an SMSC, once: connects, binds, sends parts, reads answers, receipts and replies, ends. Knows one
+// connection; whether another follows it, which link gets which part, and what an outcome leads to, others decide.
 
+import { readFileSync } from 'node:fs'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { command, responseTo } from '../../protocols/smpp/commands.js'
@@ -15,27 +15,26 @@ import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
 import { EMPTY } from '../model/message.js'
+import { Complaints } from './complaints.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
-import { type InboundRules, readReceipt, readReply } from './inbound.js'
+import type { Hosts, Place } from './hosts.js'
+import { type InboundRules, readReceipt, readReply, replyFault } from './inbound.js'
 import { fillSubmit, type OutboundRules } from './outbound.js'
 import { type Meaning, outcomeOf, ownMeanings } from './outcomes.js'
+import { Pace } from './pace.js'
 import { refOfAnswer } from './refs.js'
 
 /** What a link needs to know of its carrier. */
 export interface LinkSettings extends InboundRules, OutboundRules {
-  readonly host: string
-  readonly port: number
   readonly systemId: string
   readonly password: string
   readonly systemType: string
-  readonly bind: 'transceiver' | 'transmitter' | 'receiver'
   readonly window: number
+  /** Parts per second over each link, 0 = no limit. */
+  readonly linkThroughput: number
   readonly enquireLinkMs: number
   readonly enquire: 'silence' | 'always'
   readonly responseMs: number
-  readonly reconnectMinMs: number
-  readonly reconnectMaxMs: number
-  readonly staleBindMs: number
   readonly addressRange: string
   readonly unsureMs: number
   readonly statuses: Readonly<Record<string, Meaning>>
@@ -48,27 +47,36 @@ export interface LinkSettings extends InboundRules, OutboundRules {
   } | null
 }
 
+export type BindKind = 'transceiver' | 'transmitter' | 'receiver'
+
+/** How a link ended. */
+export interface LinkEnd {
+  readonly reason: string
+  /** command_status of a refused bind; 0: none. */
+  readonly code: number
+  /** How long it was bound; -1: never. */
+  readonly boundMs: number
+  /** One side unbound in order: the bind does not stand at the carrier any more. */
+  readonly inOrder: boolean
+}
+
 export interface LinkHost {
   readonly carrier: number
   readonly name: string
-  readonly settings: LinkSettings
   readonly events: DriverEvents
   readonly clock: Clock
   readonly sessionClock: SessionClock
   readonly counts: PduCounts
   readonly log: Log
-  /** TLS files, read. */
-  readonly tls: ConnectionOptions | null
   moved(link: Link, from: LinkStand): void
-  /** [0, 1): jitter. */
-  random(): number
+  /** Comes before the answers of what was lost with it. */
+  ended(link: Link, end: LinkEnd): void
   /** Returns how to stop. */
   trace(session: Session<Part | null>): () => void
 }
 
-/** Codes for which another try cannot help until an operator has looked (SMPP v3.4 §5.1.3). */
-const CREDENTIAL_CODES = new Set<number>([status.ESME_RINVPASWD, status.ESME_RINVSYSID, status.ESME_RINVSYSTYP])
-const CREDENTIAL_RETRY_MS = 60_000
+/** A connection stands within this, or there is no one. */
+const CONNECT_MS = 10_000
 /** The standard has 64 octets for a message id; carriers have more, but not without end. */
 const MAX_REF = 128
 /** What a stored reply has room for. */
@@ -77,38 +85,56 @@ const MAX_REPLY_TLVS = 0xffff
 const sm = new Sm()
 
 export class Link implements SessionOwner<Part | null> {
+  readonly bind: BindKind
+  readonly hosts: Hosts
+  /** Which of `hosts`. */
+  readonly index: number
   stand: LinkStand = 'closed'
   session: Session<Part | null> | null = null
-  lastReason = ''
   sinceMs = 0
+  /** Gets nothing more, and goes when all is answered. */
+  retiring = false
   /** Expired on a link that lives: their answer may still come. Oldest first. */
   private readonly waiting = new Map<Part, number>()
   private readonly host: LinkHost
+  private settings: LinkSettings
+  private pace: Pace | null = null
   private socket: Socket | null = null
-  private timer: NodeJS.Timeout | undefined
-  private attempts = 0
-  private stopped = true
+  private timeout: NodeJS.Timeout | undefined
+  private isOver = false
   private untrace: () => void = () => {}
   private refusedCode = 0
-  /** The last bind was not ended by an unbind: it may still stand at the carrier. */
-  private isStale = false
-  private readonly meanings: ReadonlyMap<number, Meaning>
+  /** Monotonic; -1: never. */
+  private boundAtMs = -1
+  private meanings: ReadonlyMap<number, Meaning>
   /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
   private readonly unsynced: number[][] = []
+  private readonly complaints = new Complaints()
   private gathering = 0
   private list: number[] = []
 
-  constructor(host: LinkHost) {
+  constructor(host: LinkHost, settings: LinkSettings, bind: BindKind, hosts: Hosts, index: number) {
     this.host = host
-    this.meanings = ownMeanings(host.settings.statuses)
-  }
-
-  get sends(): boolean {
-    return this.host.settings.bind !== 'receiver' && (this.stand === 'ready' || this.stand === 'resting')
+    this.settings = settings
+    this.bind = bind
+    this.hosts = hosts
+    this.index = index
+    this.meanings = ownMeanings(settings.statuses)
+    this.setPace()
   }
 
   get bound(): boolean {
     return this.stand !== 'closed' && this.stand !== 'binding'
+  }
+
+  /** Parts can be given to it, now or when it has room. */
+  get serves(): boolean {
+    return this.bound && this.bind !== 'receiver' && !this.retiring
+  }
+
+  /** Nothing that it was given is unanswered. */
+  get idle(): boolean {
+    return (this.session?.inFlight ?? 0) === 0 && this.waiting.size === 0
   }
 
   get unsure(): number {
@@ -124,62 +150,90 @@ export class Link implements SessionOwner<Part | null> {
     this.host.moved(this, from)
   }
 
-  start(): void {
-    this.stopped = false
-    this.connect()
+  /** Other settings, as far as a bind that stands can take them. */
+  use(settings: LinkSettings): void {
+    this.settings = settings
+    this.meanings = ownMeanings(settings.statuses)
+    this.setPace()
+    if (this.session) this.session.limits = this.limits()
+    this.weigh()
   }
 
-  private connect(): void {
-    const { settings, tls } = this.host
-    this.move('binding')
-    const at = { host: settings.host, port: settings.port }
-    const socket = tls ? connectTls({ ...at, ...tls }) : connectTcp({ ...at, noDelay: true })
-    this.socket = socket
-    const lost = (error?: Error): void => {
-      socket.removeAllListeners()
-      socket.on('error', () => {})
-      socket.destroy()
-      this.socket = null
-      this.lost(error ? ((error as NodeJS.ErrnoException).code ?? error.message) : 'connection refused')
-    }
-    const timeout = setTimeout(() => lost(new Error('connect timed out')), settings.responseMs)
-    socket.once('error', error => {
-      clearTimeout(timeout)
-      lost(error)
-    })
-    socket.once(tls ? 'secureConnect' : 'connect', () => {
-      clearTimeout(timeout)
-      socket.removeAllListeners('error')
-      this.bind(socket)
-    })
+  private setPace(): void {
+    const { linkThroughput } = this.settings
+    const now = this.host.clock.mono()
+    if (linkThroughput === 0) this.pace = null
+    else if (this.pace === null) this.pace = new Pace(linkThroughput, now)
+    else this.pace.limitTo(linkThroughput, now)
   }
 
-  private bind(socket: Socket): void {
-    const { settings, sessionClock, counts } = this.host
-    const limits: SessionLimits = {
+  private limits(): SessionLimits {
+    const { window, enquireLinkMs, enquire, responseMs } = this.settings
+    return {
       maxPduBytes: 70_000,
-      windowRequests: settings.window,
+      windowRequests: window,
       windowBytes: 16 * 2 ** 20,
       sendBytes: 2 ** 20,
       lateRequests: 10_000,
-      sessionInitMs: settings.responseMs,
-      enquireLinkMs: settings.enquireLinkMs,
-      enquireInTraffic: settings.enquire === 'always',
-      responseMs: settings.responseMs,
+      sessionInitMs: responseMs,
+      enquireLinkMs,
+      enquireInTraffic: enquire === 'always',
+      responseMs,
       inactivityMs: 0,
-      stallMs: settings.responseMs,
+      stallMs: responseMs,
     }
-    const session = new Session<Part | null>(socket, 'esme', this, limits, sessionClock, counts)
+  }
+
+  start(): void {
+    this.move('binding')
+    const { host, port } = this.place
+    const { tls, responseMs } = this.settings
+    let socket: Socket
+    try {
+      // The files are read each time: certificates are renewed.
+      socket = tls ? connectTls({ host, port, ...tlsOptions(tls, host) }) : connectTcp({ host, port, noDelay: true })
+    } catch (error) {
+      this.over(reasonOf(error), 0)
+      return
+    }
+    this.socket = socket
+    this.timeout = setTimeout(() => this.unconnected('connect timed out'), Math.min(responseMs, CONNECT_MS))
+    socket.once('error', error => this.unconnected(reasonOf(error)))
+    socket.once(tls ? 'secureConnect' : 'connect', () => {
+      clearTimeout(this.timeout)
+      socket.removeAllListeners('error')
+      this.bindOver(socket)
+    })
+  }
+
+  private get place(): Place {
+    return this.hosts.places[this.index] as Place
+  }
+
+  private unconnected(reason: string): void {
+    const socket = this.socket as Socket
+    clearTimeout(this.timeout)
+    socket.removeAllListeners()
+    socket.on('error', () => {})
+    socket.destroy()
+    this.socket = null
+    this.over(reason, 0)
+  }
+
+  private bindOver(socket: Socket): void {
+    const { settings } = this
+    const session = new Session<Part | null>(
+      socket,
+      'esme',
+      this,
+      this.limits(),
+      this.host.sessionClock,
+      this.host.counts,
+    )
     this.session = session
     this.untrace = this.host.trace(session)
-    const id =
-      settings.bind === 'transceiver'
-        ? command.bind_transceiver
-        : settings.bind === 'transmitter'
-          ? command.bind_transmitter
-          : command.bind_receiver
     session.bind(
-      encodePdu(id, 0, session.nextSequence(), {
+      encodePdu(command[`bind_${this.bind}`], 0, session.nextSequence(), {
         system_id: settings.systemId,
         password: settings.password,
         system_type: settings.systemType,
@@ -191,7 +245,14 @@ export class Link implements SessionOwner<Part | null> {
   }
 
   /** Parts it takes now. */
-  get free(): number {
+  takes(nowMs: number): number {
+    const { session, pace } = this
+    if (session === null) return 0
+    const room = session.room()
+    return pace === null ? room : Math.min(room, pace.room(nowMs))
+  }
+
+  private get free(): number {
     return this.session && this.bound ? this.session.room() : 0
   }
 
@@ -211,7 +272,8 @@ export class Link implements SessionOwner<Part | null> {
 
   send(part: Part): void {
     const session = this.session as Session<Part | null>
-    const { settings, clock, events } = this.host
+    const { settings } = this
+    const { clock, events } = this.host
     // Only a validity has to do with the time, and few give one.
     if (!fillSubmit(sm, part, settings, part.message.validityGiven ? clock.now() : 0)) {
       events.answered(part, { kind: 'refused', code: 'too_long', reason: 'no message_payload before SMPP v3.4' })
@@ -224,6 +286,7 @@ export class Link implements SessionOwner<Part | null> {
     session.commit(end)
     session.sent(sequence, part, end - at)
     part.sentMs = clock.mono()
+    if (this.pace !== null) this.pace.spend()
     this.weigh()
   }
 
@@ -250,16 +313,14 @@ export class Link implements SessionOwner<Part | null> {
       this.refusedCode = code
       return
     }
-    this.attempts = 0
-    this.refusedCode = 0
-    this.isStale = true
+    this.boundAtMs = this.host.clock.mono()
     this.host.log.info({ carrier: this.host.name, peer: session.peer }, 'carrier bound')
     this.move('ready')
-    this.host.events.changed()
   }
 
   private answer(part: Part, id: number, code: number, buf: Buffer, start: number, end: number): void {
-    const { events, settings, clock } = this.host
+    const { settings } = this
+    const { events, clock } = this.host
     events.answeredIn(clock.mono() - part.sentMs, part.message.rank)
     if (code !== 0) {
       events.answered(part, outcomeOf(code, this.meanings))
@@ -278,7 +339,7 @@ export class Link implements SessionOwner<Part | null> {
   expired(_session: Session<Part | null>, part: Part | null): void {
     if (part === null) return
     // The link lives: the answer may still come. It is unsure when it has not by then.
-    this.waiting.set(part, this.host.clock.mono() + this.host.settings.unsureMs)
+    this.waiting.set(part, this.host.clock.mono() + this.settings.unsureMs)
     this.host.events.count('answer_late')
   }
 
@@ -308,30 +369,38 @@ export class Link implements SessionOwner<Part | null> {
 
   request(session: Session<Part | null>, id: number, sequence: number, buf: Buffer, start: number, end: number): void {
     if (id === command.deliver_sm || id === command.data_sm) {
-      const code = readSm(buf, start, end, sm)
-      if (code !== 0) session.respondHeader(responseTo(id), code, sequence)
-      else if (this.deliver()) this.acknowledge(responseTo(id), sequence)
-      else session.respondHeader(responseTo(id), status.ESME_RX_T_APPN, sequence)
+      let code = readSm(buf, start, end, sm)
+      if (code === 0) code = this.deliver()
+      if (code === 0) this.acknowledge(responseTo(id), sequence)
+      else session.respondHeader(responseTo(id), code, sequence)
     } else if (id === command.alert_notification || id === command.outbind) this.host.events.count('ignored_pdu')
     else session.respondHeader(command.generic_nack, status.ESME_RINVCMDID, sequence)
   }
 
-  /** A receipt or a message from a phone; false when it could not be stored. */
-  private deliver(): boolean {
-    const { events, settings, clock, log, name, carrier } = this.host
+  /** A receipt or a message from a phone; the command_status to refuse it with, 0: it will be stored. */
+  private deliver(): number {
+    const { settings } = this
+    const { events, clock, log, name, carrier } = this.host
     const receipt = readReceipt(sm, settings, clock.now())
     if (receipt === undefined) {
+      const fault = replyFault(sm)
+      if (fault !== 0) {
+        events.count('reply_address_too_long')
+        this.complaints.warn(log, clock.mono(), { carrier: name }, 'reply with too long an address: refused')
+        return fault
+      }
       const reply = readReply(sm, carrier)
       if (reply.tlvs.length > MAX_REPLY_TLVS) {
         reply.tlvs = EMPTY
         events.count('reply_tlvs_dropped')
       }
-      return events.reply(reply)
+      return events.reply(reply) ? 0 : status.ESME_RX_T_APPN
     }
-    if (receipt !== null) return events.receipt(receipt)
+    if (receipt !== null) return events.receipt(receipt) ? 0 : status.ESME_RX_T_APPN
     events.count('receipt_unreadable')
-    log.warn({ carrier: name, octets: sm.short_message.length }, 'receipt without an id: dropped')
-    return true
+    const told = { carrier: name, octets: sm.short_message.length }
+    this.complaints.warn(log, clock.mono(), told, 'receipt without an id: dropped')
+    return 0
   }
 
   /** Answers once what was just handed over is on disk. */
@@ -373,37 +442,21 @@ export class Link implements SessionOwner<Part | null> {
     this.untrace()
     this.gathering = 0
     const why = this.refusedCode !== 0 ? `refused: ${statusName(this.refusedCode)}` : reason
-    if (reason === 'unbound by us' || reason === 'unbound by peer') this.isStale = false
     log.warn({ carrier: name, peer: session.peer, reason: why, unanswered: unanswered.length }, 'carrier link closed')
     // Duty 4: first the loss, then what was lost with it.
-    this.lost(why)
+    this.over(why, this.refusedCode, reason === 'unbound by us' || reason === 'unbound by peer')
     for (const part of unanswered) if (part !== null) events.answered(part, { kind: 'unsure', code: 'link_lost' })
     for (const part of this.waiting.keys()) events.answered(part, { kind: 'unsure', code: 'link_lost' })
     this.waiting.clear()
     events.room()
   }
 
-  private lost(reason: string): void {
-    this.lastReason = reason
+  private over(reason: string, code: number, inOrder = false): void {
+    if (this.isOver) return
+    this.isOver = true
     if (this.stand !== 'closed') this.move('closed')
-    this.host.events.count('link_closed')
-    this.host.events.changed()
-    if (this.stopped) return
-    const { settings, log, name } = this.host
-    this.attempts++
-    const refused = CREDENTIAL_CODES.has(this.refusedCode)
-    const grown = Math.min(settings.reconnectMinMs * 2 ** Math.min(this.attempts - 1, 30), settings.reconnectMaxMs)
-    let delayMs = Math.round(grown * (0.75 + this.host.random() / 2))
-    if (refused) delayMs = Math.max(CREDENTIAL_RETRY_MS, settings.reconnectMaxMs)
-    else if (this.refusedCode === status.ESME_RALYBND || (this.refusedCode === status.ESME_RBINDFAIL && this.isStale)) {
-      // The bind that we lost still stands there. Each try may count as a sign of life: none before the carrier's timeout.
-      delayMs = Math.max(delayMs, settings.staleBindMs)
-      this.host.events.count('bind_still_stands')
-    }
-    if (refused) log.error({ carrier: name, reason, retryMs: delayMs }, 'carrier refuses our credentials')
-    else log.info({ carrier: name, reason, retryMs: delayMs }, 'carrier link comes back')
-    this.refusedCode = 0
-    this.timer = setTimeout(() => this.connect(), delayMs)
+    const boundMs = this.boundAtMs < 0 ? -1 : this.host.clock.mono() - this.boundAtMs
+    this.host.ended(this, { reason, code, boundMs, inOrder })
   }
 
   onFault(_session: Session<Part | null>, error: unknown): void {
@@ -412,13 +465,8 @@ export class Link implements SessionOwner<Part | null> {
 
   /** Unbinds; the session closes by itself when its window is empty or its time is up. */
   stop(): void {
-    this.stopped = true
-    clearTimeout(this.timer)
     if (this.session) this.session.unbind('unbound by us')
-    else {
-      this.socket?.destroy()
-      if (this.stand !== 'closed') this.move('closed')
-    }
+    else if (this.socket) this.unconnected('unbound by us')
   }
 
   destroy(): void {
@@ -426,13 +474,26 @@ export class Link implements SessionOwner<Part | null> {
   }
 
   figures(): LinkFigures {
+    const { host, port } = this.place
     return {
       stand: this.stand,
-      peer: this.session?.peer ?? `${this.host.settings.host}:${this.host.settings.port}`,
+      peer: this.session?.peer ?? `${host}:${port}`,
       inFlight: this.session?.inFlight ?? 0,
-      window: this.host.settings.window,
+      window: this.settings.window,
       sinceMs: this.sinceMs,
-      lastReason: this.lastReason,
+      lastReason: '',
     }
+  }
+}
+
+const reasonOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? (error as Error).message
+
+function tlsOptions(tls: NonNullable<LinkSettings['tls']>, host: string): ConnectionOptions {
+  return {
+    servername: tls.servername ?? host,
+    rejectUnauthorized: tls.verify,
+    ...(tls.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
+    ...(tls.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
+    ...(tls.key === undefined ? {} : { key: readFileSync(tls.key) }),
   }
 }

@@ -11,7 +11,8 @@ import type { Part } from './driver.js'
 export interface OutboundRules {
   readonly interfaceVersion: number
   readonly serviceType: string | null
-  readonly sourceTon: number | null
+  /** auto: TON and NPI by the address itself. */
+  readonly sourceTon: number | 'auto' | null
   readonly sourceNpi: number | null
   readonly destTon: number | null
   readonly destNpi: number | null
@@ -21,6 +22,12 @@ export interface OutboundRules {
 }
 
 const SHORT_MESSAGE_MAX = 254
+const SHORT_CODE = /^[0-9]{1,6}$/
+const NUMBER = /^\+?[0-9]+$/
+const UNKNOWN = [0, 0] as const
+const INTERNATIONAL = [1, 1] as const
+const NETWORK_SPECIFIC = [3, 0] as const
+const ALPHANUMERIC = [5, 0] as const
 /** TLVs came with v3.4. */
 const V34 = 0x34
 /** Bits of registered_delivery that ask for receipts, SMPP v3.4 §5.2.17. */
@@ -34,9 +41,13 @@ export function fillSubmit(sm: Sm, part: Part, rules: OutboundRules, nowMs: numb
   const isLong = part.payload || short_message.length > SHORT_MESSAGE_MAX
   if (isLong && rules.interfaceVersion < V34) return false
   sm.service_type = rules.serviceType ?? m.service_type
-  sm.source_addr_ton = rules.sourceTon ?? m.source_addr_ton
-  sm.source_addr_npi = rules.sourceNpi ?? m.source_addr_npi
   sm.source_addr = m.source_addr
+  if (rules.sourceTon === 'auto') [sm.source_addr_ton, sm.source_addr_npi] = kindOf(m.source_addr)
+  else {
+    sm.source_addr_ton = rules.sourceTon ?? m.source_addr_ton
+    sm.source_addr_npi = m.source_addr_npi
+  }
+  if (rules.sourceNpi !== null) sm.source_addr_npi = rules.sourceNpi
   sm.dest_addr_ton = rules.destTon ?? m.dest_addr_ton
   sm.dest_addr_npi = rules.destNpi ?? m.dest_addr_npi
   sm.destination_addr = m.destination_addr
@@ -57,6 +68,16 @@ export function fillSubmit(sm: Sm, part: Part, rules: OutboundRules, nowMs: numb
     sm.tlvs = rules.interfaceVersion >= V34 ? part.tlvs : EMPTY
   }
   return true
+}
+
+/**
+ * Type of number and numbering plan of a source address (SMPP v3.4 §5.2.5, §5.2.6) as carriers mostly want them: a name is
+ * alphanumeric, up to six digits are a short code of the network's own, more are a number with its country code.
+ */
+function kindOf(address: string): readonly [ton: number, npi: number] {
+  if (address === '') return UNKNOWN
+  if (SHORT_CODE.test(address)) return NETWORK_SPECIFIC
+  return NUMBER.test(address) ? INTERNATIONAL : ALPHANUMERIC
 }
 
 /** What the customer gave, as the carrier is told it. */

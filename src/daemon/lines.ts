@@ -18,7 +18,7 @@ import type { Receipts } from '../returns/receipts.js'
 import type { Spool } from '../spool/contract.js'
 import type { Trace } from './trace.js'
 
-/** What a carrier that leaves may take for its open windows. */
+/** What a carrier that leaves may take for its open windows, at least: one over SMPP has the time of its answers. */
 const LEAVE_MS = 10_000
 
 export interface LinesHost {
@@ -36,6 +36,8 @@ export interface LinesHost {
 interface Running {
   readonly row: CarrierRow
   readonly line: Line
+  /** The driver of `line`, where it is one that changes while it runs. */
+  readonly smpp: SmppCarrier | null
   /** By command and status; null for what speaks no SMPP. */
   readonly counts: PduCounts | null
 }
@@ -54,14 +56,10 @@ export class Lines {
   follow(rows: readonly CarrierRow[]): void {
     const { dispatch, log } = this.host
     const wanted = new Map(rows.map(row => [row.id, row]))
-    for (const [id, { row, line }] of this.running) {
+    for (const [id, running] of this.running) {
+      const { row, line } = running
       const next = wanted.get(id)
-      if (next && same(row, next)) {
-        if (next.paused !== line.paused) {
-          line.paused = next.paused
-          log.info({ carrier: row.name }, next.paused ? 'carrier paused' : 'carrier resumed')
-          dispatch.align()
-        }
+      if (next && this.keep(running, next)) {
         wanted.delete(id)
         continue
       }
@@ -70,9 +68,32 @@ export class Lines {
       dispatch.remove(line)
       const { driver } = line
       this.leaving.add(driver)
-      void driver.stop(LEAVE_MS).finally(() => this.leaving.delete(driver))
+      const withinMs = row.kind === 'smpp' ? Math.max(LEAVE_MS, row.settings.responseMs) : LEAVE_MS
+      void driver.stop(withinMs).finally(() => this.leaving.delete(driver))
     }
     for (const row of wanted.values()) this.add(row)
+  }
+
+  /** Makes a running carrier what `next` says; false: it must be another one. */
+  private keep(running: Running, next: CarrierRow): boolean {
+    const { dispatch, log } = this.host
+    const { row, line, smpp } = running
+    const isSame = same(row, next)
+    if (!isSame) {
+      // Everything that was counted and is waited for stands under its name.
+      if (smpp === null || next.kind !== 'smpp' || row.name !== next.name) return false
+      log.info({ carrier: row.name }, 'carrier changed')
+      this.running.set(row.id, { ...running, row: next })
+      line.use(cutOf(next.settings))
+      smpp.change(next.settings)
+    }
+    if (next.paused !== line.paused) {
+      line.paused = next.paused
+      log.info({ carrier: row.name }, next.paused ? 'carrier paused' : 'carrier resumed')
+      if (!next.paused && isSame) smpp?.wake()
+    } else if (isSame) return true
+    dispatch.align()
+    return true
   }
 
   /** What data_coding means to a carrier; the standard's table for one that is gone. */
@@ -85,19 +106,10 @@ export class Lines {
     const events = this.eventsOf(row)
     const counts = row.kind === 'smpp' ? new PduCounts() : null
     const driver = this.driverOf(row, events, counts)
-    const settings: CutSettings =
-      row.kind === 'smpp'
-        ? {
-            receipts: row.settings.receipts,
-            longMessages: wayFor(row.settings),
-            codings: codingsWith(row.settings.codings),
-            nationalTables: row.settings.nationalTables,
-            maxOctets: row.settings.maxOctets,
-          }
-        : plainCut
+    const settings = row.kind === 'smpp' ? cutOf(row.settings) : plainCut
     const line = host.dispatch.add(row.id, row.name, driver, settings, row.paused)
     events.line = line
-    this.running.set(row.id, { row, line, counts })
+    this.running.set(row.id, { row, line, smpp: driver instanceof SmppCarrier ? driver : null, counts })
     host.log.info({ carrier: row.name, kind: row.kind }, 'carrier added')
     driver.start()
   }
@@ -128,7 +140,7 @@ export class Lines {
       line: undefined as unknown as Line,
       answered: (part, outcome) => dispatch.answered(events.line, part, outcome),
       receipt: receipt => receipts.receipt(row.id, receipt),
-      reply: reply => receipts.reply({ ...reply, carrier: row.id }),
+      reply: reply => receipts.reply(reply),
       gathering: () => spool.gathering,
       afterSync: then => spool.afterSync(then),
       room: () => dispatch.pump(events.line),
@@ -146,6 +158,15 @@ export class Lines {
     await Promise.all(drivers.map(driver => driver.stop(withinMs)))
   }
 }
+
+const cutOf = (settings: SmppSettings): CutSettings => ({
+  receipts: settings.receipts,
+  tlvs: settings.interfaceVersion >= 0x34,
+  longMessages: wayFor(settings),
+  codings: codingsWith(settings.codings),
+  nationalTables: settings.nationalTables,
+  maxOctets: settings.maxOctets,
+})
 
 /** A carrier of SMPP v3.3 is sent no TLVs: long messages leave with a UDH, as it has always been. */
 const wayFor = ({ longMessages, interfaceVersion }: SmppSettings): CutSettings['longMessages'] =>

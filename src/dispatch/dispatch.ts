@@ -13,14 +13,12 @@ import type { RouteTable } from '../routing/table.js'
 import type { Claimer, Spool } from '../spool/contract.js'
 import { ConcatRefs } from './concatRefs.js'
 import { type CutSettings, cut } from './cut.js'
-import { retryDelayMs } from './retry.js'
+import { type RetryRules, retryAt } from './retry.js'
 
 /** A claim at a time: what is handed out is in nobody's queue, so not too much of it. */
 const CLAIM = 256
 /** Messages of a weighted route that wait for the carrier they were weighed to. */
 const HANDED = 512
-const RETRY_FIRST_MS = 5_000
-const RETRY_CAP_MS = 600_000
 const NAMED_CARRIER_DOWN_MS = 1_000
 /** What no route takes is looked at again this often, and at once when the routes change. */
 const REMATCH_MS = 30_000
@@ -30,7 +28,7 @@ export class Line {
   readonly id: number
   readonly name: string
   readonly driver: Driver
-  readonly settings: CutSettings
+  settings: CutSettings
   paused: boolean
   readonly claimer: Claimer
   /** Claimed by others, weighed to this one. */
@@ -44,6 +42,8 @@ export class Line {
   concatRef = 0
   /** The reference of the next message that the line cuts, for its parts to share. */
   readonly newRef: (m: Message) => number
+  private refs: ConcatRefs
+  private readonly random: () => number
   pumping = false
 
   constructor(
@@ -61,12 +61,23 @@ export class Line {
     this.settings = settings
     this.paused = paused
     this.claimer = claimer
-    // A reference above 255 in sar_* would make parts shorter: the message centre has to write it in 16 bits.
-    const refs = new ConcatRefs(settings.longMessages === 'udh16', random)
+    this.random = random
+    this.refs = this.refsFor(settings)
     this.newRef = m => {
-      this.concatRef = refs.next(m.source_addr, m.destination_addr)
+      this.concatRef = this.refs.next(m.source_addr, m.destination_addr)
       return this.concatRef
     }
+  }
+
+  /** A reference above 255 in sar_* would make parts shorter: the message centre has to write it in 16 bits. */
+  private refsFor(settings: CutSettings): ConcatRefs {
+    return new ConcatRefs(settings.longMessages === 'udh16', this.random)
+  }
+
+  /** Other settings: what is cut from now on is cut by them. */
+  use(settings: CutSettings): void {
+    if (settings.longMessages !== this.settings.longMessages) this.refs = this.refsFor(settings)
+    this.settings = settings
   }
 
   get up(): boolean {
@@ -85,6 +96,8 @@ export interface DispatchHost {
   readonly clock: Clock
   /** [0, 1) */
   random(): number
+  /** By class. */
+  readonly retry: readonly RetryRules[]
   weightOf(account: number): number
   /** The lane of a message whose route is gone; undefined when no route takes it now. */
   rematch(message: Message): number | undefined
@@ -310,38 +323,53 @@ export class Dispatch {
       line.accepted++
       const whole = m.parts === null ? undefined : this.wholes.get(m)
       spool.accepted(m, part.index, line.id, outcome.ref, (part.registered_delivery & 3) !== 0)
-      if (whole) this.partDone(m, whole, null)
+      if (whole) this.partDone(line, m, whole, null)
       return
     }
     line.counts.add(`${outcome.kind}:${outcome.code}`)
     const whole = m.parts === null ? undefined : this.wholes.get(m)
-    if (whole) this.partDone(m, whole, outcome)
-    else this.settle(m, outcome)
+    if (whole) this.partDone(line, m, whole, outcome)
+    else this.settle(line, m, outcome)
   }
 
-  private partDone(m: Message, whole: Whole, outcome: Outcome | null): void {
+  private partDone(line: Line, m: Message, whole: Whole, outcome: Outcome | null): void {
     if (outcome && (whole.worst === null || severity(outcome) > severity(whole.worst))) whole.worst = outcome
     if (--whole.left > 0) return
     this.wholes.delete(m)
-    if (whole.worst !== null) this.settle(m, whole.worst)
+    if (whole.worst !== null) this.settle(line, m, whole.worst)
   }
 
   /** What becomes of a message that was not accepted. */
-  private settle(m: Message, outcome: Outcome): void {
-    const { spool, clock } = this.host
+  private settle(line: Line, m: Message, outcome: Outcome): void {
+    const { spool } = this.host
     switch (outcome.kind) {
       case 'refused':
         this.end(m, outcome.code)
         break
-      case 'deferred':
+      case 'deferred': {
         m.attempts++
-        spool.defer(m, clock.now() + retryDelayMs(m.attempts, RETRY_FIRST_MS, RETRY_CAP_MS, this.host.random()))
+        const dueMs = this.again(line, m, outcome.code)
+        if (dueMs !== null) spool.defer(m, dueMs)
         break
-      // The link's fault, or nobody's: the message keeps its place. At least once is the promise.
+      }
+      // The link's fault, or nobody's: the message keeps its place. But some carriers mean by it that it will never be.
       case 'throttled':
+        if (this.again(line, m, outcome.code) !== null) spool.giveBack(m)
+        break
+      // At least once is the promise.
       case 'unsure':
         spool.giveBack(m)
     }
+  }
+
+  /** When to try again; null: it is too old for another try, and has ended. */
+  private again(line: Line, m: Message, code: string): number | null {
+    const { spool, clock } = this.host
+    const dueMs = retryAt(m, this.host.retry[m.rank] as RetryRules, clock.now(), this.host.random())
+    if (dueMs !== null) return dueMs
+    line.counts.add('gave_up')
+    spool.end(m, { state: state.UNDELIVERABLE, error: code, doneMs: clock.now() })
+    return null
   }
 
   private end(m: Message, code: string): void {

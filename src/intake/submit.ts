@@ -11,7 +11,7 @@ import { type ClassRank, type Message, mark } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
 import { digitsOf, type RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
-import { makePlain, segmentsOf } from './text.js'
+import { isJoinable, makePlain, segmentsOf } from './text.js'
 
 export interface Lifetimes {
   otpMs: number
@@ -64,6 +64,9 @@ export class Door {
     if (fault !== undefined) return fault
     m.replaceable = account.smpp.replace
     if (replace && this.takesPlace(m)) return undefined
+    if (account.smpp.longMessages === 'rejoin' && isJoinable(m, account.smpp)) {
+      m.joined = { waits: false, of: 0, ids: [] }
+    }
     this.spool.commit(m)
     this.tally.countAccepted(m.rank)
     return undefined

@@ -25,6 +25,8 @@ export interface Receipt {
   doneMs: number
   /** network_error_code (SMPP v3.4 §5.3.2.31) as one number, network type << 16 | code; 0: the carrier gave none. */
   network?: number
+  /** The carrier's own TLVs (tags 0x1400 to 0x3fff, SMPP v3.4 §5.3.1), whole ones, of 255 octets together at most; none: left out. */
+  vendor?: Buffer
   /** Other names that it may mean by its carrier's rules, tried in this order where `ref` names no message. */
   others?: readonly string[] | null
 }

@@ -9,6 +9,10 @@ import type { Report } from '../spool/contract.js'
 
 /** Names of groups and parts that are remembered, oldest forgotten first. */
 const REMEMBERED = 10_000
+/** Parts that one `tick` gives up, or a message's more. */
+const AT_ONCE = 256
+/** What message_payload has room for. */
+const MOST_OCTETS = 0xffff
 
 export interface RejoinLimits {
   /** From the first part's coming until the others are no longer waited for; so long, too, a part counts as sent again. */
@@ -57,33 +61,43 @@ export class Joined implements Report {
   }
 }
 
+export interface RejoinHost {
+  /** Gets each part that is held no longer, the newest first: it must be claimed again to be delivered. */
+  release(report: Report): void
+  /** Number of the newest report that waits for any account. */
+  newest(): number
+  /** Its text is eight septets in seven octets: each part of it has fill bits of its own. */
+  isPacked(reply: Reply): boolean
+}
+
 export class Rejoiner {
   /** In the order of their first parts' coming here. */
   private readonly groups = new Map<string, Group>()
-  /** Groups that were given up, and when: what came until then goes as it came. */
+  /** Groups that were given up, and the number of the newest report of that moment: what came until then goes as it came. */
   private readonly givenUp = new Map<string, number>()
   /** Parts that were delivered within a whole, and when: who sends them again has missed our answer. */
   private readonly delivered = new Map<string, number>()
   private readonly limits: RejoinLimits
-  private readonly release: (report: Report) => void
+  private readonly host: RejoinHost
   held = 0
   octets = 0
 
-  /** @param release gets each part that is held no longer: it must be claimed again to be delivered */
-  constructor(limits: RejoinLimits, release: (report: Report) => void) {
+  constructor(limits: RejoinLimits, host: RejoinHost) {
     this.limits = limits
-    this.release = release
+    this.host = host
   }
 
   /**
    * What is to be delivered now: the report itself when it is no part, or is one that waits no more; the whole when it
    * was the last part of it; 'held' when others are awaited; 'again' when it was delivered within a whole before.
+   *
+   * @param nowMs here and below, of a clock that never runs back
    */
   take(report: Report, nowMs: number): Report | 'held' | 'again' {
     const reply = report.reply as Reply
     const of = partOfReply(report.account, reply)
     if (of === undefined) return report
-    if (report.atMs <= (this.givenUp.get(of.key) ?? Number.NEGATIVE_INFINITY)) return report
+    if (report.seq <= (this.givenUp.get(of.key) ?? -1)) return report
     if (this.delivered.size > 0) {
       const deliveredMs = this.delivered.get(printOf(of, reply)) ?? Number.NEGATIVE_INFINITY
       if (nowMs - deliveredMs < this.limits.ms) return 'again'
@@ -92,7 +106,7 @@ export class Rejoiner {
     const before = group?.bySeq.get(of.seq)
     if (group && before && !before.reply?.body.equals(reply.body)) {
       // The same name for another text: the first is not going to be completed.
-      this.giveUp(group, Math.max(...Array.from(group.bySeq.values(), part => part.atMs)))
+      this.giveUp(group, newestOf(group.bySeq.values()))
       group = undefined
     }
     if (!group) {
@@ -111,21 +125,21 @@ export class Rejoiner {
     this.held++
     group.octets += reply.body.length
     this.octets += reply.body.length
-    if (group.bySeq.size === of.total) return this.join(group, nowMs)
+    if (group.bySeq.size === of.total) return this.join(group)
     while (this.held > this.limits.parts || this.octets > this.limits.octets) {
       const [oldest] = this.groups.values()
       if (oldest === undefined) break
-      this.giveUp(oldest, nowMs)
+      this.giveUp(oldest, this.host.newest())
     }
     return 'held'
   }
 
-  private join(group: Group, nowMs: number): Report | 'held' {
+  private join(group: Group): Report | 'held' {
     const parts = Array.from({ length: group.total }, (_, n) => group.bySeq.get(n + 1) as Report)
     const replies = parts.map(part => part.reply as Reply)
-    const whole = joinParts(replies)
-    if (whole === undefined) {
-      this.giveUp(group, nowMs)
+    const whole = joinParts(replies, this.host.isPacked(replies[0] as Reply))
+    if (whole === undefined || whole.body.length > MOST_OCTETS) {
+      this.giveUp(group, this.host.newest())
       return 'held'
     }
     this.forget(group)
@@ -146,31 +160,38 @@ export class Rejoiner {
 
   /** It cannot be delivered whole: its parts go as they came. */
   apart(whole: Joined): void {
-    this.remember(whole.key, Math.max(...whole.parts.map(part => part.atMs)))
-    for (const part of whole.parts) this.release(part)
+    this.remember(whole.key, newestOf(whole.parts))
+    this.release([...whole.parts])
   }
 
-  /** Gives up what has waited too long: how many messages. */
+  /** Gives up what has waited too long, a bounded slice of it: how many messages. */
   tick(nowMs: number): number {
     let n = 0
+    const parts: Report[] = []
     for (const group of this.groups.values()) {
-      if (group.deadlineMs > nowMs) continue
+      if (group.deadlineMs > nowMs || parts.length >= AT_ONCE) break
       n++
-      this.giveUp(group, nowMs)
+      this.forget(group)
+      this.remember(group.key, this.host.newest())
+      parts.push(...group.bySeq.values(), ...group.twins)
     }
+    this.release(parts)
     return n
   }
 
-  private giveUp(group: Group, untilMs: number): void {
+  private giveUp(group: Group, until: number): void {
     this.forget(group)
-    this.remember(group.key, untilMs)
-    for (const part of group.bySeq.values()) this.release(part)
-    for (const twin of group.twins) this.release(twin)
+    this.remember(group.key, until)
+    this.release([...group.bySeq.values(), ...group.twins])
   }
 
-  private remember(key: string, untilMs: number): void {
+  private release(parts: Report[]): void {
+    for (const part of parts.sort((a, b) => b.seq - a.seq)) this.host.release(part)
+  }
+
+  private remember(key: string, until: number): void {
     this.givenUp.delete(key)
-    this.givenUp.set(key, untilMs)
+    this.givenUp.set(key, until)
     for (const oldest of this.givenUp.keys()) {
       if (this.givenUp.size <= REMEMBERED) break
       this.givenUp.delete(oldest)
@@ -182,6 +203,12 @@ export class Rejoiner {
     this.held -= group.bySeq.size + group.twins.length
     this.octets -= group.octets
   }
+}
+
+function newestOf(parts: Iterable<Report>): number {
+  let newest = 0
+  for (const { seq } of parts) newest = Math.max(newest, seq)
+  return newest
 }
 
 /** Of which message it is which part; undefined when it is a whole one. */

@@ -2,6 +2,8 @@
 // the ESME says so, given back when it does not. A bind that cannot take them now is left alone for a while, and only
 // it. Knows the outbox and what an answer means; the wire is intake/smpp's.
 
+import { codingsWith } from '../../protocols/gsm/coding.js'
+import type { CloseReason } from '../../protocols/smpp/session-owner.js'
 import { status, statusName } from '../../protocols/smpp/status.js'
 import { plainReceipts, type SmppProfile } from '../accounts/smppProfile.js'
 import type { Clock } from '../base/clock.js'
@@ -11,9 +13,13 @@ import type { Bind } from '../intake/smpp/bind.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { Reply } from '../model/outcome.js'
 import type { Report, Spool } from '../spool/contract.js'
+import { cutReply, Piece } from './pieces.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
+import { Suspects } from './suspects.js'
 
 const CLAIM = 128
+/** Reports that one turn of the event loop drops, or holds: they fill no window. */
+const ROOMLESS_AT_ONCE = 256
 /** An ESME that says "not now" is left alone for so long, twice as long each time until it takes something. */
 const REST_MS = 1_000
 const REST_MOST_MS = 60_000
@@ -29,6 +35,9 @@ const LOG_PAUSE_MS = 60_000
 /** message_payload is for peers of v3.4 on, and a short_message holds so much. */
 const V34 = 0x34
 const SHORT_MESSAGE_MAX = 254
+const PAYLOAD_MAX = 0xffff
+/** Ends of a connection that nothing we sent has brought about. */
+const OF_NO_REPORT = new Set<CloseReason>(['unbound by peer', 'unbound by us', 'draining', 'account suspended'])
 
 /** Answers after which this report is not offered again (SMPP v3.4 §5.1.3: RX_R is for this message). */
 const FINAL = new Set<number>([
@@ -58,6 +67,8 @@ export interface ReporterHost {
   profile(account: number): SmppProfile | undefined
   /** A reply as the account reads it. */
   reply(reply: Reply, account: number): Reply
+  /** Its text is eight septets in seven octets, as its carrier says. */
+  isPacked(reply: Reply): boolean
   fault(error: unknown): void
 }
 
@@ -77,31 +88,70 @@ export class Reporter {
   private readonly tries = new WeakMap<Report, number>()
   /** For the sender's own bind, which has no room. */
   private readonly held = new Map<Bind, Report[]>()
-  /** Account and destination that an ESME wants no more for, and when it said so. */
+  /** Account and destination that an ESME wants no more for, and the number of the newest report of that moment. */
   private readonly stopped = new Map<string, number>()
   private readonly rejoiner: Rejoiner
+  private readonly suspects: Suspects
+  /** Accounts that go on in a later turn of the event loop. */
+  private readonly soon = new Set<number>()
+  /** Reports of this pump that filled no window. */
+  private roomless = 0
   private rejoinTimer: NodeJS.Timeout | undefined
   private readonly lines = new Map<string, { atMs: number; count: number }>()
   private stopping = false
 
   constructor(host: ReporterHost) {
     this.host = host
-    this.rejoiner = new Rejoiner(rejoinLimits, part => host.spool.giveBackReport(part))
+    this.rejoiner = new Rejoiner(rejoinLimits, {
+      release: part => {
+        host.spool.giveBackReport(part)
+        this.pumpSoon(part.account)
+      },
+      newest: () => host.spool.newestReport,
+      isPacked: reply => host.isPacked(reply),
+    })
+    this.suspects = new Suspects({
+      binds: account => host.binds.of(account),
+      isWell: bind => !this.stopping && this.roomOf(bind) > 0,
+      send: (report, bind) => this.send(report, bind),
+      fault: error => host.fault(error),
+    })
   }
 
   /** The account got a report, or one of its binds has room. */
   pump(account: number): void {
-    if (this.stopping) return
+    if (this.stopping || (this.soon.size > 0 && this.soon.has(account))) return
     if (this.held.size > 0) this.pumpHeld(account)
     if (this.troubles.size > 0) this.pumpTroubled(account)
+    if (!this.suspects.none) this.suspects.pump(account)
+    this.roomless = 0
     for (;;) {
-      const bind = this.troubles.size === 0 ? this.host.binds.receiver(account) : this.untroubled(account)
-      if (!bind) return
+      const isPlain = this.troubles.size === 0 && this.suspects.none
+      const bind = isPlain ? this.host.binds.receiver(account) : this.untroubled(account)
+      if (!bind) break
       const reports = this.host.spool.claimReports(account, Math.min(CLAIM, bind.session.room()))
-      if (reports.length === 0) return
+      if (reports.length === 0) break
       const profile = this.host.profile(account)
       for (const report of reports) this.hand(report, bind, profile)
+      if (this.roomless >= ROOMLESS_AT_ONCE) {
+        this.pumpSoon(account)
+        break
+      }
     }
+    if (this.held.size > 0) this.pumpHeld(account)
+  }
+
+  private pumpSoon(account: number): void {
+    if (this.soon.has(account)) return
+    this.soon.add(account)
+    setImmediate(() => {
+      this.soon.delete(account)
+      try {
+        this.pump(account)
+      } catch (error) {
+        this.host.fault(error)
+      }
+    })
   }
 
   /** The bind with the most room; one that has refused what it got last only when no other has any. */
@@ -122,7 +172,8 @@ export class Reporter {
   }
 
   private roomOf(bind: Bind): number {
-    return bind.receives && !this.troubles.get(bind)?.isResting ? bind.session.room() : 0
+    const isFree = bind.receives && !this.troubles.get(bind)?.isResting && !this.suspects.keeps(bind)
+    return isFree ? bind.session.room() : 0
   }
 
   private hand(report: Report, bind: Bind, profile: SmppProfile | undefined): void {
@@ -137,65 +188,124 @@ export class Reporter {
   }
 
   private deliver(report: Report, bind: Bind, form: SmppProfile['receipts']): void {
+    if (!this.suspects.none && this.suspects.takes(report, firstOf(report))) return
+    this.send(report, bind, form)
+  }
+
+  private send(report: Report, bind: Bind, form = this.formOf(report.account)): void {
     try {
-      bind.deliver(report, form, report.reply && this.host.reply(report.reply, report.account))
+      if (report.reply) this.sendReply(report, report.reply, bind, form)
+      else bind.deliver(report, form)
     } catch (error) {
       // What cannot be written would stand at the head of the queue for ever.
+      this.roomless++
+      this.suspects.over(bind, report)
       for (const one of partsOf(report)) this.host.spool.reportDone(one)
       this.host.counts.add('reports_unwritable')
       this.host.fault(error)
     }
   }
 
+  private formOf(account: number): SmppProfile['receipts'] {
+    return this.host.profile(account)?.receipts ?? plainReceipts
+  }
+
+  private sendReply(report: Report, reply: Reply, bind: Bind, form: SmppProfile['receipts']): void {
+    // What was cut is as the customer reads it.
+    const meant = report instanceof Piece ? reply : this.host.reply(reply, report.account)
+    const { length } = meant.body
+    const isOld = bind.interfaceVersion < V34
+    if (length <= SHORT_MESSAGE_MAX || (length <= PAYLOAD_MAX && !isOld)) bind.deliver(report, form, meant)
+    else if (report instanceof Joined) {
+      this.roomless++
+      this.suspects.over(bind, report)
+      this.host.counts.add('replies_not_rejoined')
+      this.rejoiner.apart(report)
+      // In the customer's coding it is too long for any PDU: as it came it was in one.
+    } else if (length > PAYLOAD_MAX && !isOld) bind.deliver(report, form, reply)
+    else this.sendOld(report, length > PAYLOAD_MAX ? reply : meant, bind, form)
+  }
+
+  /** What a short_message has no room for, of an account with a v3.3 bind: over another bind, or cut. */
+  private sendOld(report: Report, reply: Reply, bind: Bind, form: SmppProfile['receipts']): void {
+    this.suspects.over(bind, report)
+    for (const other of this.host.binds.of(report.account)) {
+      if (other.interfaceVersion >= V34 && other.receives && this.handTo(other, report, form)) return
+    }
+    const pieces = cutReply(report, reply, codingsWith(this.host.profile(report.account)?.codings ?? {}))
+    if (pieces === undefined) {
+      bind.deliver(report, form, reply)
+      return
+    }
+    const [first, ...others] = pieces as [Piece, ...Piece[]]
+    bind.deliver(first, form, first.reply)
+    const waiting = this.held.get(bind)
+    if (waiting) waiting.push(...others)
+    else if (others.length > 0) this.held.set(bind, others)
+  }
+
   // -- messages in parts -----------------------------------------------------
 
   private handPart(report: Report, bind: Bind, profile: SmppProfile): void {
     const { spool, counts, clock } = this.host
-    const whole = this.rejoiner.take(report, clock.now())
+    const whole = this.rejoiner.take(report, clock.mono())
     if (whole === 'again') {
+      this.roomless++
       spool.reportDone(report)
       counts.add('replies_parts_again')
     } else if (whole === 'held') {
+      this.roomless++
       this.rejoinTimer ??= setInterval(() => this.tick(), REJOIN_TICK_MS).unref()
-    } else if (whole instanceof Joined && bind.interfaceVersion < V34 && whole.reply.body.length > SHORT_MESSAGE_MAX) {
-      this.rejoiner.apart(whole)
     } else this.deliver(whole, bind, profile.receipts)
   }
 
   private tick(): void {
+    if (this.stopping) return
     if (this.rejoiner.held === 0) {
       clearInterval(this.rejoinTimer)
       this.rejoinTimer = undefined
       return
     }
-    const n = this.rejoiner.tick(this.host.clock.now())
+    const n = this.rejoiner.tick(this.host.clock.mono())
     if (n === 0) return
     this.host.counts.add('replies_not_rejoined', n)
-    for (const account of [...this.host.spool.reportAccounts()]) this.pump(account)
+    // There may be more than one turn's.
+    setImmediate(() => this.tick())
   }
 
   // -- to the sender's bind --------------------------------------------------
 
   private handSender(report: Report, bind: Bind, profile: SmppProfile): void {
     const own = this.host.binds.sender(report.account, report.receipt?.id ?? 0)
-    if (own === undefined || own === bind || !own.receives) {
+    if (own === undefined || own === bind || !own.receives || !this.handTo(own, report, profile.receipts)) {
       this.deliver(report, bind, profile.receipts)
-      return
     }
-    const waiting = this.held.get(own)
-    if (waiting === undefined && this.roomOf(own) > 0) this.deliver(report, own, profile.receipts)
-    else if (waiting === undefined) this.held.set(own, [report])
-    else if (waiting.length < MAX_HELD) waiting.push(report)
-    else this.deliver(report, bind, profile.receipts)
+  }
+
+  /** To this bind and no other, now or when it has room. False: too much waits for that. */
+  private handTo(bind: Bind, report: Report, form: SmppProfile['receipts']): boolean {
+    const waiting = this.held.get(bind)
+    if (waiting === undefined && this.roomOf(bind) > 0) {
+      this.deliver(report, bind, form)
+      return true
+    }
+    if (waiting !== undefined && waiting.length >= MAX_HELD) return false
+    this.roomless++
+    if (waiting === undefined) this.held.set(bind, [report])
+    else waiting.push(report)
+    return true
   }
 
   private pumpHeld(account: number): void {
     for (const [bind, reports] of this.held) {
       if (bind.accountId !== account) continue
-      const form = this.host.profile(account)?.receipts ?? plainReceipts
+      const form = this.formOf(account)
       const n = Math.min(this.roomOf(bind), reports.length)
-      for (const report of reports.splice(0, n)) this.deliver(report, bind, form)
-      if (!bind.receives) for (const report of reports.splice(0)) this.host.spool.giveBackReport(report)
+      for (const report of reports.splice(0, n)) {
+        if (!(report instanceof Piece)) this.deliver(report, bind, form)
+        else if (!report.of.isOver) this.send(report, bind, form)
+      }
+      if (!bind.receives) for (const report of reports.splice(0).reverse()) this.back(report)
       if (reports.length === 0) this.held.delete(bind)
     }
   }
@@ -208,10 +318,18 @@ export class Reporter {
    */
   answered(bind: Bind, report: Report, code: number | undefined, isNack: boolean): void {
     const { spool, counts } = this.host
+    if (report instanceof Piece) {
+      this.pieceAnswered(bind, report, code, isNack)
+      return
+    }
+    if (!this.suspects.none) {
+      this.suspects.over(bind, report)
+      if (code !== undefined) this.suspects.forget(firstOf(report))
+    }
     if (code === status.ESME_ROK && !isNack) {
       counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
       if (report instanceof Joined) {
-        this.rejoiner.done(report, this.host.clock.now())
+        this.rejoiner.done(report, this.host.clock.mono())
         for (const part of report.parts) spool.reportDone(part)
       } else spool.reportDone(report)
       if (this.troubles.size > 0) this.recovered(bind)
@@ -219,7 +337,7 @@ export class Reporter {
     }
     if (code === undefined) {
       counts.add('reports_unanswered')
-      for (const one of partsOf(report)) spool.giveBackReport(one)
+      this.back(report)
       // It lives, and does not answer.
       if (bind.receives) this.trouble(bind)
       return
@@ -231,15 +349,48 @@ export class Reporter {
     else this.drop(report, isNack ? 'reports_nacked' : 'reports_refused', code)
   }
 
+  /** All of them taken: so is what they were cut from. One that was not: neither is that. */
+  private pieceAnswered(bind: Bind, { of }: Piece, code: number | undefined, isNack: boolean): void {
+    if (of.isOver) return
+    if (code === status.ESME_ROK && !isNack && --of.left > 0) return
+    of.isOver = true
+    this.answered(bind, of.report, code, isNack)
+  }
+
+  /** The connection is gone, and with it what these would have been answered; the oldest comes first. */
+  lost(bind: Bind, unanswered: readonly Report[], reason: CloseReason): void {
+    const [oldest] = unanswered
+    if (oldest === undefined) return
+    const whole = oldest instanceof Piece ? oldest.of.report : oldest
+    const isFatal = !OF_NO_REPORT.has(reason) && this.suspects.blame(firstOf(whole))
+    if (isFatal) {
+      if (oldest instanceof Piece) oldest.of.isOver = true
+      this.suspects.over(bind, whole)
+      this.drop(whole, 'reports_fatal', undefined)
+    }
+    for (let i = unanswered.length - 1; i >= Number(isFatal); i--)
+      this.answered(bind, unanswered[i] as Report, undefined, false)
+  }
+
+  /** To where it came from, to be claimed again. */
+  private back(report: Report): void {
+    if (report instanceof Piece) {
+      if (report.of.isOver) return
+      report.of.isOver = true
+      this.back(report.of.report)
+    } else for (const one of partsOf(report)) this.host.spool.giveBackReport(one)
+  }
+
   private tried(report: Report): number {
-    const [first] = partsOf(report) as [Report]
+    const first = firstOf(report)
     const n = (this.tries.get(first) ?? 0) + 1
     this.tries.set(first, n)
     return n
   }
 
   /** It stands in history only from now on. */
-  private drop(report: Report, counter: string, code: number): void {
+  private drop(report: Report, counter: string, code: number | undefined): void {
+    this.roomless++
     for (const one of partsOf(report)) this.host.spool.reportDone(one)
     this.host.counts.add(counter)
     const { account } = report
@@ -250,8 +401,13 @@ export class Reporter {
     this.lines.set(key, line)
     // An ESME that refuses all it gets must not fill the disk with it.
     if (now - line.atMs < LOG_PAUSE_MS) return
-    const told = { account, systemId: this.systemIdOf(account), status: statusName(code), count: line.count }
-    this.host.log.warn(told, 'a customer refuses receipts or replies: dropped, they stand in history')
+    const told = { account, systemId: this.systemIdOf(account), count: line.count }
+    if (code === undefined) {
+      this.host.log.warn(told, 'a customer hangs up on a receipt or reply each time: dropped, it stands in history')
+    } else {
+      const answer = { ...told, status: statusName(code) }
+      this.host.log.warn(answer, 'a customer refuses receipts or replies: dropped, they stand in history')
+    }
     this.lines.set(key, { atMs: now, count: 0 })
   }
 
@@ -266,7 +422,7 @@ export class Reporter {
     // The oldest goes first, and one that is said again counts as new.
     const key = destinationOf(report)
     this.stopped.delete(key)
-    this.stopped.set(key, this.host.clock.now())
+    this.stopped.set(key, this.host.spool.newestReport)
     for (const oldest of this.stopped.keys()) {
       if (this.stopped.size <= MAX_STOPPED) break
       this.stopped.delete(oldest)
@@ -276,8 +432,8 @@ export class Reporter {
 
   /** It was queued when the ESME said that it wants nothing for that destination. */
   private isStopped(report: Report): boolean {
-    const atMs = this.stopped.get(destinationOf(report))
-    return atMs !== undefined && report.atMs <= atMs
+    const newest = this.stopped.get(destinationOf(report))
+    return newest !== undefined && report.seq <= newest
   }
 
   // -- binds that cannot -----------------------------------------------------
@@ -288,7 +444,7 @@ export class Reporter {
     const trouble = this.trouble(bind)
     const other = this.untroubled(bind.accountId)
     if (other === undefined || this.troubles.has(other)) trouble.later.push(...partsOf(report))
-    else for (const one of partsOf(report)) this.host.spool.giveBackReport(one)
+    else this.back(report)
   }
 
   private trouble(bind: Bind): Trouble {
@@ -342,11 +498,15 @@ export class Reporter {
   /** Hands out nothing more. */
   stop(): void {
     this.stopping = true
+    this.suspects.stop()
     clearInterval(this.rejoinTimer)
   }
 }
 
 const partsOf = (report: Report): readonly Report[] => (report instanceof Joined ? report.parts : [report])
+
+/** What is remembered of a report is remembered by this one: a message put together anew is another object. */
+const firstOf = (report: Report): Report => partsOf(report)[0] as Report
 
 /** As the deliver_sm has it: of a receipt, who sent the message. */
 function destinationOf({ account, receipt, reply }: Report): string {

@@ -82,6 +82,8 @@ export interface ReceiptMore {
   network: number
   /** Of which part, from 1; 0 = of the whole message. */
   part: number
+  /** The carrier's own TLVs, as in a {@link Receipt}. */
+  vendor?: Buffer
 }
 
 /** How a message ended. */
@@ -92,6 +94,8 @@ export interface Ending {
   doneMs: number
   /** network_error_code, network type << 16 | code, where the carrier gave one. */
   network?: number
+  /** The carrier's own TLVs, as in a {@link Receipt}. */
+  vendor?: Buffer
 }
 
 /** What a receipt from a carrier turned out to be. */
@@ -164,8 +168,10 @@ export interface Spool {
   readonly clock: Clock
   events: SpoolEvents
 
-  /** May this account hand in one more message? */
-  refusal(account: number, maxWaiting?: number | null): SpoolRefusal | undefined
+  /** May this account hand in `n` more messages, one if left out? */
+  refusal(account: number, maxWaiting?: number | null, n?: number): SpoolRefusal | undefined
+  /** How full the queue is for this account, 0 to 1: its own part of it, or all of it, whichever is fuller. */
+  fullness(account: number, maxWaiting?: number | null): number
   /** The reserve itself is nearly gone: send nothing, take nothing, not even receipts. */
   readonly exhausted: boolean
   /**
@@ -211,7 +217,7 @@ export interface Spool {
   replace(id: number, change: (message: Message) => void): boolean
   /**
    * Waiting messages that were committed as `replaceable`, of the same account, with the addresses and service_type of
-   * `message` (SMPP v3.4 §5.2.18): their ids, newest first. Known after a restart too.
+   * `message` (SMPP v3.4 §5.2.18): their ids, newest first, a hundred at most. Known after a restart too.
    */
   present(message: Message): readonly number[]
   /**
@@ -221,8 +227,8 @@ export interface Spool {
   waitingOf(account: number): AsyncIterable<Message[]>
   /** Ids for messages that belong together, in order; nobody else's stands between them. */
   takeIds(n: number): number[]
-  /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice at a time. */
-  multi(multiId: number): AsyncIterable<Message[]>
+  /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice of 100 at a time, each read after `turn`. */
+  multi(multiId: number, turn?: () => Promise<unknown>): AsyncIterable<Message[]>
   /** Other lane for all that waits in `from`, as `to` says; for routes that were deleted. A slice at a time; true when there is more. */
   rematch(from: number, to: (message: Message) => number): boolean
 
@@ -235,6 +241,8 @@ export interface Spool {
   /** Delivered (or dropped by decision): gone. */
   reportDone(report: Report): void
   giveBackReport(report: Report): void
+  /** No report of this moment has a greater number, but those of the commit being gathered. */
+  readonly newestReport: number
   /** Accounts that have reports waiting. */
   reportAccounts(): Iterable<number>
 

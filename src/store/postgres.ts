@@ -92,7 +92,7 @@ export class Store {
     const listeners = this.channels.get(channel) ?? new Set()
     this.channels.set(channel, listeners)
     listeners.add(then)
-    this.link?.watch.query(`listen ${channel}`).catch(() => {})
+    if (this.link) say(this.link, `listen ${channel}`)
     return () => listeners.delete(then)
   }
 
@@ -205,7 +205,14 @@ export class Store {
       })
       for (const channel of this.channels.keys()) await watch.query(`listen ${channel}`)
       const clients = new Set<pg.PoolClient>()
-      const link = { watch, lost, version, clients, pool: openPool(config, pool ?? DEFAULT_POOL, clients, log) }
+      const link: Link = {
+        watch,
+        lost,
+        version,
+        clients,
+        pool: openPool(config, pool ?? DEFAULT_POOL, clients, log),
+        said: Promise.resolve(),
+      }
       keepAsking(link)
       return link
     } catch (error) {
@@ -218,6 +225,8 @@ export class Store {
 /** One stretch of being connected. */
 interface Link {
   readonly watch: pg.Client
+  /** The last statement on it: the next waits for that, for the driver will take one at a time only. */
+  said: Promise<unknown>
   readonly pool: pg.Pool
   /** The pool's connections, in use or not. */
   readonly clients: Set<pg.PoolClient>
@@ -240,14 +249,16 @@ function openPool(config: pg.PoolConfig, max: number, clients: Set<pg.PoolClient
 
 /** A server that went without a word (a pulled cable) answers no question; TCP itself would take minutes. */
 function keepAsking(link: Link): void {
-  const timer = setInterval(() => {
-    link.watch.query({ text: 'select', query_timeout: PING_MS } as pg.QueryConfig).catch(() => {
-      clearInterval(timer)
-      endAtOnce(link.watch)
-    })
-  }, PING_EVERY_MS)
+  const timer = setInterval(() => say(link, 'select'), PING_EVERY_MS)
   timer.unref()
   void link.lost.then(() => clearInterval(timer))
+}
+
+/** A statement on the watching connection, which ends when there is no answer. */
+function say(link: Link, text: string): void {
+  const { watch } = link
+  const ask = (): Promise<unknown> => watch.query({ text, query_timeout: PING_MS } as pg.QueryConfig)
+  link.said = link.said.then(ask).catch(() => endAtOnce(watch))
 }
 
 /** Statements that still wait on this link fail now. */

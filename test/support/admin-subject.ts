@@ -110,6 +110,7 @@ export class Subject implements AdminSubject {
         spool,
         clock,
         random: () => 0,
+        retry: [],
         weightOf: () => 1,
         rematch: () => undefined,
         codingsOf: () => standardCodings,

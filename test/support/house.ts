@@ -15,6 +15,8 @@ import type { Smsc } from './smsc.js'
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
 /** Stops are graceful and take 10 s at most. */
 const STOP_MS = 10_000
+/** With a database of its own to make, on a machine that is busy with other tests. */
+const START_MS = 60_000
 
 /** Sections of the gateway file; accounts have the password `secret` and carriers' names are their keys. */
 export interface Gateway {
@@ -155,7 +157,7 @@ export class House {
   async start(): Promise<void> {
     const from = this.log.length
     const child = this.spawn()
-    const ready = this.line('ready', from)
+    const ready = this.line('ready', from, START_MS)
     const early = this.exited.then(code => {
       throw new Error(`the daemon ended before it was ready: ${code}\n${this.tail()}`)
     })

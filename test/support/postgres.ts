@@ -66,6 +66,7 @@ export async function testCluster(options: { fsync?: boolean } = {}): Promise<Te
   await template.end()
   let count = 0
   let running = true
+  let last: Promise<unknown> = Promise.resolve()
   const stop = async (): Promise<void> => {
     if (!running) return
     running = false
@@ -76,7 +77,10 @@ export async function testCluster(options: { fsync?: boolean } = {}): Promise<Te
     dataDir,
     async database() {
       const name = `test_${++count}`
-      await admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`)
+      // One after the other: a client has one statement at a time, and a template one that copies it.
+      const made = last.then(() => admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`))
+      last = made.catch(() => {})
+      await made
       return urlOf(name)
     },
     stop,

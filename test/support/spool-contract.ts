@@ -109,16 +109,20 @@ interface Heard {
   reports: number[]
   unmatched: string[]
   dropped: number
+  apart: number
 }
 
 function listen(spool: Spool): Heard {
-  const heard: Heard = { ended: [], ready: [], reports: [], unmatched: [], dropped: 0 }
+  const heard: Heard = { ended: [], ready: [], reports: [], unmatched: [], dropped: 0, apart: 0 }
   spool.events = {
     ready: lane => heard.ready.push(lane),
     report: account => heard.reports.push(account),
     logged() {},
     ended: (m, ending) => heard.ended.push({ id: m.id, ending }),
     unmatched: (_carrier, receipt) => heard.unmatched.push(receipt.ref),
+    apart(parts) {
+      heard.apart += parts
+    },
     reportsDropped(count) {
       heard.dropped += count
     },
@@ -174,6 +178,7 @@ export function spoolContract(t: Test, open: OpenSpool): void {
   t.test('time', t => time(t, open))
   t.test('receipts', t => receipts(t, open))
   t.test('parts', t => parts(t, open))
+  t.test('parts to be joined', t => joins(t, open))
   t.test('reports', t => reports(t, open))
   t.test('history', t => history(t, open))
   t.test('finding and changing', t => changing(t, open))
@@ -1002,6 +1007,245 @@ function parts(t: Test, open: OpenSpool): void {
   t.end()
 }
 
+/** Part `seq` of `total` of text `ref`, by an 8-bit header. */
+function partOf(ref: number, total: number, seq: number, text: string, fields: Partial<Message> = {}): Message {
+  const body = Buffer.concat([Buffer.from([5, 0, 3, ref, total, seq]), Buffer.from(text)])
+  return message({ esm_class: 0x40, body, joined: { waits: false, of: 0, ids: [] }, ...fields })
+}
+
+const receiptsOf = (spool: Spool): string[] =>
+  spool
+    .claimReports(1, 20)
+    .map(({ receipt }) => `${receipt?.id} ${receipt?.state} ${receipt?.delivered}/${receipt?.parts}`)
+
+function joins(t: Test, open: OpenSpool): void {
+  t.test(
+    'parts become one message in whatever order they come, over a kill too, and each has an end of its own',
+    async t => {
+      const options = { store: t.fullname }
+      let spool = await open(t, options)
+      const third = partOf(9, 3, 3, 'three')
+      const first = partOf(9, 3, 1, 'one ', { clientRef: 'a', registered_delivery: 0 })
+      const other = partOf(8, 3, 2, 'not of it')
+      await commitAll(spool, [third, first, other])
+      t.same(ids(claimerOf(spool).claim(9)), [], 'they wait')
+      t.match(spool.figures(), { waiting: 3, due: 3, sent: 0 })
+
+      spool = await open(t, { ...options, killed: true })
+      const second = partOf(9, 3, 2, 'two ')
+      await commitAll(spool, [second])
+      t.match(spool.figures(), { waiting: 2, due: 1, sent: 2 })
+      spool = await open(t, { ...options, killed: true })
+      const heard = listen(spool)
+      const whole = claimOne(claimerOf(spool))
+      t.equal(whole.id, second.id, 'the first of them that asks for a receipt')
+      t.match(whole, { esm_class: 0, segments: 1 })
+      t.same(texts([whole]), ['one two three'])
+      for (const { id } of [first, second, third]) t.equal(spool.find(id)?.id, whole.id)
+
+      spool.cut(whole, CARRIER, 2, 9)
+      spool.accepted(whole, 0, CARRIER, 'A', true)
+      spool.accepted(whole, 1, CARRIER, 'B', true)
+      t.equal(spool.receipt(CARRIER, delivered('A')), 'matched')
+      await spool.synced()
+      t.same(heard.ended, [])
+      spool.receipt(CARRIER, delivered('B'))
+      await spool.synced()
+      t.same(new Set(heard.ended.map(({ id }) => id)), new Set([first.id, second.id, third.id]))
+      t.same(receiptsOf(spool), [`${second.id} 2 1/1`, `${third.id} 2 1/1`])
+      t.same(
+        rowsOf(spool)
+          .filter(({ kind }) => kind === 'ended')
+          .map(({ id, state, carrier, segments, clientRef }) => [id, state, carrier, segments, clientRef]),
+        [
+          [second.id, state.DELIVERED, CARRIER, 1, ''],
+          [first.id, state.DELIVERED, CARRIER, 1, 'a'],
+          [third.id, state.DELIVERED, CARRIER, 1, ''],
+        ],
+      )
+      t.match(spool.figures(), { waiting: 1, due: 1, sent: 0 })
+    },
+  )
+
+  t.test('what is there after five minutes, or half of its validity, goes as it came, in order', async t => {
+    const clock = new ManualClock(START_MS)
+    const options = { store: t.fullname, clock }
+    let spool = await open(t, options)
+    const parts = [
+      partOf(1, 3, 3, 'c'),
+      partOf(1, 3, 1, 'a'),
+      partOf(2, 2, 2, 'brief', { validUntilMs: START_MS + 4 * MINUTE_MS }),
+      partOf(3, 2, 1, 'scheduled', { scheduleMs: START_MS + HOUR_MS }),
+    ]
+    await commitAll(spool, parts)
+    spool = await open(t, { ...options, killed: true })
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    clock.advance(2 * MINUTE_MS)
+    await settle(spool)
+    t.same(ids(claimer.claim(9)), [parts[2]?.id])
+    clock.advance(3 * MINUTE_MS)
+    await settle(spool)
+    t.same(ids(claimer.claim(9)), [parts[1]?.id, parts[0]?.id])
+    t.equal(heard.apart, 3)
+    clock.advance(HOUR_MS)
+    await settle(spool)
+    const [last] = claimer.claim(9)
+    t.equal(last?.id, parts[3]?.id)
+    t.match(last, { esm_class: 0x40, joined: null })
+    await commitAll(spool, [partOf(1, 3, 2, 'late')])
+    t.same(ids(claimer.claim(9)), [], 'it waits for others of its name')
+  })
+
+  t.test(
+    'a part that is sent again goes once and is told twice; another text of its name sends the first as it came',
+    async t => {
+      const spool = await open(t)
+      const heard = listen(spool)
+      const claimer = claimerOf(spool)
+      const one = partOf(1, 2, 1, 'one ')
+      const again = partOf(1, 2, 1, 'one ')
+      await commitAll(spool, [one, again])
+      const two = partOf(1, 2, 2, 'two')
+      await commitAll(spool, [two])
+      const whole = claimOne(claimer)
+      t.same(texts([whole]), ['one two'])
+      spool.end(whole, { state: state.REJECTED, error: '11', doneMs: START_MS })
+      await spool.synced()
+      t.same(new Set(receiptsOf(spool)), new Set([one, again, two].map(({ id }) => `${id} 8 0/1`)))
+      t.match(spool.figures(), { waiting: 0, sent: 0, due: 0 })
+
+      const lost = partOf(1, 2, 1, 'of another')
+      await commitAll(spool, [lost, partOf(1, 2, 1, 'new ')])
+      t.equal(heard.apart, 1)
+      await commitAll(spool, [partOf(1, 2, 2, 'text')])
+      const words = claimer.claim(9).map(({ esm_class, body }) => body.toString('latin1', esm_class === 0 ? 0 : 6))
+      t.same(words, ['of another', 'new text'])
+    },
+  )
+
+  t.test('what is asked of one part is done to the whole', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    const gathering = [partOf(1, 3, 1, 'a'), partOf(1, 3, 2, 'b')]
+    await commitAll(spool, gathering)
+    t.equal(spool.cancel(gathering[1]?.id as number), true)
+    t.equal(spool.cancel(gathering[0]?.id as number), false)
+    const joined = [partOf(2, 2, 1, 'a'), partOf(2, 2, 2, 'b')]
+    await commitAll(spool, joined)
+    t.equal(
+      spool.replace(joined[1]?.id as number, m => {
+        m.body = Buffer.from('new')
+      }),
+      true,
+    )
+    await spool.synced()
+    const other = [partOf(3, 2, 1, 'a'), partOf(3, 2, 2, 'b')]
+    await commitAll(spool, other)
+    t.equal(spool.cancel(other[1]?.id as number), true)
+    await spool.synced()
+    const claimed = claimer.claim(9)
+    t.same(texts(claimed), ['new'])
+    t.equal(spool.cancel(joined[1]?.id as number), false)
+    for (const m of claimed) spool.end(m, { state: state.DELIVERED, error: '', doneMs: START_MS })
+    await spool.synced()
+    t.same(
+      receiptsOf(spool).sort(),
+      [...[...gathering, ...other].map(({ id }) => `${id} 4 0/1`), ...joined.map(({ id }) => `${id} 2 1/1`)].sort(),
+    )
+  })
+
+  t.test('a new text for a part that waits takes its place among them, or goes when it is no part', async t => {
+    const spool = await open(t)
+    const claimer = claimerOf(spool)
+    const [one, two] = [partOf(1, 2, 1, 'one '), partOf(1, 2, 2, 'two')]
+    await commitAll(spool, [one])
+    const { body } = partOf(1, 2, 1, 'eins ')
+    t.ok(
+      spool.replace(one.id, m => {
+        m.body = body
+      }),
+    )
+    await commitAll(spool, [two])
+    t.same(texts(claimer.claim(9)), ['eins two'])
+    const three = partOf(2, 2, 1, 'three')
+    await commitAll(spool, [three])
+    t.ok(
+      spool.replace(three.id, m => {
+        m.esm_class = 0
+        m.body = Buffer.from('alone')
+      }),
+    )
+    await spool.synced()
+    t.same(texts(claimer.claim(9)), ['alone'])
+  })
+
+  t.test('a whole that expires, or is never reported, ends all of its parts', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const heard = listen(spool)
+    const validUntilMs = START_MS + HOUR_MS
+    const waiting = [partOf(1, 2, 1, 'a', { validUntilMs }), partOf(1, 2, 2, 'b', { validUntilMs })]
+    await commitAll(spool, waiting)
+    const claimer = claimerOf(spool)
+    const whole = claimOne(claimer)
+    spool.accepted(whole, 0, CARRIER, 'R', true)
+    const unsent = [partOf(2, 2, 1, 'a', { validUntilMs }), partOf(2, 2, 2, 'b', { validUntilMs })]
+    await commitAll(spool, unsent)
+    clock.advance(2 * HOUR_MS + MINUTE_MS)
+    await sweep(spool, clock)
+    const endings = (parts: Message[]) =>
+      parts.map(({ id }) => heard.ended.filter(one => one.id === id).map(({ ending }) => ending.state))
+    t.same(endings(waiting), [[state.UNKNOWN], [state.UNKNOWN]])
+    t.same(endings(unsent), [[state.EXPIRED], [state.EXPIRED]])
+    t.match(spool.figures(), { waiting: 0, sent: 0, due: 0 })
+  })
+
+  t.test('texts beyond those that memory holds go as they came, and what is waited for is not disturbed', async t => {
+    const spool = await open(t, { small: true })
+    const heard = listen(spool)
+    const parts = Array.from({ length: 6 }, (_, ref) => partOf(ref, 2, 1, 'x'))
+    await commitAll(spool, parts)
+    t.equal(heard.apart, 2)
+    const claimer = claimerOf(spool)
+    t.same(ids(claimer.claim(9)), [parts[4]?.id, parts[5]?.id])
+    await commitAll(spool, [partOf(0, 2, 2, 'y')])
+    t.same(texts(claimer.claim(9)), ['xy'])
+
+    const many = Array.from({ length: 15 }, (_, n) => partOf(9, 99, n + 1, 'z'))
+    await commitAll(spool, many)
+    t.equal(heard.apart, 4)
+    t.same(ids(claimer.claim(99)), [many[13]?.id, many[14]?.id])
+  })
+
+  t.test(
+    'parts that are together longer than a message can be go as they came, as soon as the last is there',
+    async t => {
+      const spool = await open(t)
+      const heard = listen(spool)
+      const long = [partOf(1, 2, 2, 'b'.repeat(20_000)), partOf(1, 2, 1, 'a'.repeat(20_000))]
+      await commitAll(spool, long)
+      t.same(ids(claimerOf(spool).claim(9)), [long[1]?.id, long[0]?.id])
+      t.equal(heard.apart, 2)
+      t.match(spool.figures(), { waiting: 2, due: 0, sent: 0 })
+    },
+  )
+
+  t.test('those who asked hear of every part on its way', async t => {
+    const spool = await open(t)
+    const parts = [
+      partOf(1, 2, 1, 'a', { registered_delivery: 1 }),
+      partOf(1, 2, 2, 'b', { registered_delivery: 0x11 }),
+    ]
+    await commitAll(spool, parts)
+    const whole = claimOne(claimerOf(spool))
+    spool.accepted(whole, 0, CARRIER, 'R', true)
+    await spool.synced()
+    t.same(receiptsOf(spool), [`${parts[1]?.id} 1 0/1`])
+  })
+  t.end()
+}
+
 function reports(t: Test, open: OpenSpool): void {
   t.test('a receipt carries what the customer gave and what the carrier said', async t => {
     const clock = new ManualClock(START_MS)
@@ -1047,6 +1291,26 @@ function reports(t: Test, open: OpenSpool): void {
       destination_addr: m.destination_addr,
       text: Buffer.from('Thirty-three charact', 'latin1'),
     })
+  })
+
+  t.test('a carrier’s own TLVs come with the receipt, over kills and though it overtook the answer', async t => {
+    const store = 'vendor'
+    let spool = await open(t, { store })
+    const vendor = Buffer.from('1403000532363230311502000101', 'hex')
+    spool.receipt(CARRIER, { ...delivered('early'), vendor })
+    await spool.synced()
+    spool = await open(t, { store, killed: true })
+    await send(spool, ['early', 'plain'])
+    spool.receipt(CARRIER, { ...delivered('plain'), network: 5 })
+    await spool.synced()
+    spool = await open(t, { store, killed: true })
+    t.same(
+      spool.claimReports(1, 9).map(({ receipt }) => receipt?.more),
+      [
+        { notice: false, part: 0, network: 0, vendor },
+        { notice: false, part: 0, network: 5 },
+      ],
+    )
   })
 
   t.test('a reply from a phone reaches its account octet by octet', async t => {

@@ -15,12 +15,15 @@ const GRACE_MS = 60 * MINUTE_MS
 const RUNS = process.env.LONG ? 3_000 : 200
 /** Then it ends, be it telling stories or making one that failed shorter. */
 const LIMIT_MS = process.env.LONG ? 120_000 : 20_000
+/** Texts that a spool with small memory waits for. */
+const PIECED = 4
+const PIECES_MS = 5 * MINUTE_MS
 const LANES = [
   [1, 2],
   [2, 3],
 ] as const
 
-type Place = 'fresh' | 'waiting' | 'due' | 'claimed' | 'sent' | 'ended'
+type Place = 'fresh' | 'waiting' | 'due' | 'claimed' | 'sent' | 'followed' | 'ended'
 
 interface Part {
   ref: string
@@ -44,10 +47,16 @@ interface Entry {
   /** Number of the commit that made it ready; those of one commit have no order. */
   ready: number
   dueMs: number
+  scheduleMs: number
   attempts: number
   carrier: number
   ref: string
   parts: Part[] | null
+  /** Of a part that waits for others: `seq` of two of the text `key`. */
+  piece: { key: string; seq: number } | null
+  /** The message that has its text, while it is `followed`. */
+  of: number
+  endedAs: MessageState | -1
 }
 
 interface Row {
@@ -87,6 +96,7 @@ type Op =
       brief: boolean
       asked: boolean
     }
+  | { op: 'piece'; account: number; ref: number; seq: number; text: string; later: boolean; asked: boolean }
   | { op: 'claim'; who: number; n: number }
   | { op: 'giveBack' | 'cancel' | 'late'; pick: number }
   | { op: 'replace'; pick: number; when: 'as it was' | 'later' | 'now' }
@@ -117,6 +127,18 @@ const anyOp = (): fc.Arbitrary<Op> =>
         lane: fc.integer({ min: 1, max: 3 }),
         later: fc.constantFrom(0, 0, 0, 0, MINUTE_MS, 30 * MINUTE_MS),
         brief: fc.boolean(),
+        asked: fc.boolean(),
+      }),
+    },
+    {
+      weight: 8,
+      arbitrary: fc.record({
+        op: fc.constant('piece' as const),
+        account: fc.integer({ min: 1, max: 3 }),
+        ref: fc.integer({ min: 1, max: 2 }),
+        seq: fc.integer({ min: 1, max: 2 }),
+        text: fc.constantFrom('a', 'a', 'a', 'b'),
+        later: fc.constantFrom(false, false, false, true),
         asked: fc.boolean(),
       }),
     },
@@ -257,7 +279,7 @@ class Story {
   private position = 0
   private rowsRead = 0
   /** Ends that a verb must bring about at once. */
-  private wanted: { id: number; state: MessageState } | null = null
+  private wanted: { ids: Set<number>; state: MessageState } | null = null
 
   constructor(scope: Scope, open: OpenSpool) {
     this.scope = scope
@@ -283,6 +305,7 @@ class Story {
         must(early !== undefined && early.atMs + PARK_MS <= this.clock.now(), `${key} was given up too early`)
         this.world.parked.delete(key)
       },
+      apart() {},
       reportsDropped() {
         throw new Error('a report was dropped')
       },
@@ -338,9 +361,11 @@ class Story {
     const entry = this.world.entries.get(m.id)
     must(entry !== undefined && entry.place !== 'ended', `${m.id} ended twice`)
     const now = this.clock.now()
-    if (this.wanted?.id === m.id) {
+    if (this.wanted?.ids.delete(m.id)) {
       same(ending.state, this.wanted.state, 'end')
-      this.wanted = null
+      if (this.wanted.ids.size === 0) this.wanted = null
+    } else if (entry.place === 'followed') {
+      same(ending.state, this.world.entries.get(entry.of)?.endedAs, 'the end of what has its text')
     } else if (ending.state === state.EXPIRED) {
       must(
         entry.validUntilMs <= now && entry.place !== 'claimed' && entry.place !== 'sent',
@@ -351,6 +376,7 @@ class Story {
       must(entry.place === 'sent' && entry.validUntilMs + GRACE_MS <= now, `${m.id} was given up early`)
     }
     entry.place = 'ended'
+    entry.endedAs = ending.state
     this.world.rows.push({ kind: 'ended', id: m.id, state: ending.state })
     if (entry.asked) {
       const key = `${m.id} ${ending.state}`
@@ -358,8 +384,8 @@ class Story {
     }
   }
 
-  private ending<T>(entry: Entry, wanted: MessageState, verb: () => T): T {
-    this.wanted = { id: entry.id, state: wanted }
+  private ending<T>(entry: Entry, wanted: MessageState, verb: () => T, also: readonly Entry[] = []): T {
+    this.wanted = { ids: new Set([entry, ...also].map(({ id }) => id)), state: wanted }
     const result = verb()
     must(this.wanted === null, `${entry.id} did not end as ${wanted}`)
     return result
@@ -370,6 +396,8 @@ class Story {
     switch (op.op) {
       case 'commit':
         return this.commitSome(op)
+      case 'piece':
+        return this.piece(op)
       case 'claim':
         return this.claim(this.claimers[op.who] as Claimer, LANES[op.who] as readonly number[], op.n)
       case 'giveBack': {
@@ -423,26 +451,30 @@ class Story {
         return
       }
       case 'cancel': {
-        const entry = at([...this.world.entries.values()], op.pick)
-        if (!entry) return
+        const named = at([...this.world.entries.values()], op.pick)
+        if (!named) return
+        const entry = this.wholeOf(named)
         if (['fresh', 'waiting', 'due'].includes(entry.place)) {
+          const { piece } = entry
+          const also = piece ? this.pieces(piece.key).filter(one => one !== entry) : []
           same(
-            this.ending(entry, state.DELETED, () => this.spool.cancel(entry.id)),
+            this.ending(entry, state.DELETED, () => this.spool.cancel(named.id), also),
             true,
             'cancelled',
           )
           this.watch()
-        } else same(this.spool.cancel(entry.id), false, 'cancelled')
+        } else same(this.spool.cancel(named.id), false, 'cancelled')
         return
       }
       case 'replace': {
-        const entry = at([...this.world.entries.values()], op.pick)
-        if (!entry) return
+        const named = at([...this.world.entries.values()], op.pick)
+        if (!named) return
+        const entry = this.wholeOf(named)
         const may = ['fresh', 'waiting', 'due'].includes(entry.place) && !entry.parts?.some(part => part.answered)
         const text = `new ${op.pick}`
         const now = this.clock.now()
         let changed: Message | undefined
-        const done = this.spool.replace(entry.id, m => {
+        const done = this.spool.replace(named.id, m => {
           m.body = Buffer.from(text)
           if (op.when !== 'as it was') m.scheduleMs = op.when === 'later' ? now + MINUTE_MS + op.pick : op.pick % 2
           changed = m
@@ -451,8 +483,10 @@ class Story {
         if (may) {
           entry.text = text
           entry.parts = null
+          const isPiece = entry.piece !== null
+          entry.piece = null
           // What was due and goes now is ready with this commit, or due at once.
-          if (op.when !== 'as it was' && changed) {
+          if ((op.when !== 'as it was' || isPiece) && changed) {
             const { dueMs } = changed
             if (dueMs > 0) {
               entry.place = 'due'
@@ -538,10 +572,14 @@ class Story {
         place: op.later > 0 ? 'due' : 'fresh',
         ready: 0,
         dueMs: m.scheduleMs,
+        scheduleMs: m.scheduleMs,
         attempts: 0,
         carrier: 0,
         ref: '',
         parts: null,
+        piece: null,
+        of: 0,
+        endedAs: -1,
       }
       must(!this.world.entries.has(m.id), `id ${m.id} was given twice`)
       this.world.entries.set(m.id, entry)
@@ -549,6 +587,99 @@ class Story {
       entries.push(entry)
     }
     this.promise(op.later > 0 ? [] : entries)
+  }
+
+  /** A part of a text of two, the header of which is spelled out as far as it counts. */
+  private piece(op: Op & { op: 'piece' }): void {
+    const now = this.clock.now()
+    const m = new Message()
+    const bodyOf = (seq: number): string => `\x05\0\x03${String.fromCharCode(op.ref)}\x02${String.fromCharCode(seq)}`
+    m.account = op.account
+    m.lane = 1
+    m.esm_class = 0x40
+    m.body = Buffer.from(bodyOf(op.seq) + op.text)
+    m.registered_delivery = op.asked ? 1 : 0
+    m.validUntilMs = now + 50 * MINUTE_MS
+    m.replaceable = op.account === 2
+    m.joined = { waits: false, of: 0, ids: [] }
+    if (op.later) m.scheduleMs = now + 7 * MINUTE_MS
+    const text = m.body.toString()
+    this.spool.commit(m)
+    const key = `${op.account} ${op.ref}`
+    const entry: Entry = {
+      id: m.id,
+      account: m.account,
+      rank: m.rank,
+      priority: 0,
+      lane: 1,
+      asked: op.asked,
+      awaited: op.asked,
+      text,
+      validUntilMs: m.validUntilMs,
+      place: 'due',
+      ready: 0,
+      dueMs: 0,
+      scheduleMs: m.scheduleMs,
+      attempts: 0,
+      carrier: 0,
+      ref: '',
+      parts: null,
+      piece: { key, seq: op.seq },
+      of: 0,
+      endedAs: -1,
+    }
+    this.world.entries.set(m.id, entry)
+    this.world.rows.push({ kind: 'accepted', id: m.id, state: state.ENROUTE })
+    this.watch()
+    const before = this.pieces(key).filter(one => one !== entry)
+    const same = before.find(one => one.piece?.seq === op.seq)
+    if (same?.text === entry.text) {
+      this.follow(entry, same)
+      return
+    }
+    if (same) this.goAsTheyAre(before)
+    const others = new Set(this.inPlace('due').flatMap(one => (one.piece && one !== entry ? [one.piece.key] : [])))
+    if (!others.has(key) && others.size >= PIECED) {
+      this.goAsTheyAre([entry])
+      return
+    }
+    if (same || before.length === 0) {
+      entry.dueMs = Math.max(now + PIECES_MS, m.scheduleMs)
+      return
+    }
+    const both = [...before, entry].sort((a, b) => (a.piece?.seq ?? 0) - (b.piece?.seq ?? 0))
+    const [one, two] = both as [Entry, Entry]
+    const whole = one.asked || !two.asked ? one : two
+    whole.text = one.text.slice(6) + two.text.slice(6)
+    this.follow(whole === one ? two : one, whole)
+    this.goAsTheyAre([whole])
+  }
+
+  private follow(entry: Entry, other: Entry): void {
+    entry.place = 'followed'
+    entry.piece = null
+    entry.of = other.id
+  }
+
+  /** Parts that wait for others of the same text. */
+  private pieces(key: string): Entry[] {
+    return this.inPlace('due').filter(({ piece }) => piece?.key === key)
+  }
+
+  private goAsTheyAre(entries: readonly Entry[]): void {
+    const now = this.clock.now()
+    for (const entry of entries) {
+      entry.piece = null
+      entry.dueMs = entry.scheduleMs
+    }
+    this.promise(entries.filter(({ scheduleMs }) => scheduleMs <= now))
+  }
+
+  /** What an id means: the message that has its text. */
+  private wholeOf(entry: Entry): Entry {
+    let whole = entry
+    while (whole.of !== 0 && whole.place === 'followed') whole = this.world.entries.get(whole.of) as Entry
+    return whole
   }
 
   private claim(claimer: Claimer, lanes: readonly number[], n: number): void {
@@ -727,6 +858,7 @@ class Story {
       const more = this.spool.tick()
       this.watch()
       await this.spool.synced()
+      if (!more) this.goLate()
       for (const entry of this.inPlace('due')) {
         // Which of them each tick took is not told: they are of one readiness here.
         if (more || entry.dueMs > now) continue
@@ -738,6 +870,18 @@ class Story {
       if (!more && round > 1) break
     }
     this.check()
+  }
+
+  /** Who has waited long enough takes all with it that wait for the same text. */
+  private goLate(): void {
+    const now = this.clock.now()
+    for (const entry of this.inPlace('due')) {
+      if (!entry.piece || entry.dueMs > now) continue
+      for (const one of this.pieces(entry.piece.key)) {
+        one.piece = null
+        one.dueMs = one.scheduleMs
+      }
+    }
   }
 
   private async sync(): Promise<void> {
@@ -784,7 +928,7 @@ class Story {
     same(figures.waiting, count('waiting', 'due', 'claimed'), 'waiting')
     same(figures.claimed, count('claimed'), 'claimed')
     same(figures.due, count('due'), 'due')
-    same(figures.sent, count('sent'), 'sent')
+    same(figures.sent, count('sent', 'followed'), 'sent')
     same(figures.outbox, this.world.notices.length, 'outbox')
     same(figures.parked, this.world.parked.size, 'parked')
     for (const lane of [1, 2, 3]) {
@@ -830,8 +974,11 @@ class Story {
 
   /** What the store says of the messages it may know, of the log and the outbox, that the world does not. */
   private difference(world: World, known: readonly number[]): string {
-    for (const entry of world.entries.values()) {
-      const m = this.spool.find(entry.id)
+    for (const known of world.entries.values()) {
+      const m = this.spool.find(known.id)
+      let entry = known
+      while (entry.place === 'followed') entry = world.entries.get(entry.of) as Entry
+      if (m && m.id !== entry.id) return `${m.id} is found by ${known.id}`
       const standing = m ? m.standing : 'ended'
       const wanted = entry.place === 'ended' || entry.place === 'sent' ? entry.place : 'waiting'
       if (standing !== wanted) return `${entry.id} is ${standing}, not ${wanted}`

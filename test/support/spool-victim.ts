@@ -25,6 +25,7 @@ const spool = await LmdbSpool.open({
   maxWaitingPerAccount: 1_000_000,
   keepReportsMs: 3_600_000,
   keepReportsPerAccount: 1_000_000,
+  receiptGraceMs: 3_600_000,
   limits: { heads: 50, refill: 10, references: 100, recent: 20, reports: 100, gatherMs: 0 },
 })
 const claimer = spool.claimer('victim', [1], () => 1)

@@ -5,8 +5,8 @@
 import type { BlockList } from 'node:net'
 import { isListed, listOf, networkOf } from '../../../protocols/net/address.js'
 import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
+import type { Attempt, Customer, MailSink } from '../../../protocols/smtp/customer.js'
 import { type Reply, said } from '../../../protocols/smtp/replies.js'
-import type { Attempt, Customer, MailSink } from '../../../protocols/smtp/submission.js'
 import type { Account } from '../../accounts/account.js'
 import type { MailProfile } from '../../accounts/mailProfile.js'
 import { Message } from '../../model/message.js'
@@ -110,11 +110,11 @@ export class MailCustomer implements Customer {
             : undefined
     if (account === undefined || why !== undefined) {
       host.authRefused(this, user, why ?? 'unknown account')
-      const delayMs = host.failures.add(network)
+      const delayMs = host.failures.add(network, user)
       if (delayMs === 0) return said.badCredentials
       return new Promise(resolve => setTimeout(resolve, delayMs, said.badCredentials))
     }
-    host.failures.clear(network)
+    host.failures.forgive(network, user)
     if (this.accountId !== 0) host.leave(this.accountId)
     this.accountId = 0
     if (!host.enter(account)) {

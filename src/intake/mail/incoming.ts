@@ -3,10 +3,10 @@
 
 import { plainText } from '../../../protocols/gsm/lookalike.js'
 import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
+import type { MailSink } from '../../../protocols/smtp/customer.js'
 import { MailReader, type ReadMail } from '../../../protocols/smtp/mail.js'
 import { subjectOf, textOf } from '../../../protocols/smtp/mime.js'
 import { type Reply, reply, said } from '../../../protocols/smtp/replies.js'
-import type { MailSink } from '../../../protocols/smtp/submission.js'
 import type { Account } from '../../accounts/account.js'
 import type { MailProfile } from '../../accounts/mailProfile.js'
 import { extrasOfMail, type Message } from '../../model/message.js'
@@ -144,10 +144,9 @@ function isAutomatic({ fields }: ReadMail, { generated }: MailProfile): boolean 
 }
 
 function wordsOf(mail: ReadMail, mode: MailProfile['subject']): string | Promise<string> {
-  const subject = mode === 'ignore' ? '' : subjectOf(mail)
   const text = mode === 'only' ? '' : textOf(mail)
-  if (typeof subject === 'string' && (text === null || typeof text === 'string')) return joined(subject, text)
-  return Promise.all([subject, text]).then(([one, other]) => joined(one, other))
+  const subject = mode === 'ignore' ? '' : subjectOf(mail)
+  return typeof subject === 'string' ? joined(subject, text) : subject.then(one => joined(one, text))
 }
 
 function joined(subject: string, text: string | null): string {

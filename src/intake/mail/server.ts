@@ -21,6 +21,8 @@ import { Duplicates } from './duplicates.js'
 const LINES = 20
 const LINES_IN_ALL = 300
 const MOST_USER = 64
+/** Addresses of which it is remembered whose they are. */
+const REMEMBERED = 10_000
 const MIN_BYTES_PER_SECOND = 500
 
 export interface MailAccounts {
@@ -56,6 +58,8 @@ export class MailServer {
   private readonly secure: Listener[] = []
   private readonly quiet: Quiet
   private readonly perAccount = new Map<number, number>()
+  /** Whose mail an address's is, '' nobody's: lists are slow to ask. */
+  private readonly trustedBefore = new Map<string, string>()
 
   constructor(options: MailServerOptions) {
     this.options = options
@@ -78,11 +82,6 @@ export class MailServer {
     this.host = this.hosting()
   }
 
-  /** Connections at this moment. */
-  get open(): number {
-    return this.submissions.open.size
-  }
-
   private hosting(): MailHost {
     const { options } = this
     const { door, failures, accounts, counters, log, clock, smsDomains, fault } = options
@@ -95,7 +94,7 @@ export class MailServer {
       accountBySystemId: systemId => accounts.accountBySystemId(systemId),
       accountByKey: key => accounts.accountByKey(key),
       verify: (account, password) => accounts.verify(account, password),
-      trusted: address => options.trusted.find(({ list }) => isListed(list, address))?.systemId,
+      trusted: address => this.trustedAt(address),
       enter: account => this.enter(account),
       leave: account => this.leave(account),
       count: (name, by) => counters.add(name, by),
@@ -123,6 +122,18 @@ export class MailServer {
     }
   }
 
+  private trustedAt(address: string): string | undefined {
+    const { trusted } = this.options
+    if (trusted.length === 0) return undefined
+    let systemId = this.trustedBefore.get(address)
+    if (systemId === undefined) {
+      systemId = trusted.find(({ list }) => isListed(list, address))?.systemId ?? ''
+      if (this.trustedBefore.size >= REMEMBERED) this.trustedBefore.clear()
+      this.trustedBefore.set(address, systemId)
+    }
+    return systemId === '' ? undefined : systemId
+  }
+
   private enter({ id, mail }: Account): boolean {
     const here = this.perAccount.get(id) ?? 0
     if (mail.maxConnections > 0 && here >= mail.maxConnections) return false
@@ -139,7 +150,8 @@ export class MailServer {
   /** Resolves with the port; rejects with what the system says (EADDRINUSE, EACCES). `isTls`: implicit TLS. */
   async listen(at: { host: string; port: number }, isTls = false): Promise<number> {
     const { crowd, failures, proxies, handshakeMs, log, counters, tls } = this.options
-    const plainAuth = isLoopback(at.host)
+    // Who comes through a proxy is not of this machine, though the proxy may be.
+    const plainAuth = isLoopback(at.host) && proxies === null
     const listener = new Listener({
       tls: isTls ? tls : null,
       proxies,

@@ -44,15 +44,34 @@ export function ownWords(text: string): string {
 
 /** As much of the text as `parts` segments hold, and how many characters were left out. */
 export function fitted(text: string, parts: number): { text: string; cut: number } {
-  if (text.length <= MOST_CHARACTERS && countSegmentsOfText(text) <= parts) return { text, cut: 0 }
-  let fits = 0
-  let isTooLong = Math.min(text.length, MOST_CHARACTERS) + 1
-  while (isTooLong - fits > 1) {
-    const middle = (fits + isTooLong) >> 1
-    if (countSegmentsOfText(text.slice(0, middle)) <= parts) fits = middle
-    else isTooLong = middle
+  const fits = (length: number): boolean => countSegmentsOfText(text.slice(0, length)) <= parts
+  if (text.length <= MOST_CHARACTERS && fits(text.length)) return { text, cut: 0 }
+  const length = longest(fits, Math.min(text.length, MOST_CHARACTERS + 1), parts)
+  const last = text.charCodeAt(length - 1)
+  const kept = text.slice(0, last >= 0xd800 && last < 0xdc00 ? length - 1 : length)
+  return { text: kept, cut: charactersIn(text, kept.length) }
+}
+
+/** The largest length below `tooLong` that fits: most often as many GSM characters, or units of UCS-2, as parts hold. */
+function longest(fits: (length: number) => boolean, tooLong: number, parts: number): number {
+  for (const usual of parts === 1 ? [160, 70] : [parts * 153, parts * 67]) {
+    if (usual < tooLong && fits(usual) && (usual + 1 >= tooLong || !fits(usual + 1))) return usual
   }
-  const last = text.charCodeAt(fits - 1)
-  const kept = text.slice(0, last >= 0xd800 && last < 0xdc00 ? fits - 1 : fits)
-  return { text: kept, cut: [...text.slice(kept.length)].length }
+  let low = 0
+  let high = tooLong
+  while (high - low > 1) {
+    const middle = (low + high) >> 1
+    if (fits(middle)) low = middle
+    else high = middle
+  }
+  return low
+}
+
+function charactersIn(text: string, from: number): number {
+  let count = 0
+  for (let i = from; i < text.length; i++) {
+    const unit = text.charCodeAt(i)
+    if (unit < 0xdc00 || unit > 0xdfff) count++
+  }
+  return count
 }

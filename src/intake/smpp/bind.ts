@@ -12,13 +12,14 @@ import { tlv, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import type { Account } from '../../accounts/account.js'
 import type { SmppProfile } from '../../accounts/smppProfile.js'
 import type { Clock } from '../../base/clock.js'
-import { aliasOf } from '../../base/ids.js'
+import { type IdForm, idText } from '../../base/ids.js'
 import type { Log } from '../../base/log.js'
 import { EMPTY, Message } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
 import type { Door } from '../submit.js'
 import type { Admission } from './admission.js'
 import type { Binds } from './binds.js'
+import type { Congestion } from './congestion.js'
 import { deliverSm } from './deliver.js'
 import { fillMessage } from './fields.js'
 import type { Asker, Operations } from './operations.js'
@@ -36,6 +37,8 @@ export interface BindHost {
   readonly peerWindow: number
   readonly admission: Admission
   readonly operations: Operations
+  /** null: nobody is told how busy we are. */
+  readonly congestion: Congestion | null
   account(id: number): Account | undefined
   /** No new binds: the service is stopping. */
   readonly stopping: boolean
@@ -47,13 +50,18 @@ export interface BindHost {
   room(account: number): void
   /** The ESME answered a deliver_sm, with a generic_nack or properly, or will not (status undefined). */
   answered(bind: Bind, report: Report, status: number | undefined, isNack: boolean): void
+  /** The connection is gone, and deliver_sm were unanswered; the oldest comes first. */
+  lost(bind: Bind, unanswered: readonly Report[], reason: CloseReason): void
   fault(error: unknown): void
 }
 
 // One for all binds: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
 const ID_DIGITS = 16
-const ALIAS_DIGITS = 8
+/** TLVs came with v3.4, congestion_state with v5.0. */
+const V34 = 0x34
+const V50 = 0x50
+const CONGESTION_OCTETS = 5
 /** Messages of one bind whose receipts come back to it; those of older ones go to any. */
 const MAX_REMEMBERED = 100_000
 /** esm_class, SMPP v3.4 §5.2.12: its message mode, of which transaction asks for an answer at the message's end. */
@@ -65,6 +73,7 @@ export class Bind implements SessionOwner<Report>, Asker {
   systemId = ''
   accountId = 0
   interfaceVersion = 0
+  idForm: IdForm = 'decimal'
   readonly sinceMs: number
   readonly origin: Origin
   submitted = 0
@@ -149,11 +158,12 @@ export class Bind implements SessionOwner<Report>, Asker {
     this.boundAs = account
     this.accountId = account.id
     this.interfaceVersion = interface_version
+    this.idForm = interface_version < V34 ? 'alias' : account.smpp.ids
     let tlvs = EMPTY
     // sc_interface_version is for peers that know TLVs (SMPP v3.4 §4.1.2).
-    if (interface_version >= 0x34) {
+    if (interface_version >= V34) {
       tlvs = Buffer.allocUnsafe(5)
-      writeTlvUint(tlvs, 0, tlv.sc_interface_version, interface_version >= 0x50 ? 0x50 : 0x34, 1)
+      writeTlvUint(tlvs, 0, tlv.sc_interface_version, interface_version >= V50 ? V50 : V34, 1)
     }
     const fields = { system_id: host.systemId }
     this.session.acceptBind(encodePdu(bindResp(pdu.command), status.ESME_ROK, sequence, fields, tlvs))
@@ -227,12 +237,40 @@ export class Bind implements SessionOwner<Report>, Asker {
     const list = this.unsynced.shift() as number[]
     const { session } = this
     if (session.state === 'closed') return
-    const write = this.interfaceVersion < 0x34 ? writeAliasResp : writeIdResp
-    for (let i = 0; i < list.length; i += 2) {
-      const buf = session.reserve(17 + ID_DIGITS)
-      session.commit(write(buf, session.offset, list[i] as number, list[i + 1] as number))
+    if (this.idForm !== 'decimal' || this.tellsCongestion) this.answerOtherwise(list)
+    else {
+      for (let i = 0; i < list.length; i += 2) {
+        const buf = session.reserve(17 + ID_DIGITS)
+        session.commit(writeIdResp(buf, session.offset, list[i] as number, list[i + 1] as number))
+      }
     }
     this.readAgain()
+  }
+
+  /** The same with ids of another form, or with more than an id. */
+  private answerOtherwise(list: readonly number[]): void {
+    for (let i = 0; i < list.length; i += 2) {
+      const fields = { message_id: idText(list[i + 1] as number, this.idForm) }
+      this.write(encodePdu(command.submit_sm_resp, 0, list[i] as number, fields))
+    }
+  }
+
+  private get tellsCongestion(): boolean {
+    return this.host.congestion !== null && this.interfaceVersion >= V50
+  }
+
+  /** Writes an answer's PDU; peers of v5.0 are told congestion_state with it where the settings say so. */
+  private write(pdu: Buffer): void {
+    const { session } = this
+    const { congestion } = this.host
+    const room = session.reserve(pdu.length + CONGESTION_OCTETS)
+    const start = session.offset
+    let end = start + pdu.copy(room, start)
+    if (congestion !== null && this.interfaceVersion >= V50) {
+      end = writeTlvUint(room, end, tlv.congestion_state, congestion.of(this.account), 1)
+      room.writeUInt32BE(end - start, start)
+    }
+    session.commit(end)
   }
 
   private readAgain(): void {
@@ -249,16 +287,14 @@ export class Bind implements SessionOwner<Report>, Asker {
   answerPdu(pdu: Buffer): void {
     const { session } = this
     if (session.state === 'closed') return
-    const buf = session.reserve(pdu.length)
-    pdu.copy(buf, session.offset)
-    session.commit(session.offset + pdu.length)
+    this.write(pdu)
     this.readAgain()
   }
 
   /** Sends a report as deliver_sm, a reply as `reply`; the caller has seen that there is room. */
   deliver(report: Report, form: SmppProfile['receipts'], reply = report.reply): void {
     const { session } = this
-    const fields = deliverSm(report, this.interfaceVersion, form, reply)
+    const fields = deliverSm(report, this.interfaceVersion, this.idForm, form, reply)
     const sequence = session.nextSequence()
     const buf = session.reserve(smSize(fields))
     const at = session.offset
@@ -295,9 +331,7 @@ export class Bind implements SessionOwner<Report>, Asker {
     this.gone()
     host.operations.gone(this)
     host.closed(this, reason)
-    for (let i = unanswered.length - 1; i >= 0; i--) {
-      host.answered(this, unanswered[i] as Report, undefined, false)
-    }
+    if (unanswered.length > 0) host.lost(this, unanswered, reason)
     // Another bind of the account may take them now.
     if (this.accountId !== 0) host.room(this.accountId)
   }
@@ -333,12 +367,4 @@ function writeIdResp(buf: Buffer, off: number, sequence: number, id: number): nu
     rest = (rest / 10) | 0
   }
   return off + 17 + ID_DIGITS
-}
-
-/** The same for peers of v3.3, whose ids have 8 hexadecimal digits. */
-function writeAliasResp(buf: Buffer, off: number, sequence: number, id: number): number {
-  writeHeader(buf, off, 17 + ALIAS_DIGITS, command.submit_sm_resp, 0, sequence)
-  buf.latin1Write(aliasOf(id), off + 16)
-  buf[off + 16 + ALIAS_DIGITS] = 0
-  return off + 17 + ALIAS_DIGITS
 }

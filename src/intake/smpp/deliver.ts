@@ -8,7 +8,7 @@ import { Sm } from '../../../protocols/smpp/sm.js'
 import { type StatusName, status } from '../../../protocols/smpp/status.js'
 import { findTlv, tlv, writeTlvString, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import { plainReceipts, type SmppProfile } from '../../accounts/smppProfile.js'
-import { aliasOf, idTimeMs } from '../../base/ids.js'
+import { type IdForm, idText, idTimeMs } from '../../base/ids.js'
 import { EMPTY } from '../../model/message.js'
 import type { Reply } from '../../model/outcome.js'
 import type { ReceiptReport, Report } from '../../spool/contract.js'
@@ -16,7 +16,7 @@ import type { ReceiptReport, Report } from '../../spool/contract.js'
 /** esm_class, SMPP v3.4 §5.2.12: a delivery receipt, an intermediate notification. */
 const RECEIPT = 0x04
 const NOTICE = 0x20
-const TLV_ROOM = 96
+const TLV_ROOM = 96 + 255
 /** TLVs came with v3.4. */
 const V34 = 0x34
 
@@ -25,17 +25,23 @@ const sm = new Sm()
 const tlvs = Buffer.allocUnsafeSlow(TLV_ROOM)
 
 /**
- * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs, and know messages by their aliases.
- * `form` is the account's wish for its receipts.
+ * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs. `ids` is how the peer knows messages,
+ * `form` the account's wish for its receipts.
  */
-export function deliverSm(report: Report, version: number, form: SmppProfile['receipts'], reply = report.reply): Sm {
-  if (report.receipt) fillReceipt(report.receipt, version >= V34, form)
+export function deliverSm(
+  report: Report,
+  version: number,
+  ids: IdForm,
+  form: SmppProfile['receipts'],
+  reply = report.reply,
+): Sm {
+  if (report.receipt) fillReceipt(report.receipt, version >= V34, ids, form)
   else fillReply(reply as Reply, version >= V34)
   return sm
 }
 
-function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['receipts']): void {
-  const id = withTlvs ? String(r.id) : aliasOf(r.id)
+function fillReceipt(r: ReceiptReport, withTlvs: boolean, ids: IdForm, form: SmppProfile['receipts']): void {
+  const id = idText(r.id, ids)
   const { more } = r
   // From the phone's side: what was the destination is now the source.
   sm.service_type = r.service_type
@@ -61,7 +67,7 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['rec
   }
   if (form === plainReceipts || isPlain(form)) sm.short_message = formatReceipt(fields)
   else {
-    if (form.id === 'hex' && withTlvs) fields.id = r.id.toString(16).toUpperCase()
+    if (form.id !== 'same' && withTlvs) fields.id = idText(r.id, form.id)
     sm.short_message = formatReceiptAs(fields, form)
   }
   if (!withTlvs) {
@@ -79,13 +85,14 @@ function fillReceipt(r: ReceiptReport, withTlvs: boolean, form: SmppProfile['rec
       end = writeTlvUint(tlvs, end, tlv.sar_total_segments, r.parts, 1)
       end = writeTlvUint(tlvs, end, tlv.sar_segment_seqnum, more.part, 1)
     }
+    if (more.vendor) end += more.vendor.copy(tlvs, end)
   }
   sm.tlvs = tlvs.subarray(0, end)
 }
 
 /** Its text is the standard's, whatever else is set. */
 const isPlain = ({ id, dateDigits, states }: SmppProfile['receipts']): boolean =>
-  id === 'decimal' && dateDigits === 10 && Object.keys(states).length === 0
+  id === 'same' && dateDigits === 10 && Object.keys(states).length === 0
 
 /** The first characters of the message, as far as they are text at all. What the receipt has no character for becomes `?` there. */
 function textOf({ text, data_coding }: ReceiptReport): string {
@@ -121,7 +128,8 @@ function fillReply(r: Reply, withTlvs: boolean): void {
     sm.tlvs = withTlvs ? r.tlvs : EMPTY
     return
   }
-  // SMPP v3.4 §4.6.1: what does not fit goes in message_payload, short_message being empty.
+  // SMPP v3.4 §4.6.1: what does not fit goes in message_payload, short_message being empty. Peers of v3.3 are given no
+  // such but what cannot be cut for them (returns/pieces).
   sm.short_message = EMPTY
   const head = Buffer.alloc(4)
   head.writeUInt16BE(tlv.message_payload, 0)

@@ -28,7 +28,7 @@ const V5 = 0x50
 /** An ESME's clock may be so far behind ours before its schedule counts as past. */
 const PAST_MS = 5 * 60_000
 /** Nobody means a moment further off than this: a year, and a day for the leap. */
-const FAR_MS = 366 * 86_400_000
+export const FAR_MS = 366 * 86_400_000
 
 /** The largest value of TLVs that have few, by tag; the values of all others are for the carrier to judge (§5.3.2). */
 const LARGEST = new Uint8Array(0x500).fill(255)

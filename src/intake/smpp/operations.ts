@@ -12,7 +12,7 @@ import { checkTlvLengths, findTlv, tlv, tlvUint, withoutTlvs } from '../../../pr
 import type { Account } from '../../accounts/account.js'
 import type { Clock } from '../../base/clock.js'
 import type { Counters } from '../../base/figures.js'
-import { aliasOf, idsOfAlias } from '../../base/ids.js'
+import { type IdForm, idOf, idsOfAlias, idText } from '../../base/ids.js'
 import { Message, type MessageState, state } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
 import type { Door } from '../submit.js'
@@ -37,6 +37,8 @@ export interface Asker {
   readonly session: Session<Report>
   readonly accountId: number
   readonly interfaceVersion: number
+  /** How it knows messages: by its version of SMPP and by what its account wants. */
+  readonly idForm: IdForm
   /** The account as the directory has it now. */
   readonly account: Account
   /** It has submitted this one. */
@@ -69,14 +71,10 @@ const MAX_ADDRESS = 20
 const MODE = 0x03
 const TRANSACTION = 0x02
 const UDHI = 0x40
-const V34 = 0x34
 const V50 = 0x50
 
 // One for all: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
-
-/** The id in the form that a peer of that version has room for. */
-export const idText = (id: number, version: number): string => (version < V34 ? aliasOf(id) : String(id))
 
 export class Operations {
   readonly host: OperationsHost
@@ -162,7 +160,7 @@ export class Operations {
       return
     }
     asker.took(m)
-    const fields = { message_id: idText(m.id, interfaceVersion) }
+    const fields = { message_id: idText(m.id, asker.idForm) }
     door.spool.afterSync(() => asker.answerPdu(encodePdu(command.data_sm_resp, 0, sequence, fields)))
   }
 
@@ -197,9 +195,10 @@ export class Operations {
   /** The ids that a peer may mean by what it wrote, likeliest first. */
   private idsOf(asker: Asker, text: string): number[] {
     const { node, clock, aliasMs } = this.host
-    const id = /^\d{16}$/.test(text) ? Number(text) : 0
-    if (Number.isSafeInteger(id) && id > 0) return [id]
-    return asker.interfaceVersion < V34 ? idsOfAlias(text, node, clock.now(), aliasMs) : []
+    const aliased = asker.idForm === 'alias' ? idsOfAlias(text, node, clock.now(), aliasMs) : []
+    if (aliased.length > 0) return aliased
+    const id = idOf(text)
+    return id > 0 ? [id] : []
   }
 
   /**

@@ -8,9 +8,10 @@ import { type DestAddress, encodePdu, type PduFields, type UnsuccessSme } from '
 import { Sm } from '../../../protocols/smpp/sm.js'
 import { status } from '../../../protocols/smpp/status.js'
 import type { SmppProfile } from '../../accounts/smppProfile.js'
+import { idText } from '../../base/ids.js'
 import { Message } from '../../model/message.js'
 import { fillMessage } from './fields.js'
-import { type Asker, idText, type OperationsHost } from './operations.js'
+import type { Asker, OperationsHost } from './operations.js'
 import { statusOf } from './status.js'
 
 /** SMPP v3.4 §4.5.1: number_of_dests is 1 to 254. */
@@ -81,7 +82,7 @@ export async function submitMulti(
   host.counters.add('multi_destinations', taken)
   host.counters.add('multi_destinations_refused', failed.length)
   await door.spool.synced()
-  const message_id = taken === 0 ? '' : idText(multiId, interfaceVersion)
+  const message_id = taken === 0 ? '' : idText(multiId, asker.idForm)
   const answer = { message_id, unsuccess_sme: failed.slice(0, MAX_UNSUCCESS) }
   const code = taken === 0 ? status.ESME_RSUBMITFAIL : 0
   asker.answerPdu(encodePdu(command.submit_multi_resp, code, sequence, answer))

@@ -6,9 +6,10 @@ import { encodePdu } from '../../../protocols/smpp/pdu.js'
 import { status } from '../../../protocols/smpp/status.js'
 import { tlv, writeTlvUint } from '../../../protocols/smpp/tlv.js'
 import type { Clock } from '../../base/clock.js'
+import { idText } from '../../base/ids.js'
 import { EMPTY, type Message, type MessageState, state } from '../../model/message.js'
 import type { Ending, Spool } from '../../spool/contract.js'
-import { type Asker, idText } from './operations.js'
+import type { Asker } from './operations.js'
 
 /** Who gives no validity_period waits this long: that of a phone that is on, and of most peers' response timers. */
 const LIFETIME_MS = 60_000
@@ -91,7 +92,7 @@ export class Transactions {
 }
 
 function answer({ asker, response, sequence }: Waiter, id: number, how: MessageState, reason: number): void {
-  const { interfaceVersion } = asker
+  const { interfaceVersion, idForm } = asker
   const arrived = how === state.DELIVERED || how === state.ACCEPTED
   if (!arrived && interfaceVersion < V34) {
     asker.answerStatus(response, status.ESME_RDELIVERYFAILURE, sequence)
@@ -103,7 +104,7 @@ function answer({ asker, response, sequence }: Waiter, id: number, how: MessageS
     writeTlvUint(tlvs, 0, tlv.delivery_failure_reason, reason, 1)
   }
   const code = arrived ? 0 : status.ESME_RDELIVERYFAILURE
-  asker.answerPdu(encodePdu(response, code, sequence, { message_id: idText(id, interfaceVersion) }, tlvs))
+  asker.answerPdu(encodePdu(response, code, sequence, { message_id: idText(id, idForm) }, tlvs))
 }
 
 function reasonOf({ state: how, error }: Ending): number {

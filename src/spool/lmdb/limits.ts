@@ -14,6 +14,8 @@ export interface LmdbLimits {
   reports: number
   /** Due messages released, or messages moved to another lane, in one go. */
   release: number
+  /** Texts of which parts are waited for at a time, to be joined, four parts to each on average; what comes on top goes as it came. */
+  joins: number
   /** Records looked at for their validity in one go. */
   sweep: number
   /** A commit under load waits this long after the one before: fewer, larger commits cost less CPU each. */
@@ -27,6 +29,7 @@ export const defaultLimits: LmdbLimits = {
   recent: 4_096,
   reports: 32_000,
   release: 500,
+  joins: 10_000,
   sweep: 1_500,
   gatherMs: 2,
 }

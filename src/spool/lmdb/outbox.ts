@@ -130,6 +130,11 @@ export class Outbox {
     return this.queues.keys()
   }
 
+  /** No report that is placed has a greater number. */
+  get newest(): number {
+    return this.seq * BLOCK_REPORTS + BLOCK_REPORTS - 1
+  }
+
   get pending(): boolean {
     return this.fresh.length > 0 || this.touched.length > 0 || this.gone.length > 0
   }
@@ -168,7 +173,8 @@ export class Outbox {
       state: ending.state,
       err: ending.error,
       doneMs: ending.doneMs,
-      parts: m.parts ? m.parts.length : 1,
+      // Of a part that goes in a message of several, the customer knows one.
+      parts: m.parts && m.joined === null ? m.parts.length : 1,
       delivered: part === 0 ? deliveredParts(m, ending.state) : Number(ending.state === state.DELIVERED),
       service_type: m.service_type,
       source_addr_ton: m.source_addr_ton,
@@ -185,6 +191,7 @@ export class Outbox {
     }
     const network = ending.network ?? 0
     if (notice || part !== 0 || network !== 0) receipt.more = { notice, network, part }
+    if (ending.vendor !== undefined) receipt.more = { notice, network, part, vendor: ending.vendor }
     this.add(new Held(m.account, atMs, receipt, null))
   }
 
@@ -329,7 +336,7 @@ export class Outbox {
     held.claimed = false
     const { returned } = this.queues.get(block.account) as Queue
     let at = returned.length
-    while (at > 0 && (returned[at - 1] as Held).seq < held.seq) at--
+    if (at > 0 && (returned[at - 1] as Held).seq < held.seq) at = placeOf(held, returned)
     returned.splice(at, 0, held)
     this.inMemory++
   }
@@ -370,6 +377,17 @@ export class Outbox {
   }
 }
 
+/** Where a report belongs among others that fall by number. */
+function placeOf({ seq }: Held, among: readonly Held[]): number {
+  let [from, to] = [0, among.length]
+  while (from < to) {
+    const middle = (from + to) >>> 1
+    if ((among[middle] as Held).seq < seq) to = middle
+    else from = middle + 1
+  }
+  return from
+}
+
 const newBlock = (account: number, seq: number, count: number): Block => ({
   account,
   seq,
@@ -393,7 +411,7 @@ function quoted(text: string): Buffer {
 }
 
 function deliveredParts(m: Message, ending: MessageState): number {
-  if (!m.parts) return ending === state.DELIVERED ? 1 : 0
+  if (!m.parts || m.joined !== null) return ending === state.DELIVERED ? 1 : 0
   let n = 0
   for (const part of m.parts) if (part.state === state.DELIVERED) n++
   return n

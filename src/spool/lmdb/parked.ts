@@ -34,7 +34,7 @@ export class Parked {
     this.table = table
     for (const { key, value } of table.getRange({})) {
       this.seq = key
-      this.keep({ seq: key, ...(JSON.parse(value.toString('utf8')) as Omit<Early, 'seq'>) })
+      this.keep({ seq: key, ...(JSON.parse(value.toString('utf8'), revive) as Omit<Early, 'seq'>) })
     }
   }
 
@@ -122,5 +122,9 @@ export class Parked {
     this.gone = []
   }
 }
+
+/** Octets that a receipt has are octets again. */
+const revive = (name: string, value: unknown): unknown =>
+  name === 'vendor' ? Buffer.from((value as { data: number[] }).data) : value
 
 const keyOf = (carrier: number, ref: string): string => `${carrier}:${ref}`

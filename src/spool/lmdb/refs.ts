@@ -12,14 +12,16 @@ import type { Database } from './store.js'
 
 /** Stretches in memory; each holds this share of the references that may stand there. */
 const STRETCHES = 4
-/** A power of two. A page of a full stretch has 2 kB. */
-const PAGES = 2048
+/** A power of two. A page of a full stretch has 512 octets: what is read of it is copied. */
+const PAGES = 8192
 /** A generation's place among the keys: its pages, and its head after them. */
 const KEYS = 2 * PAGES
 const HEAD_KEY = PAGES
+/** Numbers of generations; they come round, and the living are few. */
+const NUMBERS = 2 ** 32 / KEYS
 /** Done in one go while a generation is made. */
 const SLOTS_PER_SLICE = 8_192
-const PAGES_PER_SLICE = 128
+const PAGES_PER_SLICE = 512
 // Head of a generation: format u8, hi f64, lastMs f64, Bloom filter.
 const FORMAT = 1
 const HEAD = 17
@@ -89,14 +91,15 @@ export class Refs {
     this.seq = seq
     this.recent = new Array(limits.recent).fill(null)
     this.stretches = [this.newStretch()]
-    for (const { key, value } of table.getRange({})) {
-      const number = Math.floor(key / KEYS)
-      this.nextNumber = number + 1
+    for (const key of table.getKeys({})) {
       if (key % KEYS !== HEAD_KEY) continue
-      assert(value[0] === FORMAT, `generation format ${value[0]}`)
-      const [hi, lastMs] = [value.readDoubleLE(1), value.readDoubleLE(9)]
-      this.generations.push({ number, hi, lastMs, bloom: readBloom(value, HEAD) })
+      const head = table.get(key) as Buffer
+      assert(head[0] === FORMAT, `generation format ${head[0]}`)
+      const [hi, lastMs] = [head.readDoubleLE(1), head.readDoubleLE(9)]
+      this.generations.push({ number: Math.floor(key / KEYS), hi, lastMs, bloom: readBloom(head, HEAD) })
     }
+    this.generations.sort((a, b) => a.hi - b.hi)
+    this.nextNumber = ((this.generations.at(-1)?.number ?? 0) + 1) % NUMBERS
   }
 
   private newStretch(): Stretch {
@@ -244,8 +247,11 @@ export class Refs {
   private freeze({ table, lastMs }: Stretch): void {
     let hi = Number.POSITIVE_INFINITY
     for (const { minSeq } of this.stretches.slice(1)) hi = Math.min(hi, minSeq)
+    while (this.generations.some(({ number }) => number === this.nextNumber)) this.advance()
+    const number = this.nextNumber
+    this.advance()
     this.freezing = {
-      number: this.nextNumber++,
+      number,
       table,
       slot: 0,
       pages: Array.from({ length: PAGES }, () => []),
@@ -254,6 +260,10 @@ export class Refs {
       lastMs,
       page: 0,
     }
+  }
+
+  private advance(): void {
+    this.nextNumber = (this.nextNumber + 1) % NUMBERS
   }
 
   private freezeSlice(freezing: Freezing): void {
@@ -269,7 +279,7 @@ export class Refs {
     })
   }
 
-  /** The head comes last: pages without one are nobody's, and no later generation has their number. */
+  /** The head comes last: pages without one are nobody's, and a later generation of their number may find them. */
   private writePages(freezing: Freezing): void {
     const { number, pages, bloom, hi, lastMs } = freezing
     const end = Math.min(PAGES, freezing.page + PAGES_PER_SLICE)

@@ -9,12 +9,14 @@ import type { Slabs } from './store.js'
 // Block: format u8, count u16, then reports: length u32, kind u8, atMs f64, and
 // receipt: id f64, doneMs f64, state parts delivered regdel data_coding and four
 // TON/NPI octets, strings service_type source destination err (u8 length), text and tlvs (u16);
-// kind 2, the same and then: flags (1 = notice) u8, part u8, network u32;
+// kind 2, the same and then: flags (1 = notice, 2 = vendor) u8, part u8, network u32, where flagged vendor (u16);
 // reply: carrier u32, eight octets, strings, body and tlvs (u16).
 const FORMAT = 1
 const RECEIPT = 0
 const REPLY = 1
 const RECEIPT_AND_MORE = 2
+const NOTICE = 1
+const VENDOR = 2
 
 /** How many reports a block has, done ones included. */
 export const reportsIn = (block: Buffer): number => block.readUInt16LE(1)
@@ -30,6 +32,7 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
     if (!a) continue
     size += 54 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
     size += r.receipt ? r.receipt.err.length + r.receipt.text.length : (r.reply as Reply).body.length
+    if (r.receipt?.more?.vendor) size += 2 + r.receipt.more.vendor.length
   }
   slabs.reserve(size)
   const to = slabs.buffer
@@ -72,10 +75,12 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
       octets(c.text)
       octets(c.tlvs)
       if (c.more) {
-        to[at] = c.more.notice ? 1 : 0
-        to[at + 1] = c.more.part
-        to.writeUInt32LE(c.more.network, at + 2)
+        const { notice, part, network, vendor } = c.more
+        to[at] = (notice ? NOTICE : 0) | (vendor ? VENDOR : 0)
+        to[at + 1] = part
+        to.writeUInt32LE(network, at + 2)
         at += 6
+        if (vendor) octets(vendor)
       }
     } else if (r.reply) {
       const c = r.reply
@@ -155,7 +160,10 @@ export function readReports(
         tlvs: octets(),
       }
       if (kind === RECEIPT_AND_MORE) {
-        receipt.more = { notice: from[at] === 1, part: from[at + 1] as number, network: from.readUInt32LE(at + 2) }
+        const flags = octet()
+        receipt.more = { notice: (flags & NOTICE) !== 0, part: octet(), network: from.readUInt32LE(at) }
+        at += 4
+        if (flags & VENDOR) receipt.more.vendor = octets()
       }
       each(atMs, receipt, null)
     } else {

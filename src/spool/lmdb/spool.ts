@@ -5,6 +5,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 import { IdMaker } from '../../base/ids.js'
@@ -15,6 +16,7 @@ import {
   mark,
   readRecord,
   recordAccount,
+  recordIsJoined,
   recordLane,
   recordPriority,
   recordRank,
@@ -42,6 +44,7 @@ import { Reserve } from '../reserve.js'
 import { Blocks } from './blocks.js'
 import { Commits } from './commits.js'
 import { Due } from './due.js'
+import { Joins } from './joins.js'
 import { defaultLimits, type LmdbLimits } from './limits.js'
 import { CLAIMED, DIRTY, FRESH, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
 import { Log } from './log.js'
@@ -51,7 +54,7 @@ import { Parked } from './parked.js'
 import { Present } from './present.js'
 import { Refs } from './refs.js'
 import { mapRoom, openTables, Slabs, type Tables } from './store.js'
-import { lastMsOf, Sweep } from './sweep.js'
+import { Sweep } from './sweep.js'
 import { tellEnd, tellNotice, tellPart } from './telling.js'
 import { walkDue, walkMulti, walkReady } from './walk.js'
 
@@ -70,6 +73,8 @@ export interface LmdbSpoolSettings {
   maxWaitingPerAccount: number
   keepReportsMs: number
   keepReportsPerAccount: number
+  /** A receipt may come this much after the validity of its message. */
+  receiptGraceMs: number
   /** For tests: what is left out stands at its default. */
   limits?: Partial<LmdbLimits>
 }
@@ -80,6 +85,7 @@ const silent: SpoolEvents = {
   logged() {},
   ended() {},
   unmatched() {},
+  apart() {},
   reportsDropped() {},
   synced() {},
   failed(error) {
@@ -108,6 +114,7 @@ export class LmdbSpool implements Spool {
   private readonly parked: Parked
   private readonly sweep: Sweep
   private readonly index = new Present()
+  private readonly joins: Joins
 
   private readonly commits: Commits
   /** Messages whose records change with the next commit. */
@@ -121,6 +128,7 @@ export class LmdbSpool implements Spool {
 
   private lastId: number
   private stopping = false
+  private closing = false
   private closed = false
   private waiting = 0
   private claimed = 0
@@ -166,7 +174,18 @@ export class LmdbSpool implements Spool {
     )
     this.log = new Log(tables.log, marks.logDropped)
     this.parked = new Parked(tables.parked)
-    this.sweep = new Sweep(tables.messages, this.live, this.limits.sweep)
+    this.sweep = new Sweep(tables.messages, this.live, this.limits.sweep, settings.receiptGraceMs)
+    this.joins = new Joins(
+      {
+        message: id => this.live.message(id),
+        touch: m => this.touch(m),
+        hold: (m, dueMs) => this.due.add(m, dueMs),
+        go: m => this.go(m),
+        follow: m => this.follow(m),
+        apart: parts => this.events.apart(parts),
+      },
+      this.limits.joins,
+    )
     this.lastId = marks.lastId
     const spool = this
     this.commits = new Commits(
@@ -200,8 +219,8 @@ export class LmdbSpool implements Spool {
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
       // Parts of a waiting message that a carrier has taken may report before the rest is sent.
-      this.sweep.note(lastMsOf(recordStanding(value), recordValidUntil(value)))
-      this.refs.restore(id, value, validUntilMs => lastMsOf('sent', validUntilMs))
+      this.sweep.note(this.sweep.lastMsOf(recordStanding(value), recordValidUntil(value)))
+      this.refs.restore(id, value, validUntilMs => this.sweep.lastMsOf('sent', validUntilMs))
       if (recordStanding(value) === 'sent') {
         this.sent++
         continue
@@ -209,6 +228,10 @@ export class LmdbSpool implements Spool {
       const account = recordAccount(value)
       this.count(account, 1)
       if (recordReplaceable(value)) this.index.add(readRecord(id, value))
+      if (recordIsJoined(value)) {
+        const m = readRecord(id, value)
+        if (m.joined?.waits) this.joins.restore(m)
+      }
       if (recordReady(value) === 0) this.due.restore(account)
       else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
@@ -220,13 +243,20 @@ export class LmdbSpool implements Spool {
     return this.reserve.exhausted
   }
 
-  refusal(account: number, maxWaiting?: number | null): SpoolRefusal | undefined {
+  refusal(account: number, maxWaiting?: number | null, n = 1): SpoolRefusal | undefined {
     if (this.stopping || this.commits.broken) return 'stopping'
     if (this.reserve.low) return 'disk_full'
-    if (this.waiting >= this.settings.maxWaiting) return 'queue_full'
+    if (this.waiting + n > this.settings.maxWaiting) return 'queue_full'
     const most = maxWaiting ?? this.settings.maxWaitingPerAccount
-    if ((this.waitingCounts.get(account) ?? 0) >= most) return 'account_full'
+    if ((this.waitingCounts.get(account) ?? 0) + n > most) return 'account_full'
     return undefined
+  }
+
+  fullness(account: number, maxWaiting?: number | null): number {
+    const most = maxWaiting ?? this.settings.maxWaitingPerAccount
+    // A most of 0 is full, whatever waits.
+    const own = most === 0 ? 1 : (this.waitingCounts.get(account) ?? 0) / most
+    return this.reserve.low ? 1 : Math.min(Math.max(own, this.waiting / this.settings.maxWaiting), 1)
   }
 
   private count(account: number, by: number): void {
@@ -244,8 +274,22 @@ export class LmdbSpool implements Spool {
     this.log.append('accepted', now, m, state.ENROUTE, '')
     this.touch(m)
     if (m.replaceable) this.index.add(m)
+    if (m.joined !== null && this.joins.take(m, now)) return
     if (m.scheduleMs > now) this.due.add(m, m.scheduleMs)
     else this.blocks.add(m)
+  }
+
+  /** A part that waited for others goes. */
+  private go(m: Message): void {
+    if (m.dueMs > 0) this.due.remove(m)
+    if (m.scheduleMs > this.clock.now()) this.due.add(m, m.scheduleMs)
+    else this.blocks.add(m)
+  }
+
+  /** A part whose text goes in another message. */
+  private follow(m: Message): void {
+    if (m.dueMs > 0) this.due.remove(m)
+    this.becomeSent(m)
   }
 
   /** The record of `m` changes with the next commit. */
@@ -322,7 +366,7 @@ export class LmdbSpool implements Spool {
       slabs.reserve(recordSize(m))
       messages.put(m.id, slabs.take(writeRecord(m, slabs.buffer, slabs.at)))
       m.hold |= STORED
-      this.sweep.note(lastMsOf(m.standing, m.validUntilMs))
+      this.sweep.note(this.sweep.lastMsOf(m.standing, m.validUntilMs))
     }
     return dirty.length
   }
@@ -415,7 +459,7 @@ export class LmdbSpool implements Spool {
         if (other.ref !== '') named = true
       }
     } else m.ref = ref
-    if (whole && m.registered_delivery & 0x10) this.notice(m, state.ENROUTE, this.clock.now())
+    if (whole && (m.registered_delivery & 0x10 || m.joined !== null)) this.notice(m, state.ENROUTE, this.clock.now())
     if (whole && !(awaitReceipt && named)) {
       this.finish(m, { state: state.ACCEPTED, error: '', doneMs: this.clock.now() })
       return
@@ -423,14 +467,11 @@ export class LmdbSpool implements Spool {
     this.touch(m)
     if (whole) {
       this.withdraw(m)
-      this.count(m.account, -1)
-      if (m.replaceable) this.index.remove(m)
-      m.standing = 'sent'
-      this.sent++
+      this.becomeSent(m)
     }
     if (awaitReceipt && ref !== '') {
       m.hold += RECENT
-      this.refs.add(carrier, ref, m, lastMsOf('sent', m.validUntilMs))
+      this.refs.add(carrier, ref, m, this.sweep.lastMsOf('sent', m.validUntilMs))
       const early = this.parked.size > 0 ? this.parked.take(carrier, ref) : undefined
       if (early) {
         this.apply(m, early)
@@ -439,6 +480,13 @@ export class LmdbSpool implements Spool {
     }
     // The last part may have come without a name, when all the others have reported.
     if (whole && m.parts) this.endIfReported(m, this.clock.now())
+  }
+
+  private becomeSent(m: Message): void {
+    this.count(m.account, -1)
+    if (m.replaceable) this.index.remove(m)
+    m.standing = 'sent'
+    this.sent++
   }
 
   defer(message: Message, dueMs: number): void {
@@ -470,6 +518,23 @@ export class LmdbSpool implements Spool {
     this.log.append('ended', ending.doneMs, m, ending.state, ending.error)
     tellEnd(this.outbox, m, ending, this.clock.now())
     this.events.ended(m, ending)
+    if (m.joined !== null) {
+      this.joins.leave(m)
+      for (const part of this.partsIn(m)) {
+        part.carrier = m.carrier
+        this.finish(part, ending)
+      }
+    }
+  }
+
+  /** Messages whose text went in this one, which has not ended, or ends at this moment. */
+  private partsIn(m: Message): Message[] {
+    const parts: Message[] = []
+    for (const id of m.joined?.ids ?? []) {
+      const part = this.live.message(id)
+      if (part?.standing === 'sent' && part.joined?.of === m.id) parts.push(part)
+    }
+    return parts
   }
 
   // -- time ------------------------------------------------------------------
@@ -501,6 +566,10 @@ export class LmdbSpool implements Spool {
   private releaseOne(dueMs: number, id: number): boolean {
     const m = this.live.message(id)
     if (m?.standing !== 'waiting' || m.dueMs !== dueMs) return false
+    if (m.joined?.waits) {
+      this.joins.late(m)
+      return true
+    }
     this.touch(m)
     this.due.remove(m)
     this.blocks.add(m)
@@ -509,6 +578,8 @@ export class LmdbSpool implements Spool {
 
   /** It was not delivered in time, or its receipt did not come. */
   private expire(m: Message, now: number): void {
+    // It ends with the message that has its text.
+    if (m.joined !== null && m.joined.of !== 0 && this.find(m.id)) return
     if (m.standing === 'sent') this.finish(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
     else this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
   }
@@ -516,7 +587,8 @@ export class LmdbSpool implements Spool {
   // -- finding and changing --------------------------------------------------
 
   find(id: number): Message | undefined {
-    const m = this.live.message(id)
+    let m = this.live.message(id)
+    while (m && m.joined !== null && m.joined.of !== 0) m = this.live.message(m.joined.of)
     return m && m.standing !== 'ended' ? m : undefined
   }
 
@@ -533,7 +605,12 @@ export class LmdbSpool implements Spool {
   cancel(id: number): boolean {
     const m = this.changeable(id)
     if (!m) return false
-    this.finish(m, { state: state.DELETED, error: '', doneMs: this.clock.now() })
+    const ending: Ending = { state: state.DELETED, error: '', doneMs: this.clock.now() }
+    const all = m.joined?.waits ? this.joins.with(m) : [m.id]
+    for (const one of all) {
+      const part = this.live.message(one)
+      if (part) this.finish(part, ending)
+    }
     return true
   }
 
@@ -543,6 +620,14 @@ export class LmdbSpool implements Spool {
     if (!m || m.parts?.some(part => part.answered)) return false
     this.touch(m)
     const { scheduleMs } = m
+    if (m.joined?.waits) {
+      this.joins.leave(m)
+      m.joined.waits = false
+      change(m)
+      this.due.remove(m)
+      if (!this.joins.take(m, this.clock.now())) this.go(m)
+      return true
+    }
     change(m)
     m.parts = null
     m.concatRef = 0
@@ -573,17 +658,26 @@ export class LmdbSpool implements Spool {
     if ((this.waitingCounts.get(account) ?? 0) === 0) return
     const { tables, live, due, blocks } = this
     // The due of all accounts stand together: nobody goes through them for nothing.
-    if (due.of(account) > 0) yield* walkDue(tables, live, account, newest)
-    yield* walkReady(tables, live, blocks.lanes, account, newest)
+    const pause = this.pauseOf(nextTurn)
+    if (this.closing) return
+    if (due.of(account) > 0) yield* walkDue(tables, live, account, newest, pause)
+    if (!this.closing) yield* walkReady(tables, live, blocks.lanes, account, newest, pause)
   }
 
   takeIds(n: number): number[] {
     return Array.from({ length: n }, () => this.ids.next())
   }
 
-  async *multi(multiId: number): AsyncGenerator<Message[]> {
+  async *multi(multiId: number, turn: () => Promise<unknown> = nextTurn): AsyncGenerator<Message[]> {
     await this.synced()
-    yield* walkMulti(this.tables.messages, this.live, multiId)
+    yield* walkMulti(this.tables.messages, this.live, multiId, this.pauseOf(turn))
+  }
+
+  private pauseOf(turn: () => Promise<unknown>) {
+    return async () => {
+      await turn()
+      return !this.closing
+    }
   }
 
   rematch(from: number, to: (message: Message) => number): boolean {
@@ -621,13 +715,14 @@ export class LmdbSpool implements Spool {
   }
 
   private apply(m: Message, receipt: Receipt): void {
+    const { vendor } = receipt
     if (!isFinal(receipt.state)) {
-      if (m.registered_delivery & 0x10) this.notice(m, receipt.state, receipt.doneMs, receipt)
+      if (m.registered_delivery & 0x10 || m.joined !== null) this.notice(m, receipt.state, receipt.doneMs, receipt)
       return
     }
     const network = receipt.network ?? 0
     if (!m.parts) {
-      if (m.standing === 'sent') this.finish(m, endingOf(receipt.state, receipt.err, receipt.doneMs, network))
+      if (m.standing === 'sent') this.finish(m, endingOf(receipt.state, receipt.err, receipt.doneMs, network, vendor))
       return
     }
     this.touch(m)
@@ -637,19 +732,22 @@ export class LmdbSpool implements Spool {
       part.err = receipt.err.slice(0, MAX_ERR)
       if (network !== 0) part.network = network
       if (m.registered_delivery & mark.perPart) {
-        tellPart(this.outbox, m, index, endingOf(part.state, part.err, receipt.doneMs, network), this.clock.now())
+        const ending = endingOf(part.state, part.err, receipt.doneMs, network, vendor)
+        tellPart(this.outbox, m, index, ending, this.clock.now())
       }
     }
-    this.endIfReported(m, receipt.doneMs)
+    this.endIfReported(m, receipt.doneMs, vendor)
   }
 
   /** It is on its way, and whoever asked hears of it. */
-  private notice(m: Message, s: MessageState, doneMs: number, { err = '', network = 0 }: Partial<Receipt> = {}): void {
-    if (tellNotice(this.outbox, m, endingOf(s, err, doneMs, network), this.clock.now())) this.touch(m)
+  private notice(m: Message, s: MessageState, doneMs: number, receipt: Partial<Receipt> = {}): void {
+    const { err = '', network = 0, vendor } = receipt
+    if (tellNotice(this.outbox, m, endingOf(s, err, doneMs, network, vendor), this.clock.now())) this.touch(m)
+    if (m.joined !== null) for (const part of this.partsIn(m)) this.notice(part, s, doneMs, receipt)
   }
 
-  /** Ends a message of parts once every part that has a name has reported. */
-  private endIfReported(m: Message, doneMs: number): void {
+  /** Ends a message of parts once every part that has a name has reported; `vendor` is of the last that did. */
+  private endIfReported(m: Message, doneMs: number, vendor?: Buffer): void {
     let whole: MessageState = state.DELIVERED
     let error = ''
     let network = 0
@@ -661,7 +759,7 @@ export class LmdbSpool implements Spool {
       error = part.err
       network = part.network ?? 0
     }
-    this.finish(m, endingOf(whole, error, doneMs, network))
+    this.finish(m, endingOf(whole, error, doneMs, network, vendor))
   }
 
   reply(account: number, reply: Reply): boolean {
@@ -682,6 +780,10 @@ export class LmdbSpool implements Spool {
 
   giveBackReport(report: Report): void {
     this.outbox.giveBack(report)
+  }
+
+  get newestReport(): number {
+    return this.outbox.newest
   }
 
   reportAccounts(): Iterable<number> {
@@ -729,6 +831,7 @@ export class LmdbSpool implements Spool {
   async close(): Promise<void> {
     if (this.closed) return
     this.stopping = true
+    this.closing = true
     try {
       await this.commits.close()
       if (!this.commits.broken) await this.tables.meta.put('clean', Buffer.from([1]))
@@ -740,6 +843,7 @@ export class LmdbSpool implements Spool {
   }
 }
 
-function endingOf(s: MessageState, error: string, doneMs: number, network: number): Ending {
+function endingOf(s: MessageState, error: string, doneMs: number, network: number, vendor?: Buffer): Ending {
+  if (vendor !== undefined) return { state: s, error, doneMs, network, vendor }
   return network === 0 ? { state: s, error, doneMs } : { state: s, error, doneMs, network }
 }

@@ -5,26 +5,29 @@ import { type Message, recordStanding, recordValidUntil } from '../../model/mess
 import { CLAIMED, type Live } from './live.js'
 import type { Database } from './store.js'
 
-/** A receipt may come this much after the validity of its message. */
-const RECEIPT_GRACE_MS = 3_600_000
-
-/** When nothing of the message is awaited any more. */
-export const lastMsOf = (standing: Message['standing'], validUntilMs: number): number =>
-  standing === 'sent' ? validUntilMs + RECEIPT_GRACE_MS : validUntilMs
-
 export class Sweep {
   private readonly records: Database<Buffer, number>
   private readonly live: Live
   private readonly most: number
+  private readonly graceMs: number
   private after = 0
   /** No record's last moment is earlier. */
   private earliestMs = Number.POSITIVE_INFINITY
 
-  /** @param most records looked at in one go */
-  constructor(records: Database<Buffer, number>, live: Live, most: number) {
+  /**
+   * @param most records looked at in one go
+   * @param graceMs a receipt may come this much after the validity of its message
+   */
+  constructor(records: Database<Buffer, number>, live: Live, most: number, graceMs: number) {
     this.records = records
     this.live = live
     this.most = most
+    this.graceMs = graceMs
+  }
+
+  /** When nothing of the message is awaited any more. */
+  lastMsOf(standing: Message['standing'], validUntilMs: number): number {
+    return standing === 'sent' ? validUntilMs + this.graceMs : validUntilMs
   }
 
   /** A record was written, or found at start, whose message is over at `lastMs`. */
@@ -43,7 +46,7 @@ export class Sweep {
     for (const { key: id, value } of this.records.getRange({ start: this.after, limit: this.most })) {
       n++
       this.after = id + 1
-      const lastMs = lastMsOf(recordStanding(value), recordValidUntil(value))
+      const lastMs = this.lastMsOf(recordStanding(value), recordValidUntil(value))
       if (lastMs <= nowMs) past.push(id)
       else this.note(lastMs)
     }
@@ -51,7 +54,7 @@ export class Sweep {
       const m = this.live.message(id)
       // It may have moved on, or have got more time, since the record was written.
       if (!m || m.standing === 'ended') continue
-      const lastMs = lastMsOf(m.standing, m.validUntilMs)
+      const lastMs = this.lastMsOf(m.standing, m.validUntilMs)
       if (lastMs > nowMs || m.hold & CLAIMED) this.note(lastMs)
       else end(m)
     }

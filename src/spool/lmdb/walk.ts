@@ -2,7 +2,6 @@
 // what one submit_multi became. Reads the tables a slice at a time and lets others have
 // their turn in between. Knows where messages stand; what is done with them is its caller's.
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type ClassRank, type Message, recordAccount, recordMultiId } from '../../model/message.js'
 import type { Lanes } from './lanes.js'
 import { CLAIMED, type Live } from './live.js'
@@ -10,6 +9,9 @@ import type { Database, Tables } from './store.js'
 
 /** Messages in one slice: with what a caller does to each, 1 or 2 ms. */
 const SLICE = 100
+/** Waits for the next slice's turn; false: the store closes, and the walk is over. */
+export type Pause = () => Promise<boolean>
+
 /** Keys looked at in one slice: most may be of others. */
 const LOOK = 500
 /** Blocks read in one go. */
@@ -24,6 +26,7 @@ export async function* walkDue(
   live: Live,
   account: number,
   newest: number,
+  pause: Pause,
 ): AsyncGenerator<Message[]> {
   let start = [0]
   for (;;) {
@@ -41,7 +44,7 @@ export async function* walkDue(
     }
     if (found.length > 0) yield found
     if (n < LOOK && found.length < SLICE) return
-    await nextTurn()
+    if (!(await pause())) return
   }
 }
 
@@ -52,8 +55,9 @@ export async function* walkReady(
   lanes: Lanes,
   account: number,
   newest: number,
+  pause: Pause,
 ): AsyncGenerator<Message[]> {
-  for (const [lane, rank] of lanes.of(account)) yield* walkRow(tables.lanes, live, lane, rank, account, newest)
+  for (const [lane, rank] of lanes.of(account)) yield* walkRow(tables.lanes, live, lane, rank, account, newest, pause)
 }
 
 async function* walkRow(
@@ -63,6 +67,7 @@ async function* walkRow(
   rank: ClassRank,
   account: number,
   newest: number,
+  pause: Pause,
 ): AsyncGenerator<Message[]> {
   let start = [lane, rank, account, 0, 0]
   const end = [lane, rank, account, 10, 0]
@@ -79,19 +84,24 @@ async function* walkRow(
         if (found.length < SLICE && (at / 8) % LOOK !== LOOK - 1) continue
         if (found.length > 0) yield found
         found = []
-        await nextTurn()
+        if (!(await pause())) return
       }
     }
     if (found.length > 0) yield found
     if (some.length < BLOCKS) return
-    await nextTurn()
+    if (!(await pause())) return
   }
 }
 
 /** Messages that have not ended of the submit_multi that was answered `multiId`: their ids follow each other. */
-export async function* walkMulti(messages: Tables['messages'], live: Live, multiId: number): AsyncGenerator<Message[]> {
+export async function* walkMulti(
+  messages: Tables['messages'],
+  live: Live,
+  multiId: number,
+  pause: Pause,
+): AsyncGenerator<Message[]> {
   let start = multiId
-  for (;;) {
+  while (await pause()) {
     const ids: number[] = []
     let n = 0
     for (const { key: id, value } of messages.getRange({ start, limit: SLICE })) {
@@ -108,6 +118,5 @@ export async function* walkMulti(messages: Tables['messages'], live: Live, multi
     }
     if (found.length > 0) yield found
     if (n < SLICE) return
-    await nextTurn()
   }
 }
