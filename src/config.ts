@@ -122,7 +122,7 @@ const schema = z.strictObject({
         false,
         'A failed bind tells an unknown system_id from a wrong password, instead of ESME_RBINDFAIL for both.',
       ),
-      congestion: flag(false, 'Answers to peers of SMPP v5.0 carry congestion_state.'),
+      congestion: flag(false, 'Answers to peers of SMPP v5.0 tell how full the queue is: congestion_state.'),
       failedBindDelayMs: whole(
         4_000,
         0,
@@ -133,7 +133,7 @@ const schema = z.strictObject({
         100,
         0,
         1_000_000,
-        'After so many failed binds of one address without a good one, it is barred for a while; 0 is never.',
+        'After so many failed binds of one address it is barred for a while; a good bind makes up for those of its name; 0 is never.',
       ),
       barredMs: whole(60_000, 1_000, DAY_MS, 'A barred address finds its connections closed for this long.'),
       proxy: ranges(

@@ -159,27 +159,27 @@ t.test('failed binds wait longer and longer, bar their network, and are forgotte
   const clock = new ManualClock(0)
   const failures = new FailedBinds({ delayMs: 1_000, barredAfter: 8, barredMs: 5_000 }, () => clock.mono())
   t.same(
-    Array.from({ length: 7 }, () => failures.add('a')),
+    Array.from({ length: 7 }, () => failures.add('a', 'shop')),
     [0, 0, 125, 250, 500, 1_000, 1_000],
   )
   t.notOk(failures.isBarred('a'))
-  t.equal(failures.add('b'), 0, 'another network pays nothing')
-  failures.add('a')
+  t.equal(failures.add('b', 'shop'), 0, 'another network pays nothing')
+  failures.add('a', 'shop')
   t.ok(failures.isBarred('a'))
   t.notOk(failures.isBarred('b'))
   clock.advance(5_000)
   t.notOk(failures.isBarred('a'))
-  failures.add('a')
+  failures.add('a', 'shop')
   t.ok(failures.isBarred('a'), 'the next failure bars it again')
-  failures.clear('a')
+  failures.forgive('a', 'shop')
   t.notOk(failures.isBarred('a'))
-  t.equal(failures.add('a'), 0, 'a good bind has cleared it')
-  for (let n = 0; n < 5; n++) failures.add('a')
+  t.equal(failures.add('a', 'shop'), 0, 'a good bind has cleared it')
+  for (let n = 0; n < 5; n++) failures.add('a', 'shop')
   clock.advance(600_000)
-  t.equal(failures.add('a'), 0, 'what is old is forgotten')
-  for (let n = 0; n < 20_000; n++) failures.add(`n${n}`)
+  t.equal(failures.add('a', 'shop'), 0, 'what is old is forgotten')
+  for (let n = 0; n < 20_000; n++) failures.add(`n${n}`, 'shop')
   t.equal(failures.size, 10_000)
-  t.equal(new FailedBinds({ delayMs: 0, barredAfter: 0, barredMs: 1 }, () => 0).add('a'), 0)
+  t.equal(new FailedBinds({ delayMs: 0, barredAfter: 0, barredMs: 1 }, () => 0).add('a', 'shop'), 0)
 
   const quiet = new Quiet(2, 4, () => clock.mono())
   t.same(

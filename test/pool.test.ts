@@ -1,7 +1,7 @@
 // A carrier's pool of links while it runs: edited under load, on several hosts, refused, paused. The real daemon between a
 // scripted customer and scripted carriers; each message has its number for a text, so what was lost or doubled is seen.
 
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { status } from '../protocols/smpp/status.js'
 import { type Esme, esme } from './support/esme.js'
 import { type House, house, story } from './support/house.js'
@@ -22,26 +22,43 @@ const sorted = (all: number[]): number[] => [...all].sort((a, b) => a - b)
 const reported = async (shop: Esme, count: number): Promise<number> =>
   new Set((await shop.take(count)).map(one => one.receipt.id)).size
 
+/** A load: so many messages are on their way, a new one for each that is reported, until it is stopped; then how many there were. */
+function load(t: Test, shop: Esme, most = 60): { stop(): Promise<number> } {
+  const sent: Promise<unknown>[] = []
+  let isOn = true
+  const send = () => sent.push(shop.submit({ short_message: Buffer.from(String(sent.length)) }))
+  shop.answer = () => {
+    if (isOn) send()
+    return status.ESME_ROK
+  }
+  for (let n = 0; n < most; n++) send()
+  return {
+    async stop() {
+      isOn = false
+      await Promise.all(sent)
+      t.equal(await reported(shop, sent.length), sent.length, 'each is reported')
+      return sent.length
+    },
+  }
+}
+
 const bound = (daemon: House): number => daemon.lines('carrier bound').length
 
 story('links are added and taken away under load, nothing is lost or doubled, and the others stay bound', async t => {
-  const carrier = await smsc(t, slow(40))
+  const carrier = await smsc(t, slow())
   const edit = (links: number) => ({ carriers: { up: { at: carrier, window: 5, links } } })
   const daemon = await house(t, edit(1))
   await carrier.bound()
   const [first] = carrier.links
   const shop = await esme(t, daemon.smpp)
-  const count = 1_200
-  const all = shop.submitAll(count)
+  const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 50, 'a load')
   await daemon.apply(edit(4))
   await carrier.bound(4)
   await carrier.until(() => new Set(carrier.submitted.map(sm => sm.link)).size === 4, 'a load on all links')
   await daemon.apply(edit(2))
   await carrier.until(() => carrier.links.size === 2, 'two links')
-  t.ok(carrier.submitted.length < count, 'still under load')
-  await all
-  t.equal(await reported(shop, count), count)
+  const count = await busy.stop()
   t.same(sorted(texts(carrier)), numbers(count))
   t.equal(carrier.connections, 4)
   t.ok(carrier.links.has(first as never), 'the first link was never let go')
@@ -54,7 +71,7 @@ story('another window, throughput, or meaning of a status holds at once, on the 
   const carrier = await smsc(t, {
     submit: sm => {
       most = Math.max(most, ++inFlight)
-      sm.later(60, () => {
+      sm.later(15, () => {
         inFlight--
         sm.deliver()
       })
@@ -64,21 +81,23 @@ story('another window, throughput, or meaning of a status holds at once, on the 
   const daemon = await house(t, edit({}))
   const shop = await esme(t, daemon.smpp)
   await carrier.bound()
-  const all = shop.submitAll(800)
+  const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 40, 'a load')
   t.equal(most, 4)
   await daemon.apply(edit({ window: 12 }))
-  await carrier.until(() => most === 12, 'a wider window')
+  await carrier.until(() => most > 8, 'a wider window')
+  t.ok(most <= 12)
   await daemon.apply(edit({ window: 12, throughput: 100 }))
+  await daemon.line(() => daemon.lines('carrier changed').length === 2)
   const from = carrier.submitted.length
   const at = performance.now()
-  await carrier.until(() => carrier.submitted.length >= from + 100, 'a hundred more')
+  await carrier.until(() => carrier.submitted.length >= from + 120, 'more')
   const tookMs = performance.now() - at
-  t.ok(tookMs > 850, `a hundred at 100/s in ${Math.round(tookMs)} ms`)
+  t.ok(tookMs > 1_000, `120 at 100/s in ${Math.round(tookMs)} ms`)
   await daemon.apply(edit({ window: 50, statuses: { '0x8': 'refused' } }))
-  await all
-  t.equal(await reported(shop, 800), 800)
-  t.same(sorted(texts(carrier)), numbers(800))
+  await daemon.line(() => daemon.lines('carrier changed').length === 3)
+  const count = await busy.stop()
+  t.same(sorted(texts(carrier)), numbers(count))
   carrier.script = { submit: sm => sm.refuse(status.ESME_RSYSERR) }
   await shop.submit()
   t.match((await shop.next()).receipt, { stat: 'REJECTD' })
@@ -86,22 +105,19 @@ story('another window, throughput, or meaning of a status holds at once, on the 
 })
 
 story('a carrier moves to another host under load, link by link, and nothing is lost or doubled', async t => {
-  const [old, young] = [await smsc(t, slow(30)), await smsc(t, slow(30))]
+  const [old, young] = [await smsc(t, slow()), await smsc(t, slow())]
   const edit = (at: Smsc) => ({ carriers: { up: { at, window: 5, links: 3 } } })
   const daemon = await house(t, edit(old))
   await old.bound(3)
   const shop = await esme(t, daemon.smpp)
-  const count = 1_200
-  const all = shop.submitAll(count)
+  const busy = load(t, shop)
   await old.until(() => old.submitted.length >= 50, 'a load')
   await daemon.apply(edit(young))
   await young.bound(3)
   await old.unbound()
-  await all
-  t.equal(await reported(shop, count), count)
+  const count = await busy.stop()
   t.same(sorted(texts(old, young)), numbers(count))
   t.equal(young.connections, 3)
-  t.ok(young.submitted.length > 100, 'under load')
 })
 
 story('an edit that names a dead host or a wrong password leaves the bind that stands, until it is right', async t => {
@@ -135,13 +151,12 @@ story('a carrier that takes no bind more than it has is rebound all the same', a
   const daemon = await house(t, edit('A'))
   await carrier.bound(2)
   const shop = await esme(t, daemon.smpp)
-  const all = shop.submitAll(600)
+  const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 30, 'a load')
   await daemon.apply(edit('B'))
   await daemon.line(() => bound(daemon) === 4)
-  await all
-  t.equal(await reported(shop, 600), 600)
-  t.same(sorted(texts(carrier)), numbers(600))
+  const count = await busy.stop()
+  t.same(sorted(texts(carrier)), numbers(count))
 })
 
 story('links go on to the next host when theirs dies, and come back when it lives again', async t => {
@@ -150,8 +165,7 @@ story('links go on to the next host when theirs dies, and come back when it live
   const daemon = await house(t, { carriers: { up: { at: first, window: 5, links: 3, hosts } } })
   await first.bound(3)
   const shop = await esme(t, daemon.smpp)
-  const count = 1_200
-  const all = shop.submitAll(count)
+  const busy = load(t, shop)
   await first.until(() => first.submitted.length >= 50, 'a load')
   t.equal(second.connections, 0)
   await first.close()
@@ -162,8 +176,7 @@ story('links go on to the next host when theirs dies, and come back when it live
   await first.open()
   await first.bound(3)
   await second.unbound()
-  await all
-  t.equal(await reported(shop, count), count)
+  const count = await busy.stop()
   const came = texts(first, second)
   t.equal(new Set(came).size, count)
   t.equal(came.length - count, doubled, 'coming back doubles nothing')

@@ -1,10 +1,10 @@
 // Receipts and replies on their way to the customer, where a story would take too long: a clock that is set back, queues
 // of ten thousand, an ESME that dies of one message. Against a reporter with binds and an outbox that stand in memory.
-import { mock } from 'node:test'
 import t from 'tap'
 import { encodeGsm, pack7 } from '../protocols/gsm/alphabet.js'
 import { decodeUserData } from '../protocols/gsm/coding.js'
 import { buildConcatUdh } from '../protocols/gsm/udh.js'
+import { command } from '../protocols/smpp/commands.js'
 import { joinParts, partOf } from '../protocols/smpp/parts.js'
 import { status } from '../protocols/smpp/status.js'
 import { type plainReceipts, readProfile } from '../src/accounts/smppProfile.js'
@@ -17,6 +17,9 @@ import { deliverSm } from '../src/intake/smpp/deliver.js'
 import type { Reply } from '../src/model/outcome.js'
 import { Reporter, type ReporterHost } from '../src/returns/report.js'
 import type { ReceiptReport, Report, Spool } from '../src/spool/contract.js'
+import { esme, stranger } from './support/esme.js'
+import { house as daemonHouse, story } from './support/house.js'
+import { smsc } from './support/smsc.js'
 
 const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
 
@@ -169,6 +172,31 @@ function house({ profile = {}, binds = [new FakeBind(0x34)], meant = reply => re
   }
 }
 
+/** Timers that are set in this test fire when it says so. */
+function heldTimers(t: { teardown(then: () => void): void }): { tick(ms: number): void } {
+  const { setTimeout, setInterval } = globalThis
+  const set = new Set<{ atMs: number; everyMs: number; then: () => void }>()
+  let nowMs = 0
+  const setter = (isOnce: boolean) => (then: () => void, ms: number) => {
+    set.add({ atMs: nowMs + ms, everyMs: isOnce ? 0 : ms, then })
+    const handle = { unref: () => handle }
+    return handle
+  }
+  Object.assign(globalThis, { setTimeout: setter(true), setInterval: setter(false) })
+  t.teardown(() => Object.assign(globalThis, { setTimeout, setInterval }))
+  return {
+    tick(ms) {
+      nowMs += ms
+      for (const timer of [...set]) {
+        if (timer.atMs > nowMs) continue
+        if (timer.everyMs === 0) set.delete(timer)
+        timer.atMs = nowMs + timer.everyMs
+        timer.then()
+      }
+    },
+  }
+}
+
 const REPLY: Reply = {
   carrier: 1,
   service_type: '',
@@ -216,18 +244,17 @@ t.test('parts that do not fit together go as they came, once, though the clock w
 })
 
 t.test('a part that waits is given up after its time on a clock that nobody sets', async t => {
-  mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => mock.timers.reset())
+  const timers = heldTimers(t)
   const one = house({ profile: rejoin })
   one.reply(part(1, 2, 1))
   one.pump()
   one.clock.setWall(START_MS + 3_600_000)
-  mock.timers.tick(1_000)
+  timers.tick(1_000)
   await one.settle()
   t.same(seqsOf(one.bind), [], 'set forward: it waits')
   one.clock.setWall(START_MS - 3_600_000)
   one.clock.advance(300_000)
-  mock.timers.tick(1_000)
+  timers.tick(1_000)
   await one.settle()
   t.same(seqsOf(one.bind), [1], 'set back: it goes')
 })
@@ -264,16 +291,15 @@ t.test('ten thousand receipts that nobody wants are dropped a slice at a turn, a
 })
 
 t.test('thousands of lone parts are taken, and given up, a slice at a turn and in order', async t => {
-  mock.timers.enable({ apis: ['setInterval'] })
-  t.teardown(() => mock.timers.reset())
+  const timers = heldTimers(t)
   const one = house({ profile: rejoin })
-  for (let n = 0; n < 5_000; n++) one.reply(part(n, 2, 1))
+  for (let n = 0; n < 2_000; n++) one.reply(part(n, 2, 1))
   one.pump()
   t.ok((await one.settle()) <= MOST_A_TURN)
-  t.equal(one.outbox.held.size, 5_000)
+  t.equal(one.outbox.held.size, 2_000)
   one.bind.receives = false
   one.clock.advance(300_000)
-  mock.timers.tick(1_000)
+  timers.tick(1_000)
   t.ok(one.outbox.givenBack.length > 0)
   t.same(
     one.outbox.givenBack,
@@ -281,8 +307,8 @@ t.test('thousands of lone parts are taken, and given up, a slice at a turn and i
     'the newest first, for it belongs last',
   )
   t.ok((await one.settle()) <= MOST_A_TURN)
-  t.equal(one.outbox.waiting.length, 5_000)
-  t.equal(one.counts.get('replies_not_rejoined'), 5_000)
+  t.equal(one.outbox.waiting.length, 2_000)
+  t.equal(one.counts.get('replies_not_rejoined'), 2_000)
   one.bind.receives = true
   one.pump()
   t.same(seqsOf(one.bind), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
@@ -399,8 +425,7 @@ t.test(
 // -- an ESME that dies of a message ----------------------------------------------
 
 t.test('a receipt on which the ESME hangs up stands aside, is offered alone, and is dropped in the end', async t => {
-  mock.timers.enable({ apis: ['setTimeout'] })
-  t.teardown(() => mock.timers.reset())
+  const timers = heldTimers(t)
   const one = house()
   const fatal = one.receipt()
   for (let n = 0; n < 25; n++) one.receipt()
@@ -424,7 +449,7 @@ t.test('a receipt on which the ESME hangs up stands aside, is offered alone, and
   while (one.outbox.left > 0) {
     const wellBefore = one.receipt()
     one.pump()
-    mock.timers.tick(1_000)
+    timers.tick(1_000)
     t.not(one.bind.window[0]?.report, fatal, 'not before the window is empty')
     t.equal(one.bind.window[0]?.report, wellBefore)
     one.answer()
@@ -448,14 +473,13 @@ t.test('a receipt on which the ESME hangs up stands aside, is offered alone, and
 })
 
 t.test('a receipt that stood aside and is taken when it comes alone was not to blame', async t => {
-  mock.timers.enable({ apis: ['setTimeout'] })
-  t.teardown(() => mock.timers.reset())
+  const timers = heldTimers(t)
   const one = house()
   const first = one.receipt()
   one.pump()
   for (let n = 0; n < 3; n++) one.drop()
   t.equal(one.bind.window.length, 0)
-  mock.timers.tick(1_000)
+  timers.tick(1_000)
   t.equal(one.bind.window[0]?.report, first)
   one.answer()
   t.equal(one.outbox.left, 0)
@@ -466,3 +490,63 @@ t.test('a receipt that stood aside and is taken when it comes alone was not to b
   for (let n = 0; n < 20; n++) calm.drop(calm.bind, 'unbound by peer')
   t.equal(calm.bind.window[0]?.report, again, 'who unbinds in order has not died of anything')
 })
+
+// -- the same against the real daemon --------------------------------------------
+
+story('an ESME that dies of one receipt gets all others, and that one when it has been mended', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await daemonHouse(t, { carriers: { up: { at: carrier, window: 50 } } })
+  const sender = await esme(t, daemon.smpp, { bind: 'transmitter' })
+  const ids = (await sender.submitAll(25)).map(one => one.message_id)
+  for (const sm of await carrier.take(25)) await sm.receipt()
+  let fatal = ''
+  const got = new Set<string>()
+  for (let lives = 1; lives <= 4; lives++) {
+    const shop = await stranger(t, daemon.smpp, ({ receipt }) => {
+      fatal ||= receipt.id
+      if (receipt.id === fatal) shop.peer.drop()
+      else got.add(receipt.id)
+      return receipt.id === fatal ? undefined : ROK
+    })
+    t.equal(await shop.bind({ bind: 'receiver' }), 'ESME_ROK')
+    await shop.closed()
+  }
+  t.same([...got, fatal].sort(), ids.sort(), 'after three lives the others come first')
+  const mended = await esme(t, daemon.smpp, { bind: 'receiver' })
+  t.equal((await mended.next()).receipt.id, fatal)
+  await mended.unbind()
+  t.equal(await daemon.metric('trunkline_outbox_reports'), 0)
+})
+
+story(
+  'packed parts of a phone reach who wants them whole as one text, and a bind of v3.3 in short messages',
+  async t => {
+    const carrier = await smsc(t)
+    const accounts = { shop: { numbers: ['1000'], smpp: rejoin }, old: { numbers: ['2000'] } }
+    const daemon = await daemonHouse(t, { accounts, carriers: { up: { at: carrier, codings: { 0: 'gsm-packed' } } } })
+    await carrier.bound()
+    const shop = await esme(t, daemon.smpp)
+    const from = { source_addr: '447700900123' }
+    const texts = ['first part of it, ', 'and the second']
+    for (const [n, text] of texts.entries()) {
+      const concat = buildConcatUdh(7, 2, n + 1, 8)
+      const short_message = Buffer.concat([concat, pack7(encodeGsm(text) as Buffer, concat.length)])
+      const fields = { ...from, destination_addr: '1000', esm_class: UDHI, short_message }
+      t.equal(await carrier.mobileOriginated(fields), ROK)
+    }
+    t.match((await shop.next()).fields, { esm_class: 0, short_message: encodeGsm(texts.join('')) })
+
+    const old = await esme(t, daemon.smpp, { systemId: 'old', interfaceVersion: 0x33 })
+    const long = Buffer.alloc(300, 'long ')
+    const payload = Buffer.concat([hex('0424 012c'), long])
+    const sent = carrier.link.request(
+      command.deliver_sm,
+      { ...from, destination_addr: '2000', data_coding: 3, short_message: Buffer.alloc(0) },
+      payload,
+    )
+    t.equal((await sent).status, ROK)
+    const pieces = await old.take(3)
+    t.ok(pieces.every(({ pdu }) => pdu.tlvs.length === 0))
+    t.same(Buffer.concat(pieces.map(({ fields }) => fields.short_message.subarray(6))), long)
+  },
+)

@@ -163,6 +163,29 @@ t.test('numbers, own words and HTML', async t => {
   }
 })
 
+t.test('hostile mails take linear time', async t => {
+  const blanks = ' '.repeat(120_000)
+  const coded = (type: string, encoding: string, text: string): string =>
+    `Content-Type: ${type}\r\nContent-Transfer-Encoding: ${encoding}\r\n\r\n${text}`
+  const mails: Record<string, string> = {
+    'blanks in quoted-printable': coded('text/plain', 'quoted-printable', `a${blanks}b`),
+    'blanks in plain text': `\r\na${blanks}b`,
+    'hard blanks in HTML': coded('text/html', '7bit', `a${'&nbsp;'.repeat(40_000)}b`),
+    'a boundary without its end': `Content-Type: multipart/mixed; ${'boundary="x;'.repeat(20_001)}\r\n\r\n`,
+    'blanks in a type': `Content-Type: text/plain;${blanks};${blanks}\r\n\r\na`,
+    'fields without a colon': `${'x\r\n'.repeat(4_900)}Subject: ${'x'.repeat(200_000)}\r\n\r\na`,
+    dashes: `\r\n${'-'.repeat(100_000)}x\r\n${'On x\r\n'.repeat(10_000)}`,
+    'lines without their ends': coded('text/plain; format=flowed', '7bit', 'x \r\n'.repeat(30_000)),
+  }
+  for (const [what, mail] of Object.entries(mails)) {
+    const from = performance.now()
+    const reader = new MailReader()
+    reader.write(Buffer.from(mail))
+    ownWords(textOf(reader.end()) ?? '')
+    t.ok(performance.now() - from < 1_000, `${what}: ${Math.round(performance.now() - from)} ms`)
+  }
+})
+
 t.test('G-19 A-10 when the house fails, the reply is 451 or 454 and the connection goes on', async t => {
   const faults: unknown[] = []
   const server = new SubmissionServer(

@@ -70,7 +70,9 @@ export function htmlText(html: string): string {
     else if (name === 'td' || name === 'th') out += ' '
   }
   return out
-    .replace(/ *\n */g, '\n')
+    .split('\n')
+    .map(line => line.trim())
+    .join('\n')
     .replace(/\n{3,}/g, '\n\n')
     .trim()
 }

@@ -219,10 +219,10 @@ function readFields(text: string): Map<string, string> {
     if (first === 0x20 || first === 0x09) value += text.slice(at, end)
     else {
       put()
-      const colon = text.indexOf(':', at)
-      const isField = colon > at && colon < end
-      name = isField ? text.slice(at, colon).trimEnd().toLowerCase() : ''
-      value = isField ? text.slice(colon + 1, end).trim() : ''
+      const line = text.slice(at, end)
+      const colon = line.indexOf(':')
+      name = colon > 0 ? line.slice(0, colon).trimEnd().toLowerCase() : ''
+      value = colon > 0 ? line.slice(colon + 1).trim() : ''
     }
     at = end + 2
   }

@@ -40,7 +40,12 @@ function transferred(octets: Buffer, encoding: string): Buffer {
 }
 
 function quotedPrintable(text: string): Buffer {
-  const joined = text.replace(/[ \t]+(?=\r\n)/g, '').replace(/=\r\n/g, '')
+  // Blanks at the end of a line were added on the way (RFC 2045 §6.7).
+  const joined = text
+    .split('\r\n')
+    .map(line => line.trimEnd())
+    .map(line => (line.endsWith('=') ? line.slice(0, -1) : `${line}\r\n`))
+    .join('')
   return Buffer.from(
     joined.replace(/=([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
     'latin1',

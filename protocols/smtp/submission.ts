@@ -99,7 +99,7 @@ export class Submission extends Connection {
   }
 
   private command(octets: Buffer, next: () => void): void {
-    const text = octets.utf8Slice(0, octets.length).replace(/[ \t]+$/, '')
+    const text = octets.utf8Slice(0, octets.length).trimEnd()
     const space = text.indexOf(' ')
     const verb = (space < 0 ? text : text.slice(0, space)).toUpperCase()
     const rest = space < 0 ? '' : text.slice(space + 1).trimStart()

@@ -62,14 +62,25 @@ export class Door {
   submit(m: Message, account: Account, replace = false): Fault | undefined {
     const fault = this.judge(m, account) ?? this.pace(account)
     if (fault !== undefined) return fault
+    this.take(m, account, replace)
+    return undefined
+  }
+
+  /** The same for one of many that {@link admit} has let in together. */
+  submitAdmitted(m: Message, account: Account): Fault | undefined {
+    const fault = this.examine(m, account)
+    if (fault === undefined) this.take(m, account, false)
+    return fault
+  }
+
+  private take(m: Message, account: Account, replace: boolean): void {
     m.replaceable = account.smpp.replace
-    if (replace && this.takesPlace(m)) return undefined
+    if (replace && this.takesPlace(m)) return
     if (account.smpp.longMessages === 'rejoin' && isJoinable(m, account.smpp)) {
       m.joined = { waits: false, of: 0, ids: [] }
     }
     this.spool.commit(m)
     this.tally.countAccepted(m.rank)
-    return undefined
   }
 
   /** The same for messages that belong together: all of them are taken, or none. Each has had its {@link pace}. */
@@ -91,8 +102,22 @@ export class Door {
     return this.limits.take(account.id, account.throughput, this.clock.mono()) ? undefined : rateExceeded
   }
 
+  /**
+   * Room and pace for `n` messages of the account at once, or why not, and nothing is taken. `others` of its were let in
+   * like this and are still on their way to the spool.
+   */
+  admit(account: Account, n: number, others: number): Fault | undefined {
+    const refusal = this.spool.refusal(account.id, account.maxWaiting, n + others)
+    if (refusal !== undefined) return refusals[refusal]
+    return this.limits.take(account.id, account.throughput, this.clock.mono(), n) ? undefined : rateExceeded
+  }
+
   /** What is wrong with it, the pace left aside; nothing is taken. A door may ask before the text has come. */
   judge(m: Message, account: Account): Fault | undefined {
+    return this.examine(m, account) ?? this.refusal(account)
+  }
+
+  private examine(m: Message, account: Account): Fault | undefined {
     if (account.suspended !== null) return suspended
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
@@ -111,7 +136,7 @@ export class Door {
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid
-    return this.refusal(account)
+    return undefined
   }
 
   /** Whether anything of the account could be taken at this moment. */
@@ -125,6 +150,8 @@ export class Door {
     for (const id of this.spool.present(m)) {
       const replaced = this.spool.replace(id, old => {
         become(old, m)
+        // The id that its receipt will carry.
+        m.id = old.multiId || id
         old.scheduleMs = m.scheduleMs
         old.validUntilMs = m.validUntilMs
         old.validityGiven = m.validityGiven
@@ -133,9 +160,7 @@ export class Door {
         old.data_coding = m.data_coding
         old.tlvs = m.tlvs
       })
-      if (!replaced) continue
-      m.id = id
-      return true
+      if (replaced) return true
     }
     return false
   }

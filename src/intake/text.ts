@@ -43,33 +43,32 @@ export function segmentsOf(m: Message, { codings }: SmppProfile): number {
 
 /** Of octets that begin with a header. */
 function segmentsOfPart(body: Buffer, coding: Coding): number {
-  if (body.length <= SURELY_ONE) return 1
-  const header = (body[0] as number) + 1
-  return isOnePart(body.subarray(header), coding, header) ? 1 : UNSENDABLE
+  return body.length <= SURELY_ONE || isOnePart(body, coding) ? 1 : UNSENDABLE
 }
 
-/** Does it fit one message behind a header of so many octets, over some carrier at least? */
-function isOnePart(octets: Buffer, coding: Coding, header: number): boolean {
+/** Has it room in one message, over some carrier at least? */
+function isOnePart(body: Buffer, coding: Coding): boolean {
+  const header = (body[0] as number) + 1
   switch (coding) {
     case 'gsm':
+      return header + octetsOf(body.length - header) <= USER_DATA_OCTETS
     case 'ascii':
-    case 'binary':
-    case 'ucs2':
-      return fitsOne(octets, coding, header)
+      return fitsOne(body.subarray(header), coding, header)
     case 'latin1':
     case 'windows-1252':
       // Many a message centre turns it into septets.
-      return fitsOne(octets, 'binary', header) || fitsOne(octets, 'ascii', header)
+      return body.length <= USER_DATA_OCTETS || fitsOne(body.subarray(header), 'ascii', header)
     case 'utf8': {
-      const text = decodeAs(octets, coding)
+      const text = decodeAs(body.subarray(header), coding)
       const septets = gsmLength(text)
-      const inOctets = septets < 0 ? text.length * 2 : Math.ceil((septets * 7) / 8)
-      return header + inOctets <= USER_DATA_OCTETS
+      return header + (septets < 0 ? text.length * 2 : octetsOf(septets)) <= USER_DATA_OCTETS
     }
     default:
-      return fitsOne(octets, 'binary', header)
+      return body.length <= USER_DATA_OCTETS
   }
 }
+
+const octetsOf = (septets: number): number => Math.ceil((septets * 7) / 8)
 
 /** In the standard's coding that holds the text: a carrier is not known yet. */
 function segmentsOfOwn(body: Buffer, coding: Coding): number {

@@ -9,8 +9,8 @@ import type { MessageState } from '../model/message.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 
-/** Rows of the log looked through at most: more are there only while SQL is away. */
-const MOST = 20_000
+/** Rows of the log looked through at most, two of each message: more are there only while SQL is away or far behind. */
+const MOST = 40_000
 const SLICE = 500
 /** An id's moment may be a little ahead of its row's, and a clock may have been set back. */
 const EARLY_MS = 86_400_000
@@ -66,12 +66,14 @@ export class Lookup {
     await this.spool.synced()
     let n = 0
     for (let after = 0; found.size < ids.size; ) {
-      const { position, rows } = this.spool.endings(after, SLICE)
-      n += rows.length
-      if (n > MOST) return false
-      for (const row of rows) if (ids.has(row.id)) found.set(row.id, { ...row, doneMs: row.atMs })
-      if (position === after) return true
-      after = position
+      if (n >= MOST) return false
+      const slice = this.spool.readLog(after, SLICE)
+      if (slice === undefined) return true
+      n += slice.rows.length
+      for (const row of slice.rows) {
+        if (row.kind === 'ended' && ids.has(row.id)) found.set(row.id, { ...row, doneMs: row.atMs })
+      }
+      after = slice.position
       await nextTurn()
     }
     return true

@@ -13,23 +13,20 @@ import type { Bind } from '../intake/smpp/bind.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { Reply } from '../model/outcome.js'
 import type { Report, Spool } from '../spool/contract.js'
+import { meaningOf, Stopped } from './answers.js'
 import { cutReply, Piece } from './pieces.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 import { Suspects } from './suspects.js'
+import { Troubles } from './troubles.js'
 
 const CLAIM = 128
 /** Reports that one turn of the event loop drops, or holds: they fill no window. */
 const ROOMLESS_AT_ONCE = 256
-/** An ESME that says "not now" is left alone for so long, twice as long each time until it takes something. */
-const REST_MS = 1_000
-const REST_MOST_MS = 60_000
 /** Offers of one report to ESMEs whose answer says neither yes nor no: a generic_nack, a code of their own. */
 const MAX_NACKED = 5
 const MAX_TRIES = 10
 /** Reports for the sender's own bind that wait for room there; more go to any. */
 const MAX_HELD = 1_000
-/** Destinations an ESME wants no more for that are remembered. */
-const MAX_STOPPED = 10_000
 const REJOIN_TICK_MS = 1_000
 const LOG_PAUSE_MS = 60_000
 /** message_payload is for peers of v3.4 on, and a short_message holds so much. */
@@ -38,25 +35,6 @@ const SHORT_MESSAGE_MAX = 254
 const PAYLOAD_MAX = 0xffff
 /** Ends of a connection that nothing we sent has brought about. */
 const OF_NO_REPORT = new Set<CloseReason>(['unbound by peer', 'unbound by us', 'draining', 'account suspended'])
-
-/** Answers after which this report is not offered again (SMPP v3.4 §5.1.3: RX_R is for this message). */
-const FINAL = new Set<number>([
-  status.ESME_RX_R_APPN,
-  status.ESME_RINVMSGID,
-  status.ESME_RINVDSTADR,
-  status.ESME_RINVSRCADR,
-  status.ESME_RINVMSGLEN,
-  status.ESME_RINVESMCLASS,
-  status.ESME_RINVCMDID,
-  status.ESME_RINVCMDLEN,
-])
-/** Answers after which it is offered until it is taken or too old. */
-const NOT_NOW = new Set<number>([
-  status.ESME_RX_T_APPN,
-  status.ESME_RMSGQFUL,
-  status.ESME_RTHROTTLED,
-  status.ESME_RSYSERR,
-])
 
 export interface ReporterHost {
   readonly spool: Spool
@@ -72,24 +50,13 @@ export interface ReporterHost {
   fault(error: unknown): void
 }
 
-/** A bind that has refused something, until it takes something again. */
-interface Trouble {
-  /** Rests in a row. */
-  rests: number
-  isResting: boolean
-  /** Offered again when the timer is up. */
-  readonly later: Report[]
-  timer: NodeJS.Timeout | undefined
-}
-
 export class Reporter {
   private readonly host: ReporterHost
-  private readonly troubles = new Map<Bind, Trouble>()
+  private readonly troubles: Troubles
   private readonly tries = new WeakMap<Report, number>()
   /** For the sender's own bind, which has no room. */
   private readonly held = new Map<Bind, Report[]>()
-  /** Account and destination that an ESME wants no more for, and the number of the newest report of that moment. */
-  private readonly stopped = new Map<string, number>()
+  private readonly stopped = new Stopped()
   private readonly rejoiner: Rejoiner
   private readonly suspects: Suspects
   /** Accounts that go on in a later turn of the event loop. */
@@ -110,6 +77,14 @@ export class Reporter {
       newest: () => host.spool.newestReport,
       isPacked: reply => host.isPacked(reply),
     })
+    this.troubles = new Troubles({
+      hasWell: account => {
+        const bind = this.untroubled(account)
+        return bind !== undefined && !this.troubles.has(bind)
+      },
+      giveBack: report => host.spool.giveBackReport(report),
+      pump: account => this.pump(account),
+    })
     this.suspects = new Suspects({
       binds: account => host.binds.of(account),
       isWell: bind => !this.stopping && this.roomOf(bind) > 0,
@@ -122,11 +97,11 @@ export class Reporter {
   pump(account: number): void {
     if (this.stopping || (this.soon.size > 0 && this.soon.has(account))) return
     if (this.held.size > 0) this.pumpHeld(account)
-    if (this.troubles.size > 0) this.pumpTroubled(account)
+    if (!this.troubles.none) this.troubles.pump(account)
     if (!this.suspects.none) this.suspects.pump(account)
     this.roomless = 0
     for (;;) {
-      const isPlain = this.troubles.size === 0 && this.suspects.none
+      const isPlain = this.troubles.none && this.suspects.none
       const bind = isPlain ? this.host.binds.receiver(account) : this.untroubled(account)
       if (!bind) break
       const reports = this.host.spool.claimReports(account, Math.min(CLAIM, bind.session.room()))
@@ -172,12 +147,12 @@ export class Reporter {
   }
 
   private roomOf(bind: Bind): number {
-    const isFree = bind.receives && !this.troubles.get(bind)?.isResting && !this.suspects.keeps(bind)
+    const isFree = bind.receives && !this.troubles.isResting(bind) && !this.suspects.keeps(bind)
     return isFree ? bind.session.room() : 0
   }
 
   private hand(report: Report, bind: Bind, profile: SmppProfile | undefined): void {
-    if (this.stopped.size > 0 && this.isStopped(report)) {
+    if (!this.stopped.none && this.stopped.has(report)) {
       this.drop(report, 'reports_stopped', status.ESME_RX_P_APPN)
       return
     }
@@ -200,7 +175,7 @@ export class Reporter {
       // What cannot be written would stand at the head of the queue for ever.
       this.roomless++
       this.suspects.over(bind, report)
-      for (const one of partsOf(report)) this.host.spool.reportDone(one)
+      this.done(report)
       this.host.counts.add('reports_unwritable')
       this.host.fault(error)
     }
@@ -326,27 +301,40 @@ export class Reporter {
       this.suspects.over(bind, report)
       if (code !== undefined) this.suspects.forget(firstOf(report))
     }
-    if (code === status.ESME_ROK && !isNack) {
-      counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
-      if (report instanceof Joined) {
-        this.rejoiner.done(report, this.host.clock.mono())
-        for (const part of report.parts) spool.reportDone(part)
-      } else spool.reportDone(report)
-      if (this.troubles.size > 0) this.recovered(bind)
-      return
-    }
     if (code === undefined) {
       counts.add('reports_unanswered')
       this.back(report)
       // It lives, and does not answer.
-      if (bind.receives) this.trouble(bind)
+      if (bind.receives) this.troubles.rest(bind)
       return
     }
-    if (NOT_NOW.has(code)) this.later(bind, report)
-    else if (!isNack && code === status.ESME_RX_P_APPN) this.stopFor(report)
-    else if (!isNack && FINAL.has(code)) this.drop(report, 'reports_refused', code)
-    else if (this.tried(report) < (isNack ? MAX_NACKED : MAX_TRIES)) this.later(bind, report)
-    else this.drop(report, isNack ? 'reports_nacked' : 'reports_refused', code)
+    switch (meaningOf(code, isNack)) {
+      case 'taken':
+        counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
+        if (report instanceof Joined) this.rejoiner.done(report, this.host.clock.mono())
+        this.done(report)
+        if (!this.troubles.none) this.troubles.recovered(bind)
+        break
+      case 'later':
+        this.later(bind, report)
+        break
+      case 'stop':
+        this.stopped.add(report, spool.newestReport)
+        this.drop(report, 'reports_refused', code)
+        break
+      case 'final':
+        this.drop(report, 'reports_refused', code)
+        break
+      case 'unclear':
+        if (this.tried(report) < (isNack ? MAX_NACKED : MAX_TRIES)) this.later(bind, report)
+        else this.drop(report, isNack ? 'reports_nacked' : 'reports_refused', code)
+    }
+  }
+
+  private done(report: Report): void {
+    const { spool } = this.host
+    if (report instanceof Joined) for (const part of report.parts) spool.reportDone(part)
+    else spool.reportDone(report)
   }
 
   /** All of them taken: so is what they were cut from. One that was not: neither is that. */
@@ -391,7 +379,7 @@ export class Reporter {
   /** It stands in history only from now on. */
   private drop(report: Report, counter: string, code: number | undefined): void {
     this.roomless++
-    for (const one of partsOf(report)) this.host.spool.reportDone(one)
+    this.done(report)
     this.host.counts.add(counter)
     const { account } = report
     const key = `${account} ${counter}`
@@ -416,88 +404,15 @@ export class Reporter {
     return bind?.systemId
   }
 
-  // -- destinations that want no more (SMPP v3.4 §5.1.3, ESME_RX_P_APPN) ------
-
-  private stopFor(report: Report): void {
-    // The oldest goes first, and one that is said again counts as new.
-    const key = destinationOf(report)
-    this.stopped.delete(key)
-    this.stopped.set(key, this.host.spool.newestReport)
-    for (const oldest of this.stopped.keys()) {
-      if (this.stopped.size <= MAX_STOPPED) break
-      this.stopped.delete(oldest)
-    }
-    this.drop(report, 'reports_refused', status.ESME_RX_P_APPN)
-  }
-
-  /** It was queued when the ESME said that it wants nothing for that destination. */
-  private isStopped(report: Report): boolean {
-    const newest = this.stopped.get(destinationOf(report))
-    return newest !== undefined && report.seq <= newest
-  }
-
-  // -- binds that cannot -----------------------------------------------------
-
-  /** Offers it again when the bind has rested; at once where another bind of the account is well. */
   private later(bind: Bind, report: Report): void {
     this.host.counts.add('reports_deferred')
-    const trouble = this.trouble(bind)
-    const other = this.untroubled(bind.accountId)
-    if (other === undefined || this.troubles.has(other)) trouble.later.push(...partsOf(report))
-    else this.back(report)
-  }
-
-  private trouble(bind: Bind): Trouble {
-    let trouble = this.troubles.get(bind)
-    if (trouble === undefined) {
-      for (const [other, { timer }] of this.troubles) {
-        if (timer === undefined && !other.receives) this.troubles.delete(other)
-      }
-      trouble = { rests: 0, isResting: false, later: [], timer: undefined }
-      this.troubles.set(bind, trouble)
-    }
-    trouble.isResting = true
-    if (trouble.timer === undefined) {
-      const ms = Math.min(REST_MS * 2 ** trouble.rests++, REST_MOST_MS)
-      trouble.timer = setTimeout(() => this.rested(bind, trouble), ms).unref()
-    }
-    return trouble
-  }
-
-  private rested(bind: Bind, trouble: Trouble): void {
-    trouble.timer = undefined
-    trouble.isResting = false
-    if (trouble.rests === 0 || !bind.receives) this.troubles.delete(bind)
-    if (this.stopping) return
-    this.giveBack(trouble.later)
-    this.pump(bind.accountId)
-  }
-
-  private giveBack(reports: Report[]): void {
-    for (const report of reports.splice(0).reverse()) this.host.spool.giveBackReport(report)
-  }
-
-  /** What waits for a bind that is gone need not, nor what waits for a resting one once another is well. */
-  private pumpTroubled(account: number): void {
-    for (const [bind, { later, isResting }] of this.troubles) {
-      if (later.length === 0 || bind.accountId !== account) continue
-      const other = isResting ? this.untroubled(account) : undefined
-      if (!bind.receives || (other !== undefined && !this.troubles.has(other))) this.giveBack(later)
-    }
-  }
-
-  /** It has taken something: it need not rest, though what it refused waits its time. */
-  private recovered(bind: Bind): void {
-    const trouble = this.troubles.get(bind)
-    if (trouble === undefined) return
-    trouble.rests = 0
-    trouble.isResting = false
-    if (trouble.timer === undefined) this.troubles.delete(bind)
+    this.troubles.later(bind, partsOf(report))
   }
 
   /** Hands out nothing more. */
   stop(): void {
     this.stopping = true
+    this.troubles.stop()
     this.suspects.stop()
     clearInterval(this.rejoinTimer)
   }
@@ -507,8 +422,3 @@ const partsOf = (report: Report): readonly Report[] => (report instanceof Joined
 
 /** What is remembered of a report is remembered by this one: a message put together anew is another object. */
 const firstOf = (report: Report): Report => partsOf(report)[0] as Report
-
-/** As the deliver_sm has it: of a receipt, who sent the message. */
-function destinationOf({ account, receipt, reply }: Report): string {
-  return `${account} ${receipt ? receipt.source_addr : reply?.destination_addr}`
-}

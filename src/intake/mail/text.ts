@@ -25,7 +25,7 @@ export function printable(text: string): string {
 
 /** The text up to its signature or the mail that it answers, without blank lines around it and blanks at line ends. */
 export function ownWords(text: string): string {
-  const lines = text.split('\n').map(line => line.replace(/[ \t\r\u00a0]+$/, ''))
+  const lines = text.split('\n').map(line => line.trimEnd())
   let end = lines.length
   for (let i = 0; i < end; i++) {
     const line = lines[i] as string

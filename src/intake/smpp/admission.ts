@@ -53,11 +53,11 @@ export class Admission {
     const account = this.host.accountBySystemId(systemId)
     const why = this.objection(account, password, address, binds)
     if (account !== undefined && why === undefined) {
-      this.failures.clear(network)
+      this.failures.forgive(network, systemId)
       return { ok: true, account }
     }
     const objection = why ?? 'unknown account'
-    const delayMs = GUESSES.includes(objection) ? this.failures.add(network) : 0
+    const delayMs = GUESSES.includes(objection) ? this.failures.add(network, systemId) : 0
     return { ok: false, status: this.codeOf(objection), why: objection, delayMs }
   }
 

@@ -23,6 +23,7 @@ import type { Congestion } from './congestion.js'
 import { deliverSm } from './deliver.js'
 import { fillMessage } from './fields.js'
 import type { Asker, Operations } from './operations.js'
+import { Sent } from './sent.js'
 import { statusOf } from './status.js'
 
 /** What a bind needs of the house around it. */
@@ -62,11 +63,11 @@ const ID_DIGITS = 16
 const V34 = 0x34
 const V50 = 0x50
 const CONGESTION_OCTETS = 5
-/** Messages of one bind whose receipts come back to it; those of older ones go to any. */
-const MAX_REMEMBERED = 100_000
 /** esm_class, SMPP v3.4 §5.2.12: its message mode, of which transaction asks for an answer at the message's end. */
 const MODE = 0x03
 const TRANSACTION = 0x02
+/** registered_delivery, §5.2.17: any receipt or intermediate notification is asked for. */
+const REPORTED = 0x13
 
 export class Bind implements SessionOwner<Report>, Asker {
   session!: Session<Report>
@@ -78,8 +79,8 @@ export class Bind implements SessionOwner<Report>, Asker {
   readonly origin: Origin
   submitted = 0
   delivered = 0
-  /** Ids of its messages, the newest, where the account wants their receipts here; null where it does not. */
-  sent: Set<number> | null = null
+  /** Its messages, where the account wants their receipts here; null where it does not. */
+  sent: Sent | null = null
   transactions = 0
   private readonly host: BindHost
   /** What was accepted and waits for the sync: sequence and id in turn, one list per commit, oldest first. */
@@ -212,24 +213,20 @@ export class Bind implements SessionOwner<Report>, Asker {
       spool.afterSync(this.answer)
     }
     this.list.push(sequence, m.id)
-    if (account.smpp.receipts.to === 'sender') this.remember(m.id)
+    if (account.smpp.receipts.to === 'sender') this.remember(m, m.id)
     if (session.owed >= host.peerWindow) session.pause()
   }
 
   took(m: Message): void {
     this.submitted++
     // A receipt carries the id that was answered.
-    if (this.account.smpp.receipts.to === 'sender') this.remember(m.multiId === 0 ? m.id : m.multiId)
+    if (this.account.smpp.receipts.to === 'sender') this.remember(m, m.multiId || m.id)
   }
 
-  private remember(id: number): void {
-    this.sent ??= new Set()
+  private remember(m: Message, id: number): void {
+    if ((m.registered_delivery & REPORTED) === 0) return
+    this.sent ??= new Sent()
     this.sent.add(id)
-    if (this.sent.size <= MAX_REMEMBERED) return
-    for (const oldest of this.sent) {
-      this.sent.delete(oldest)
-      break
-    }
   }
 
   /** The oldest list is on disk: its submit_sm are answered. */
@@ -305,7 +302,13 @@ export class Bind implements SessionOwner<Report>, Asker {
   }
 
   response(_session: Session<Report>, report: Report, id: number, code: number): void {
+    if (this.sent !== null && code === 0 && id !== command.generic_nack) this.forget(this.sent, report)
     this.host.answered(this, report, code, id === command.generic_nack)
+  }
+
+  /** Parts that report each for itself come in any order: none of them is known to be the last. */
+  private forget(sent: Sent, { receipt }: Report): void {
+    if (receipt && !(receipt.more && (receipt.more.notice || receipt.more.part !== 0))) sent.forget(receipt.id)
   }
 
   expired(_session: Session<Report>, report: Report): void {

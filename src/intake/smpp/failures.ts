@@ -1,10 +1,12 @@
 // Who guesses passwords: failed binds by the network they came from. Says how long the next answer waits, and who is not let
 // in for a while. Bounded, and forgets; knows neither accounts nor sockets.
 
+import { LRUCache } from 'lru-cache'
+
 export interface FailureLimits {
   /** The longest that the answer to a failed bind waits; 0: none waits. */
   readonly delayMs: number
-  /** So many failures without a good bind between them, and the network is barred; 0: never. */
+  /** So many failures that no good bind has made up for, and the network is barred; 0: never. */
   readonly barredAfter: number
   /** For so long. */
   readonly barredMs: number
@@ -12,6 +14,8 @@ export interface FailureLimits {
 
 interface Failures {
   count: number
+  /** Of `count`, those of each name, for the first few names. */
+  readonly byName: Map<string, number>
   /** When the last one was. */
   atMs: number
   barredUntilMs: number
@@ -22,13 +26,17 @@ const FREE = 2
 const FIRST_DELAY_MS = 125
 /** Failures this old are forgotten. */
 const FORGOTTEN_MS = 600_000
+/** Networks; past that the one that has not failed for longest is forgotten. */
 const REMEMBERED = 10_000
+/** Names of one network; failures of more than these are not forgiven. */
+const NAMES = 16
+/** Of mail's names; those of SMPP have 15 characters at most. */
+const LONGEST_NAME = 64
 
 export class FailedBinds {
   limits: FailureLimits
   private readonly now: () => number
-  /** The least recently failed first. */
-  private readonly byNetwork = new Map<string, Failures>()
+  private readonly byNetwork = new LRUCache<string, Failures>({ max: REMEMBERED })
 
   /** `now`: milliseconds, monotonic. */
   constructor(limits: FailureLimits, now: () => number) {
@@ -36,17 +44,21 @@ export class FailedBinds {
     this.now = now
   }
 
-  /** One more failure; how many ms its answer must wait. */
-  add(network: string): number {
+  /** One more failure, of whoever called itself `name`; how many ms its answer must wait. */
+  add(network: string, name: string): number {
     const now = this.now()
     const { delayMs, barredAfter, barredMs } = this.limits
     let found = this.byNetwork.get(network)
-    if (found === undefined || now - found.atMs >= FORGOTTEN_MS) found = { count: 0, atMs: now, barredUntilMs: -1 }
+    if (found === undefined || now - found.atMs >= FORGOTTEN_MS) {
+      found = { count: 0, byName: new Map(), atMs: now, barredUntilMs: -1 }
+      this.byNetwork.set(network, found)
+    }
+    const ofName = found.byName.get(name)
+    if (ofName !== undefined || (found.byName.size < NAMES && name.length <= LONGEST_NAME)) {
+      found.byName.set(name, (ofName ?? 0) + 1)
+    }
     found.count++
     found.atMs = now
-    this.byNetwork.delete(network)
-    this.byNetwork.set(network, found)
-    if (this.byNetwork.size > REMEMBERED) this.byNetwork.delete(this.byNetwork.keys().next().value as string)
     if (barredAfter > 0 && found.count >= barredAfter && now >= found.barredUntilMs) {
       found.barredUntilMs = now + barredMs
     }
@@ -54,13 +66,20 @@ export class FailedBinds {
     return Math.min(delay, delayMs)
   }
 
-  /** A good bind: who knows a password is not guessing. */
-  clear(network: string): void {
-    this.byNetwork.delete(network)
+  /**
+   * A good bind of `name`: it was not guessing. What others of its network did stands: an account of one's own must be no
+   * help in guessing at another.
+   */
+  forgive(network: string, name: string): void {
+    const found = this.byNetwork.peek(network)
+    if (found === undefined) return
+    found.count -= found.byName.get(name) ?? 0
+    found.byName.delete(name)
+    if (found.count === 0) this.byNetwork.delete(network)
   }
 
   isBarred(network: string): boolean {
-    const found = this.byNetwork.get(network)
+    const found = this.byNetwork.peek(network)
     return found !== undefined && this.now() < found.barredUntilMs
   }
 

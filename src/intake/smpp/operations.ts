@@ -16,11 +16,12 @@ import { type IdForm, idOf, idsOfAlias, idText } from '../../base/ids.js'
 import { Message, type MessageState, state } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
 import type { Door } from '../submit.js'
-import { fillMessage } from './fields.js'
+import { FAR_MS, fillMessage } from './fields.js'
 import { cancelAll } from './operationsCancel.js'
-import { submitMulti } from './operationsMulti.js'
+import { MultiSubmits } from './operationsMulti.js'
 import { Transactions } from './operationsTransaction.js'
 import { statusOf } from './status.js'
+import { Turns } from './turns.js'
 
 /** A message that has ended, as history has it. */
 export interface EndedMessage {
@@ -72,6 +73,10 @@ const MODE = 0x03
 const TRANSACTION = 0x02
 const UDHI = 0x40
 const V50 = 0x50
+/** Changed between two commits at most: one commit of all of a list would be the slice that nobody wants. */
+const COMMIT = 500
+/** Messages in a slice of the spool's. */
+const SPOOL_SLICE = 100
 
 // One for all: a PDU is read, judged and copied into a Message before the next.
 const sm = new Sm()
@@ -79,12 +84,15 @@ const sm = new Sm()
 export class Operations {
   readonly host: OperationsHost
   readonly transactions: Transactions
+  private readonly turns = new Turns()
+  private readonly multi: MultiSubmits
   /** The mass cancel of each account that goes on: the next one waits for it. */
   private readonly masses = new Map<number, Promise<void>>()
 
   constructor(host: OperationsHost) {
     this.host = host
     this.transactions = new Transactions(host.door.spool, host.clock)
+    this.multi = new MultiSubmits(host, this.turns)
   }
 
   /** A request that the session has let through. */
@@ -109,7 +117,7 @@ export class Operations {
         this.async(asker, id, sequence, this.replace(asker, sequence, pdu.fields, pdu.tlvs))
         break
       case command.submit_multi:
-        this.async(asker, id, sequence, submitMulti(this.host, asker, sequence, pdu.fields, pdu.tlvs))
+        this.async(asker, id, sequence, this.multi.submit(asker, sequence, pdu.fields, pdu.tlvs))
         break
       default:
         // A PDU of the standard that this service does not offer: SMPP v3.4 §4.3, as for one we do not know.
@@ -148,7 +156,10 @@ export class Operations {
       asker.answerStatus(command.data_sm_resp, code, sequence)
       return
     }
-    takeTimeToLive(m, now)
+    if (!takeTimeToLive(m, now)) {
+      asker.answerStatus(command.data_sm_resp, status.ESME_RINVEXPIRY, sequence)
+      return
+    }
     if ((m.esm_class & MODE) === TRANSACTION) {
       this.transact(asker, command.data_sm_resp, sequence, m)
       return
@@ -202,23 +213,29 @@ export class Operations {
   }
 
   /**
-   * The account's living messages that `text` names: one, or all of a submit_multi. The source address must be the one
-   * that they were submitted with, NULL for NULL (SMPP v3.4 §4.8.1): none are found otherwise.
+   * The account's living messages that `text` names: one, or all of a submit_multi, a slice at a time. The source address
+   * must be the one that they were submitted with, NULL for NULL (SMPP v3.4 §4.8.1): none are found otherwise.
    */
-  private async living(asker: Asker, ids: readonly number[], source: string): Promise<Message[]> {
+  private async *living(asker: Asker, ids: readonly number[], source: string): AsyncGenerator<Message[]> {
     const { spool } = this.host.door
     const own = (m: Message): boolean => m.account === asker.accountId && m.source_addr === source
+    const turn = (): Promise<void> => this.turns.take(SPOOL_SLICE)
     for (const id of ids) {
       const m = spool.find(id)
       if (m && m.multiId !== id) {
-        if (own(m)) return [m]
-        continue
+        if (!own(m)) continue
+        yield [m]
+        return
       }
-      const found: Message[] = []
-      for await (const slice of spool.multi(id)) found.push(...slice.filter(own))
-      if (found.length > 0) return found
+      let isFound = false
+      for await (const slice of spool.multi(id, turn)) {
+        const found = slice.filter(own)
+        if (found.length === 0) continue
+        isFound = true
+        yield found
+      }
+      if (isFound) return
     }
-    return []
   }
 
   /** Of those that have ended. Throws while history cannot say. */
@@ -241,9 +258,9 @@ export class Operations {
     { message_id, source_addr }: PduFields[typeof command.query_sm],
   ): Promise<void> {
     const ids = this.idsOf(asker, message_id)
-    const living = await this.living(asker, ids, source_addr)
+    const message_state = await this.stateOf(this.living(asker, ids, source_addr), asker.interfaceVersion)
     let answer: Partial<PduFields[typeof command.query_sm_resp]>
-    if (living.length > 0) answer = { message_state: this.stateOf(living, asker.interfaceVersion) }
+    if (message_state !== undefined) answer = { message_state }
     else {
       let m: EndedMessage | undefined
       try {
@@ -261,12 +278,19 @@ export class Operations {
     asker.answerPdu(encodePdu(command.query_sm_resp, 0, sequence, { message_id, ...answer }))
   }
 
-  /** Of several, of the one that has come least far. SCHEDULED is v5.0's (§4.7.15). */
-  private stateOf(messages: readonly Message[], version: number): MessageState {
+  /**
+   * Of several, of the one that has come least far; undefined when there is none. What a carrier has is on its way too.
+   * SCHEDULED is v5.0's (§4.7.15).
+   */
+  private async stateOf(slices: AsyncIterable<Message[]>, version: number): Promise<MessageState | undefined> {
     const now = this.host.clock.now()
-    const waits = messages.find(m => m.standing === 'waiting')
-    if (waits === undefined) return state.ACCEPTED
-    return version >= V50 && waits.scheduleMs > now ? state.SCHEDULED : state.ENROUTE
+    let found: MessageState | undefined
+    for await (const slice of slices) {
+      if (version < V50) return state.ENROUTE
+      if (slice.some(m => m.standing === 'waiting' && m.scheduleMs > now)) return state.SCHEDULED
+      found = state.ENROUTE
+    }
+    return found
   }
 
   private async cancel(asker: Asker, sequence: number, fields: PduFields[typeof command.cancel_sm]): Promise<void> {
@@ -277,15 +301,28 @@ export class Operations {
       return
     }
     const ids = this.idsOf(asker, message_id)
-    const living = await this.living(asker, ids, source_addr)
-    const meant = living.filter(m => destination_addr === '' || m.destination_addr === destination_addr)
+    let isThere = false
+    let isMeant = false
+    let count = 0
+    let unsynced = 0
+    for await (const slice of this.living(asker, ids, source_addr)) {
+      isThere = true
+      for (const m of slice) {
+        if (destination_addr !== '' && m.destination_addr !== destination_addr) continue
+        isMeant = true
+        if (!spool.exhausted && spool.cancel(m.id)) unsynced++
+      }
+      if (unsynced < COMMIT) continue
+      count += unsynced
+      unsynced = 0
+      await spool.synced()
+    }
+    count += unsynced
     let code: number = status.ESME_RCANCELFAIL
-    if (meant.length > 0) {
-      let count = 0
-      for (const m of meant) if (!spool.exhausted && spool.cancel(m.id)) count++
+    if (isMeant) {
       if (count > 0) code = 0
       this.host.counters.add('messages_cancelled', count)
-    } else if (living.length > 0 || !(await this.hasEnded(asker, ids, source_addr))) code = status.ESME_RINVMSGID
+    } else if (isThere || !(await this.hasEnded(asker, ids, source_addr))) code = status.ESME_RINVMSGID
     if (code === 0) await spool.synced()
     asker.answerStatus(command.cancel_sm_resp, code, sequence)
   }
@@ -327,22 +364,30 @@ export class Operations {
     const { account, interfaceVersion } = asker
     const { door, clock } = this.host
     const ids = this.idsOf(asker, fields.message_id)
-    const living = await this.living(asker, ids, fields.source_addr)
     let code: number = status.ESME_RREPLACEFAIL
-    if (living.length === 0 && !(await this.hasEnded(asker, ids, fields.source_addr))) code = status.ESME_RINVMSGID
-    for (const m of living) {
-      const by = new Message()
-      const wrong = fillMessage(replacing(m, fields, tlvs), by, clock.now(), account.smpp, interfaceVersion)
-      if (wrong !== 0) {
-        code = wrong
-        break
+    let isThere = false
+    let unsynced = 0
+    all: for await (const slice of this.living(asker, ids, fields.source_addr)) {
+      isThere = true
+      for (const m of slice) {
+        const by = new Message()
+        const wrong = fillMessage(replacing(m, fields, tlvs), by, clock.now(), account.smpp, interfaceVersion)
+        if (wrong !== 0) {
+          code = wrong
+          break all
+        }
+        const fault = door.replace(m, by, fields.schedule_delivery_time === '', account.smpp)
+        if (fault === undefined) {
+          code = 0
+          unsynced++
+          this.host.counters.add('messages_replaced')
+        } else if (code !== 0) code = statusOf(fault, interfaceVersion)
       }
-      const fault = door.replace(m, by, fields.schedule_delivery_time === '', account.smpp)
-      if (fault === undefined) {
-        code = 0
-        this.host.counters.add('messages_replaced')
-      } else if (code !== 0) code = statusOf(fault, interfaceVersion)
+      if (unsynced < COMMIT) continue
+      unsynced = 0
+      await door.spool.synced()
     }
+    if (!isThere && !(await this.hasEnded(asker, ids, fields.source_addr))) code = status.ESME_RINVMSGID
     if (code === 0) await door.spool.synced()
     asker.answerStatus(command.replace_sm_resp, code, sequence)
   }
@@ -366,15 +411,19 @@ function replacing(m: Message, fields: PduFields[typeof command.replace_sm], tlv
   return one
 }
 
-/** v3.4 §5.3.2.61 qos_time_to_live: data_sm has no validity_period, but seconds to live in a TLV. No submit_sm has it. */
-function takeTimeToLive(m: Message, now: number): void {
+/**
+ * v3.4 §5.3.2.61 qos_time_to_live: data_sm has no validity_period, but seconds to live in a TLV. No submit_sm has it.
+ * False: longer than any validity may be.
+ */
+function takeTimeToLive(m: Message, now: number): boolean {
   const at = m.tlvs.length > 0 ? findTlv(m.tlvs, 0, m.tlvs.length, tlv.qos_time_to_live) : -1
-  if (at < 0) return
+  if (at < 0) return true
   const seconds = tlvUint(m.tlvs, at)
   m.tlvs = withoutTlvs(m.tlvs, [tlv.qos_time_to_live])
-  if (seconds <= 0) return
+  if (seconds <= 0) return true
   m.validUntilMs = now + seconds * 1000
   m.validityGiven = true
+  return seconds * 1000 <= FAR_MS
 }
 
 /** error_code has one octet: a network's code that is larger, or no number, has no place in it. */

@@ -4,7 +4,7 @@
 import type { Spool } from '../../spool/contract.js'
 
 /** Cancelled between two commits at most: one commit of all of them would be the slice that nobody wants. */
-const COMMIT = 500
+const COMMIT = 250
 
 /**
  * SMPP v3.4 §4.9.1: ends as DELETED what of the account waits from `source` to `destination`, of any service_type when it

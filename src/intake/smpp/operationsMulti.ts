@@ -2,7 +2,6 @@
 // all carry it, and with the destination address it says which is meant. Knows lists and what went wrong with whom; each
 // message goes through the door like any other.
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { command } from '../../../protocols/smpp/commands.js'
 import { type DestAddress, encodePdu, type PduFields, type UnsuccessSme } from '../../../protocols/smpp/pdu.js'
 import { Sm } from '../../../protocols/smpp/sm.js'
@@ -13,15 +12,12 @@ import { Message } from '../../model/message.js'
 import { fillMessage } from './fields.js'
 import type { Asker, OperationsHost } from './operations.js'
 import { statusOf } from './status.js'
+import { SLICE, type Turns } from './turns.js'
 
 /** SMPP v3.4 §4.5.1: number_of_dests is 1 to 254. */
 const MAX_DESTINATIONS = 254
 /** Addresses that the lists of one submit_multi may add up to. */
 const MAX_LISTED = 10_000
-/** Messages in one turn of the event loop: some 3 ms. */
-const SLICE = 200
-/** no_unsuccess is one octet. */
-const MAX_UNSUCCESS = 255
 const MODE = 0x03
 const TRANSACTION = 0x02
 
@@ -33,59 +29,98 @@ interface Address {
 
 type Fields = PduFields[typeof command.submit_multi]
 
-/** Answers when all that was taken is durable. */
-export async function submitMulti(
-  host: OperationsHost,
-  asker: Asker,
-  sequence: number,
-  fields: Fields,
-  tlvs: Buffer,
-): Promise<void> {
-  const { account, interfaceVersion } = asker
-  const { door, clock } = host
-  const refuse = (code: number): void => asker.answerStatus(command.submit_multi_resp, code, sequence)
-  if (fields.dest_address.length > MAX_DESTINATIONS) return refuse(status.ESME_RINVNUMDESTS)
-  // §4.5.1: reserved in this PDU.
-  if (fields.replace_if_present_flag !== 0) return refuse(status.ESME_RINVREPFLAG)
-  // §2.10: one answer cannot tell how each of them ended.
-  if ((fields.esm_class & MODE) === TRANSACTION) return refuse(status.ESME_RINVESMCLASS)
+/** What went wrong, by whom it is told of: an address, or the list that it stands in. */
+type Failed = Map<Address, number>
 
-  const sm = smOf(fields, tlvs)
-  // What is wrong with all of them is said once.
-  const wrong = fillMessage(sm, new Message(), clock.now(), account.smpp, interfaceVersion)
-  if (wrong !== 0) return refuse(wrong)
-  const failed: UnsuccessSme[] = []
-  const to = addressesOf(fields.dest_address, account.smpp, failed)
-  const ids = to.length > 1 ? door.spool.takeIds(to.length) : []
-  let taken = 0
-  let multiId = 0
-  for (const [i, { ton, npi, address }] of to.entries()) {
-    if (i > 0 && i % SLICE === 0) await nextTurn()
-    sm.dest_addr_ton = ton
-    sm.dest_addr_npi = npi
-    sm.destination_addr = address
-    const m = new Message()
-    m.id = ids[taken] ?? 0
-    if (to.length > 1) m.multiId = ids[0] as number
-    let code = fillMessage(sm, m, clock.now(), account.smpp, interfaceVersion)
-    if (code === 0) {
-      const fault = door.submit(m, account)
-      if (fault) code = statusOf(fault, interfaceVersion)
-    }
-    if (code !== 0) {
-      failed.push(unsuccess({ ton, npi, address }, code))
-      continue
-    }
-    if (taken++ === 0) multiId = m.id
-    asker.took(m)
+export class MultiSubmits {
+  private readonly host: OperationsHost
+  private readonly turns: Turns
+  /** Messages of each account that were let in and are not in the spool yet. */
+  private readonly coming = new Map<number, number>()
+
+  constructor(host: OperationsHost, turns: Turns) {
+    this.host = host
+    this.turns = turns
   }
-  host.counters.add('multi_destinations', taken)
-  host.counters.add('multi_destinations_refused', failed.length)
-  await door.spool.synced()
-  const message_id = taken === 0 ? '' : idText(multiId, asker.idForm)
-  const answer = { message_id, unsuccess_sme: failed.slice(0, MAX_UNSUCCESS) }
-  const code = taken === 0 ? status.ESME_RSUBMITFAIL : 0
-  asker.answerPdu(encodePdu(command.submit_multi_resp, code, sequence, answer))
+
+  /**
+   * Answers when all that was taken is durable. Pace and room are there for all of its addresses or it is refused whole:
+   * an answer has no place to name thousands.
+   */
+  async submit(asker: Asker, sequence: number, fields: Fields, tlvs: Buffer): Promise<void> {
+    const { account, interfaceVersion } = asker
+    const { door, clock, counters } = this.host
+    const refuse = (code: number): void => asker.answerStatus(command.submit_multi_resp, code, sequence)
+    if (fields.dest_address.length > MAX_DESTINATIONS) return refuse(status.ESME_RINVNUMDESTS)
+    // §4.5.1: reserved in this PDU.
+    if (fields.replace_if_present_flag !== 0) return refuse(status.ESME_RINVREPFLAG)
+    // §2.10: one answer cannot tell how each of them ended.
+    if ((fields.esm_class & MODE) === TRANSACTION) return refuse(status.ESME_RINVESMCLASS)
+    const sm = smOf(fields, tlvs)
+    // What is wrong with all of them is said once.
+    const wrong = fillMessage(sm, new Message(), clock.now(), account.smpp, interfaceVersion)
+    if (wrong !== 0) return refuse(wrong)
+
+    const isOne = fields.dest_address.length === 1 && fields.dest_address[0]?.dest_flag === 1
+    await this.turns.take(isOne ? 1 : SLICE)
+    const failed: Failed = new Map()
+    const { to, names } = addressesOf(fields.dest_address, account.smpp, failed)
+    let refused = failed.size
+    const fault = to.length === 0 ? undefined : door.admit(account, to.length, this.coming.get(account.id) ?? 0)
+    if (fault !== undefined) {
+      counters.add('multi_destinations_refused', refused + to.length)
+      return refuse(statusOf(fault, interfaceVersion))
+    }
+    const ids = to.length > 1 ? door.spool.takeIds(to.length) : []
+    let taken = 0
+    let multiId = 0
+    let from = 0
+    this.expect(account.id, to.length)
+    try {
+      while (from < to.length) {
+        const slice = Math.min(SLICE, to.length - from)
+        if (from > 0) await this.turns.take(slice)
+        this.expect(account.id, -slice)
+        for (const until = from + slice; from < until; from++) {
+          const { ton, npi, address } = to[from] as Address
+          sm.dest_addr_ton = ton
+          sm.dest_addr_npi = npi
+          sm.destination_addr = address
+          const m = new Message()
+          m.id = ids[taken] ?? 0
+          if (to.length > 1) m.multiId = ids[0] as number
+          let code = fillMessage(sm, m, clock.now(), account.smpp, interfaceVersion)
+          if (code === 0) {
+            const fault = door.submitAdmitted(m, account)
+            if (fault) code = statusOf(fault, interfaceVersion)
+          }
+          if (code !== 0) {
+            refused++
+            const name = names[from] as Address
+            if (!failed.has(name)) failed.set(name, code)
+            continue
+          }
+          if (taken++ === 0) multiId = m.id
+          asker.took(m)
+        }
+      }
+    } finally {
+      this.expect(account.id, from - to.length)
+    }
+    counters.add('multi_destinations', taken)
+    counters.add('multi_destinations_refused', refused)
+    await door.spool.synced()
+    const message_id = taken === 0 ? '' : idText(multiId, asker.idForm)
+    const answer = { message_id, unsuccess_sme: [...failed].map(unsuccess) }
+    const code = taken === 0 ? status.ESME_RSUBMITFAIL : 0
+    asker.answerPdu(encodePdu(command.submit_multi_resp, code, sequence, answer))
+  }
+
+  private expect(account: number, by: number): void {
+    const n = (this.coming.get(account) ?? 0) + by
+    if (n > 0) this.coming.set(account, n)
+    else this.coming.delete(account)
+  }
 }
 
 function smOf(fields: Fields, tlvs: Buffer): Sm {
@@ -93,32 +128,38 @@ function smOf(fields: Fields, tlvs: Buffer): Sm {
   return Object.assign(new Sm(), rest, { tlvs })
 }
 
-/** Lists as their addresses; a list that cannot be stands in `failed`, under its name. */
-function addressesOf(given: readonly DestAddress[], profile: SmppProfile, failed: UnsuccessSme[]): Address[] {
+/** Lists as their addresses, and for each of those who is named when it fails; a list that cannot be is in `failed`. */
+function addressesOf(given: readonly DestAddress[], profile: SmppProfile, failed: Failed) {
   const to: Address[] = []
+  const names: Address[] = []
   let listed = 0
   for (const one of given) {
     if (one.dest_flag === 1) {
-      to.push({ ton: one.dest_addr_ton, npi: one.dest_addr_npi, address: one.destination_addr })
+      const address = { ton: one.dest_addr_ton, npi: one.dest_addr_npi, address: one.destination_addr }
+      to.push(address)
+      names.push(address)
       continue
     }
     const name = { ton: 0, npi: 0, address: one.dl_name }
     const list = Object.hasOwn(profile.distributionLists, one.dl_name)
       ? profile.distributionLists[one.dl_name]
       : undefined
-    if (list === undefined) failed.push(unsuccess(name, status.ESME_RINVDLNAME))
-    else if (list.length === 0 || listed + list.length > MAX_LISTED) failed.push(unsuccess(name, status.ESME_RCNTSUBDL))
+    if (list === undefined) failed.set(name, status.ESME_RINVDLNAME)
+    else if (list.length === 0 || listed + list.length > MAX_LISTED) failed.set(name, status.ESME_RCNTSUBDL)
     else {
       listed += list.length
-      to.push(...list)
+      for (const address of list) {
+        to.push(address)
+        names.push(name)
+      }
     }
   }
-  return to
+  return { to, names }
 }
 
-const unsuccess = ({ ton, npi, address }: Address, code: number): UnsuccessSme => ({
+const unsuccess = ([{ ton, npi, address }, error_status_code]: [Address, number]): UnsuccessSme => ({
   dest_addr_ton: ton,
   dest_addr_npi: npi,
   destination_addr: address,
-  error_status_code: code,
+  error_status_code,
 })

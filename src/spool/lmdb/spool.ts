@@ -661,7 +661,7 @@ export class LmdbSpool implements Spool {
     const pause = this.pauseOf(nextTurn)
     if (this.closing) return
     if (due.of(account) > 0) yield* walkDue(tables, live, account, newest, pause)
-    if (!this.closing) yield* walkReady(tables, live, blocks.lanes, account, newest, pause)
+    yield* walkReady(tables, live, blocks.lanes, account, newest, pause)
   }
 
   takeIds(n: number): number[] {

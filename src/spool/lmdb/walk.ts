@@ -57,7 +57,10 @@ export async function* walkReady(
   newest: number,
   pause: Pause,
 ): AsyncGenerator<Message[]> {
-  for (const [lane, rank] of lanes.of(account)) yield* walkRow(tables.lanes, live, lane, rank, account, newest, pause)
+  for (const [lane, rank] of lanes.of(account)) {
+    if (!(await pause())) return
+    yield* walkRow(tables.lanes, live, lane, rank, account, newest, pause)
+  }
 }
 
 async function* walkRow(
