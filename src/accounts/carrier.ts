@@ -80,7 +80,10 @@ export const smppSettings = z.strictObject({
    * null = as the customer gave it. sourceTon auto: type of number and numbering plan by what stands in source_addr: a name,
    * a short code, or a number with its country code.
    */
-  sourceTon: z.union([z.int().min(0).max(255), z.literal('auto')]).nullable().default(null),
+  sourceTon: z
+    .union([z.int().min(0).max(255), z.literal('auto')])
+    .nullable()
+    .default(null),
   sourceNpi: octet,
   destTon: octet,
   destNpi: octet,

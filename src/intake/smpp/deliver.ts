@@ -25,8 +25,8 @@ const sm = new Sm()
 const tlvs = Buffer.allocUnsafeSlow(TLV_ROOM)
 
 /**
- * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs. `ids` is how the peer knows messages,
- * `form` the account's wish for its receipts.
+ * The fields of a report, valid until the next call. Peers of v3.3 get no TLVs but the text that fits nowhere else. `ids`
+ * is how the peer knows messages, `form` the account’s wish for its receipts.
  */
 export function deliverSm(
   report: Report,
