@@ -151,13 +151,20 @@ function message(fields: Partial<Message> = {}): Message {
 
 type Counted = 'commit' | 'cancel' | 'replace'
 
-/** The most calls of one verb, or the most slices of one walk, within one turn of the event loop, while `work` goes on. */
-async function mostPerTurn(spool: Spool, verb: Counted | 'multi', work: () => Promise<unknown>): Promise<number> {
+interface Most {
+  /** Calls of one verb, or slices of one walk, in one turn of the event loop. */
+  inTurn: number
+  /** Records of one commit. */
+  inCommit: number
+}
+
+/** While `work` goes on. */
+async function mostPerTurn(spool: Spool, verb: Counted | 'multi', work: () => Promise<unknown>): Promise<Most> {
   let n = 0
-  let most = 0
+  const most: Most = { inTurn: 0, inCommit: 0 }
   let isOver = false
   const turn = (): void => {
-    most = Math.max(most, n)
+    most.inTurn = Math.max(most.inTurn, n)
     n = 0
     if (!isOver) setImmediate(turn)
   }
@@ -175,11 +182,16 @@ async function mostPerTurn(spool: Spool, verb: Counted | 'multi', work: () => Pr
       yield slice
     }
   }
+  const { synced } = spool.events
+  spool.events.synced = (_ms, records) => {
+    most.inCommit = Math.max(most.inCommit, records)
+  }
   setImmediate(turn)
   await work()
   await nextTurn()
   isOver = true
   own[verb] = before
+  spool.events.synced = synced
   return most
 }
 
@@ -231,7 +243,8 @@ t.test('twenty submit_multi in one stroke share the turns of the event loop that
     Promise.all(Array.from({ length: 20 }, () => toList('thousand'))),
   )
   t.equal(waiting(), 20_000)
-  t.ok(most <= 200, `${most} messages in one turn`)
+  t.ok(most.inTurn <= 200, `${most.inTurn} messages in one turn`)
+  t.ok(most.inCommit <= 1_000, `${most.inCommit} messages in one commit`)
 })
 
 t.test('a cancel or replace of a submit_multi works in slices, and twenty of them share the turns', async t => {
@@ -241,15 +254,17 @@ t.test('a cancel or replace of a submit_multi works in slices, and twenty of the
   const replaced = await mostPerTurn(spool, 'replace', async () => {
     t.match(await ask(command.replace_sm, { ...named, short_message: Buffer.from('anew') }), { code: 'ESME_ROK' })
   })
-  t.ok(replaced > 0 && replaced <= 200, `${replaced} replaced in one turn`)
+  t.ok(replaced.inTurn > 0 && replaced.inTurn <= 200, `${replaced.inTurn} replaced in one turn`)
+  t.ok(replaced.inCommit <= 1_000, `${replaced.inCommit} replaced in one commit`)
   const slices = await mostPerTurn(spool, 'multi', () =>
     Promise.all(Array.from({ length: 20 }, () => ask(command.cancel_sm, { ...named, destination_addr: '1' }))),
   )
-  t.ok(slices > 0 && slices <= 2, `${slices} slices read in one turn`)
+  t.ok(slices.inTurn > 0 && slices.inTurn <= 2, `${slices.inTurn} slices read in one turn`)
   const cancelled = await mostPerTurn(spool, 'cancel', async () => {
     t.match(await ask(command.cancel_sm, named), { code: 'ESME_ROK' })
   })
-  t.ok(cancelled > 0 && cancelled <= 200, `${cancelled} cancelled in one turn`)
+  t.ok(cancelled.inTurn > 0 && cancelled.inTurn <= 200, `${cancelled.inTurn} cancelled in one turn`)
+  t.ok(cancelled.inCommit <= 1_000, `${cancelled.inCommit} cancelled in one commit`)
   t.equal(waiting(), 0)
 })
 

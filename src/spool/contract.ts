@@ -227,7 +227,7 @@ export interface Spool {
   waitingOf(account: number): AsyncIterable<Message[]>
   /** Ids for messages that belong together, in order; nobody else's stands between them. */
   takeIds(n: number): number[]
-  /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice of 100 at a time, each read after `turn`. */
+  /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice of 100 at a time, each read after a `turn`. */
   multi(multiId: number, turn?: () => Promise<unknown>): AsyncIterable<Message[]>
   /** Other lane for all that waits in `from`, as `to` says; for routes that were deleted. A slice at a time; true when there is more. */
   rematch(from: number, to: (message: Message) => number): boolean

@@ -73,8 +73,6 @@ const MODE = 0x03
 const TRANSACTION = 0x02
 const UDHI = 0x40
 const V50 = 0x50
-/** Changed between two commits at most: one commit of all of a list would be the slice that nobody wants. */
-const COMMIT = 500
 /** Messages in a slice of the spool's. */
 const SPOOL_SLICE = 100
 
@@ -84,7 +82,7 @@ const sm = new Sm()
 export class Operations {
   readonly host: OperationsHost
   readonly transactions: Transactions
-  private readonly turns = new Turns()
+  private readonly turns: Turns
   private readonly multi: MultiSubmits
   /** The mass cancel of each account that goes on: the next one waits for it. */
   private readonly masses = new Map<number, Promise<void>>()
@@ -92,6 +90,7 @@ export class Operations {
   constructor(host: OperationsHost) {
     this.host = host
     this.transactions = new Transactions(host.door.spool, host.clock)
+    this.turns = new Turns(() => host.door.spool.synced())
     this.multi = new MultiSubmits(host, this.turns)
   }
 
@@ -304,20 +303,14 @@ export class Operations {
     let isThere = false
     let isMeant = false
     let count = 0
-    let unsynced = 0
     for await (const slice of this.living(asker, ids, source_addr)) {
       isThere = true
       for (const m of slice) {
         if (destination_addr !== '' && m.destination_addr !== destination_addr) continue
         isMeant = true
-        if (!spool.exhausted && spool.cancel(m.id)) unsynced++
+        if (!spool.exhausted && spool.cancel(m.id)) count++
       }
-      if (unsynced < COMMIT) continue
-      count += unsynced
-      unsynced = 0
-      await spool.synced()
     }
-    count += unsynced
     let code: number = status.ESME_RCANCELFAIL
     if (isMeant) {
       if (count > 0) code = 0
@@ -366,7 +359,6 @@ export class Operations {
     const ids = this.idsOf(asker, fields.message_id)
     let code: number = status.ESME_RREPLACEFAIL
     let isThere = false
-    let unsynced = 0
     all: for await (const slice of this.living(asker, ids, fields.source_addr)) {
       isThere = true
       for (const m of slice) {
@@ -379,13 +371,9 @@ export class Operations {
         const fault = door.replace(m, by, fields.schedule_delivery_time === '', account.smpp)
         if (fault === undefined) {
           code = 0
-          unsynced++
           this.host.counters.add('messages_replaced')
         } else if (code !== 0) code = statusOf(fault, interfaceVersion)
       }
-      if (unsynced < COMMIT) continue
-      unsynced = 0
-      await door.spool.synced()
     }
     if (!isThere && !(await this.hasEnded(asker, ids, fields.source_addr))) code = status.ESME_RINVMSGID
     if (code === 0) await door.spool.synced()

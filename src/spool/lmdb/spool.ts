@@ -670,7 +670,7 @@ export class LmdbSpool implements Spool {
 
   async *multi(multiId: number, turn: () => Promise<unknown> = nextTurn): AsyncGenerator<Message[]> {
     await this.synced()
-    yield* walkMulti(this.tables.messages, this.live, multiId, this.pauseOf(turn))
+    if (!this.closing) yield* walkMulti(this.tables.messages, this.live, multiId, this.pauseOf(turn))
   }
 
   private pauseOf(turn: () => Promise<unknown>) {

@@ -103,6 +103,9 @@ export async function* walkMulti(
   multiId: number,
   pause: Pause,
 ): AsyncGenerator<Message[]> {
+  // Most that is asked for is of no submit_multi, or has ended: it waits for no turn.
+  const [first] = messages.getRange({ start: multiId, limit: 1 })
+  if (first === undefined || recordMultiId(first.value) !== multiId) return
   let start = multiId
   while (await pause()) {
     const ids: number[] = []
