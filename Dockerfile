@@ -35,7 +35,7 @@ ENV NODE_ENV=production \
     TRUNKLINE_ADMIN_LISTEN=0.0.0.0:8080
 USER trunkline
 VOLUME /var/lib/trunkline
-EXPOSE 2775 3550 8080
+EXPOSE 2775 3550 2525 2465 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:8080/health').then(r => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]

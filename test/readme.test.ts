@@ -23,7 +23,7 @@ t.setTimeout(110_000)
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const BLOCK_MS = 60_000
 /** Where README's commands find the daemon and the simulator. */
-const PORTS = [2775, 8080, 27_750]
+const PORTS = [2775, 2525, 8080, 27_750]
 /** Commands that do not end: they run beside those below them, from the moment they say this. */
 const LASTING: Readonly<Record<string, string>> = {
   'npm start': 'Trunkline is running',

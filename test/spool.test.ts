@@ -30,7 +30,17 @@ import {
 
 // What is not about the disk stands in memory where there is such a place: hundreds of stores are made here.
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
-const SMALL = { heads: 6, refill: 2, references: 16, recent: 4, reports: 16, release: 3, joins: 4, sweep: 5, gatherMs: 0 }
+const SMALL = {
+  heads: 6,
+  refill: 2,
+  references: 16,
+  recent: 4,
+  reports: 16,
+  release: 3,
+  joins: 4,
+  sweep: 5,
+  gatherMs: 0,
+}
 
 const PHONE: Reply = {
   carrier: 1,

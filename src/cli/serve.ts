@@ -117,10 +117,11 @@ function demoGateway(dataDir: string): { file: string; apiKey: string | undefine
 }
 
 function welcome(daemon: Daemon, apiKey: string | undefined): void {
-  const { smpp, admin } = daemon.ports
+  const { smpp, smtp, admin } = daemon.ports
   console.log(`
 Trunkline is running.
   SMPP    127.0.0.1:${smpp}   system_id demo, password demo1234
+  SMTP    127.0.0.1:${smtp}   mail to NUMBER@sms.localhost, the same name and password
   admin   http://127.0.0.1:${admin}/health  /metrics${apiKey ? `\n  API key ${apiKey}` : ''}
 
 Send the first message, from another terminal:
