@@ -13,8 +13,8 @@ const { values: options, positionals: words } = parseArgs({
   allowPositionals: true,
   options: { long: { type: 'boolean', default: false }, jobs: { type: 'string' } },
 })
-/** Two files at a time take two thirds of the time of one, on two cores; more only make servers wait for each other. */
-const jobs = Number(options.jobs) || Math.min(2, availableParallelism())
+/** A file more than there are cores: files wait for servers to start and to stop. */
+const jobs = Number(options.jobs) || Math.min(3, availableParallelism() + 1)
 const LIMIT_MS = options.long ? 30 * 60_000 : 120_000
 
 const started = performance.now()
