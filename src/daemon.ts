@@ -17,6 +17,7 @@ import { takeDirectory } from './admin/lock.js'
 import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
 import type { RootLog } from './base/log.js'
+import { Quiet } from './base/quiet.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
 import { type DoorPorts, Doors } from './daemon/doors.js'
 import { Lines } from './daemon/lines.js'
@@ -28,7 +29,6 @@ import { Binds } from './intake/smpp/binds.js'
 import { Congestion } from './intake/smpp/congestion.js'
 import { FailedBinds } from './intake/smpp/failures.js'
 import { Operations } from './intake/smpp/operations.js'
-import { Quiet } from './intake/smpp/quiet.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
 import { isOfMail, messageClasses, state } from './model/message.js'
@@ -198,7 +198,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     reportsDropped: count => {
       counters.add('reports_dropped', count)
-      log.warn({ count }, 'receipts and replies that nobody took: dropped, they stand in history')
+      log.warn({ count }, 'receipts and replies that nobody took: dropped; history has the messages of the receipts')
     },
     synced: (ms, records) => {
       congestion?.synced(ms)
@@ -248,11 +248,9 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     refused: (bind, why, code) => {
       counters.add('binds_refused')
       counters.add(`binds_refused_${why.replaceAll(' ', '_')}`)
-      const leftOut = quiet.take(networkOf(bind.origin.address))
-      if (leftOut === undefined) return
       const { peer } = bind.session
       const line = { peer, systemId: bind.systemId, why: `${why} (${statusName(code)})` }
-      log.warn({ ...line, ...(leftOut > 0 ? { leftOut } : {}) }, 'bind refused')
+      quiet.warn(log, networkOf(bind.origin.address), line, 'bind refused')
     },
     bound: bind => {
       counters.add('binds')

@@ -7,8 +7,6 @@ import { buildConcatUdh } from '../protocols/gsm/udh.js'
 import { messageState } from '../protocols/smpp/receipt.js'
 import { readSm, Sm } from '../protocols/smpp/sm.js'
 import { status } from '../protocols/smpp/status.js'
-import type { Log } from '../src/base/log.js'
-import { Complaints } from '../src/carriers/complaints.js'
 import type { Part } from '../src/carriers/driver.js'
 import { type InboundRules, readReceipt, readReply, replyFault } from '../src/carriers/inbound.js'
 import { fillSubmit, type OutboundRules } from '../src/carriers/outbound.js'
@@ -312,20 +310,6 @@ t.test('a message from a phone is refused where its addresses have no room in a 
   t.equal(replyFault(sm({ source_addr: '1'.repeat(20), destination_addr: '2'.repeat(20) })), 0)
   t.equal(replyFault(sm({ source_addr: '1'.repeat(21) })), status.ESME_RINVSRCADR)
   t.equal(replyFault(sm({ destination_addr: '2'.repeat(64) })), status.ESME_RINVDSTADR)
-})
-
-t.test('a complaint is written once a minute, with how often there was reason for it', async t => {
-  const lines: unknown[] = []
-  const log = { warn: (fields: object, text: string) => lines.push([fields, text]) } as unknown as Log
-  const complaints = new Complaints()
-  for (const ms of [5, 6, 60_004, 60_005, 60_006, 200_000]) complaints.warn(log, ms, { carrier: 'a' }, 'bad')
-  complaints.warn(log, 60_006, { carrier: 'a' }, 'worse')
-  t.same(lines, [
-    [{ carrier: 'a', count: 1 }, 'bad'],
-    [{ carrier: 'a', count: 3 }, 'bad'],
-    [{ carrier: 'a', count: 2 }, 'bad'],
-    [{ carrier: 'a', count: 1 }, 'worse'],
-  ])
 })
 
 // -- parts of messages from phones ---------------------------------------------

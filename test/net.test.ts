@@ -15,9 +15,9 @@ import { Listener, type ListenerOptions, type Origin } from '../protocols/net/li
 import { readProxyHeader } from '../protocols/net/proxy.js'
 import { ManualClock } from '../src/base/clock.js'
 import { aliasOf, firstIdAt, IdMaker, idsOfAlias } from '../src/base/ids.js'
+import { Quiet } from '../src/base/quiet.js'
 import { faultLine, loadConfig } from '../src/config.js'
 import { FailedBinds } from '../src/intake/smpp/failures.js'
-import { Quiet } from '../src/intake/smpp/quiet.js'
 import { certificate } from './support/certificates.js'
 import { Waiting, within } from './support/peer.js'
 

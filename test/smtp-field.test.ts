@@ -6,36 +6,16 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { createTransport } from 'nodemailer'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { certificate } from './support/certificates.js'
-import { emptyHouse, type House, house, story } from './support/house.js'
+import { emptyHouse, story } from './support/house.js'
 import { MailClient, mailOf } from './support/mailClient.js'
-import { type Smsc, type Submitted, smsc } from './support/smsc.js'
+import { mailHouse, textOf } from './support/mailHouse.js'
+import { smsc } from './support/smsc.js'
 
 t.jobs = 2
 
 const TO = '4915112345678@sms.localhost'
-
-interface Place {
-  daemon: House
-  port: number
-  carrier: Smsc
-}
-
-async function mailHouse(t: Test, accounts: Record<string, object> = { shop: {} }, smtp: object = {}): Promise<Place> {
-  const carrier = await smsc(t)
-  const config = { smtp: { listen: '127.0.0.1:0', ...smtp } }
-  const daemon = await house(t, { accounts, carriers: { up: carrier }, config })
-  await carrier.bound()
-  return { daemon, port: (await daemon.line('ready')).smtp as number, carrier }
-}
-
-/** The text as the phone shows it. */
-function textOf({ fields }: Submitted): string {
-  const { short_message: octets, data_coding, esm_class } = fields
-  const body = esm_class & 0x40 ? octets.subarray((octets[0] as number) + 1) : octets
-  return data_coding === 8 ? Buffer.from(body).swap16().toString('utf16le') : body.toString('latin1')
-}
 
 story('a mail of 10 MB is read in flat memory, and its text is sent', async t => {
   const { daemon, port, carrier } = await mailHouse(t)
@@ -47,15 +27,16 @@ story('a mail of 10 MB is read in flat memory, and its text is sent', async t =>
     'Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n'
   const mail = `${head}${line.repeat(135_000)}--b\r\nContent-Type: text/plain\r\n\r\nafter 10 MB\r\n--b--`
   t.ok(mail.length > 10_000_000)
-  await client.mail(mailOf('warm'))
-  await carrier.next()
-  const before = rss()
-  for (let n = 0; n < 3; n++) {
+  const send = async (): Promise<void> => {
     t.match(await client.mail(mail), /^250/)
     t.equal(textOf(await carrier.next()), 'after 10 MB')
   }
+  // The first lets the heap grow to what reading takes at all.
+  await send()
+  const before = rss()
+  for (let n = 0; n < 6; n++) await send()
   const grown = rss() - before
-  t.comment(`RssAnon ${before.toFixed(0)} MB, after three mails ${grown.toFixed(0)} MB more`)
+  t.comment(`RssAnon ${before.toFixed(0)} MB, after 60 MB of mail ${grown.toFixed(0)} MB more`)
   t.ok(grown < 40, `${grown} MB`)
 })
 

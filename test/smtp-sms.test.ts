@@ -1,45 +1,24 @@
 // Mail that becomes text messages, told against the real daemon and a scripted carrier: numbers, text, subjects, what is
 // cut, what is refused, and whose name a message bears.
 
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { esme } from './support/esme.js'
 import { type House, house, story } from './support/house.js'
 import { MailClient, mailOf } from './support/mailClient.js'
-import { type Smsc, type Submitted, smsc } from './support/smsc.js'
+import { mailHouse, NUMBER, textOf } from './support/mailHouse.js'
+import { smsc } from './support/smsc.js'
 
 t.jobs = 2
 
-const NUMBER = '4915112345678'
 const TO = `${NUMBER}@sms.localhost`
-
-interface Place {
-  daemon: House
-  port: number
-  carrier: Smsc
-}
-
-async function mailHouse(t: Test, accounts: Record<string, object> = { shop: {} }, smtp: object = {}): Promise<Place> {
-  const carrier = await smsc(t)
-  const config = { smtp: { listen: '127.0.0.1:0', ...smtp } }
-  const daemon = await house(t, { accounts, carriers: { up: carrier }, config })
-  await carrier.bound()
-  return { daemon, port: (await daemon.line('ready')).smtp as number, carrier }
-}
-
-/** The text as the phone shows it. */
-function textOf({ fields }: Submitted): string {
-  const { short_message: octets, data_coding, esm_class } = fields
-  const body = esm_class & 0x40 ? octets.subarray((octets[0] as number) + 1) : octets
-  return data_coding === 8 ? Buffer.from(body).swap16().toString('utf16le') : body.toString('latin1')
-}
 
 const event = (daemon: House, name: string) => daemon.metric('trunkline_events_total', { name })
 
 story('M-1 M-2 M-3 numbers as people write them, and each once', async t => {
   const { daemon, port, carrier } = await mailHouse(
     t,
-    { shop: { mail: { countryCode: '49' } }, far: {} },
     { smsDomains: ['sms.localhost', 'text.example.com'] },
+    { shop: { mail: { countryCode: '49' } }, far: {} },
   )
   const client = await MailClient.ready(t, port)
   const forms = {
@@ -167,19 +146,23 @@ story('M-5 M-7 M-9 the text of a mail, in whatever form it comes', async t => {
 })
 
 story('M-6 M-8 M-13 subject, length and sender are as the account wants them', async t => {
-  const { daemon, port, carrier } = await mailHouse(t, {
-    plain: {},
-    titled: { mail: { subject: 'prefix', maxParts: 1, source: 'Shop' } },
-    brief: { mail: { subject: 'only', overlong: 'refuse', maxParts: 1 } },
-    named: {
-      senders: ['Shop', '49800123'],
-      mail: {
-        from: ['Alerts@shop.example', '@crm.example'],
-        sources: { 'alerts@shop.example': 'Shop', '@crm.example': '49800123' },
+  const { daemon, port, carrier } = await mailHouse(
+    t,
+    {},
+    {
+      plain: {},
+      titled: { mail: { subject: 'prefix', maxParts: 1, source: 'Shop' } },
+      brief: { mail: { subject: 'only', overlong: 'refuse', maxParts: 1 } },
+      named: {
+        senders: ['Shop', '49800123'],
+        mail: {
+          from: ['Alerts@shop.example', '@crm.example'],
+          sources: { 'alerts@shop.example': 'Shop', '@crm.example': '49800123' },
+        },
       },
+      wrong: { senders: ['Shop'], mail: { source: 'Other' } },
     },
-    wrong: { senders: ['Shop'], mail: { source: 'Other' } },
-  })
+  )
   const as = (user: string) => MailClient.ready(t, port, user)
   const plain = await as('plain')
   await plain.mail(mailOf('no subject'))
@@ -220,7 +203,7 @@ story('M-6 M-8 M-13 subject, length and sender are as the account wants them', a
 })
 
 story('M-10 M-11 M-12 what is no message is refused, and what came a moment ago is not sent again', async t => {
-  const { daemon, port, carrier } = await mailHouse(t, { shop: {}, monitor: { mail: { generated: true } } })
+  const { daemon, port, carrier } = await mailHouse(t, {}, { shop: {}, monitor: { mail: { generated: true } } })
   const client = await MailClient.ready(t, port)
   for (const empty of ['\r\n', '\r\n-- \r\nsignature alone', '\r\n> only\r\n> quotes']) {
     t.match(await client.mail(empty), /^554 5\.6\.0/)

@@ -405,7 +405,7 @@ story('an answer that comes too late counts, and only one that never comes makes
       else if (carrier.submitted.filter(other => other.text === 'never').length === 2) sm.deliver()
     },
   })
-  const daemon = await house(t, { carriers: { up: { at: carrier, responseMs: 1_000, unsureMs: 1_000 } } })
+  const daemon = await house(t, { carriers: { up: { at: carrier, responseMs: 1_000, unsureMs: 3_000 } } })
   const shop = await esme(t, daemon.smpp)
   await carrier.bound()
   const late = await shop.submit({ short_message: Buffer.from('late') })

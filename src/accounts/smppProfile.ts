@@ -3,6 +3,7 @@
 
 import { z } from 'zod'
 import { isRange } from '../../protocols/net/address.js'
+import { stateNames } from '../model/message.js'
 
 /**
  * What the octets of a message are. gsm: one septet of GSM 03.38 to the octet, as SMPP carries it; gsm-packed: eight
@@ -28,17 +29,6 @@ export const codings = z.record(
   z.string().regex(/^(?:[0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5])$/, 'must be a data_coding from 0 to 255'),
   z.enum(alphabets),
 )
-
-const states = [
-  'DELIVERED',
-  'EXPIRED',
-  'DELETED',
-  'UNDELIVERABLE',
-  'ACCEPTED',
-  'UNKNOWN',
-  'REJECTED',
-  'ENROUTE',
-] as const
 
 const address = z.strictObject({
   ton: z.int().min(0).max(6).default(1),
@@ -84,7 +74,7 @@ export const smppProfile = z.strictObject({
       dateDigits: z.literal([10, 12, 14]).default(10),
       /** Other words for a state: `{UNDELIVERABLE: FAILED}`. */
       states: z
-        .partialRecord(z.enum(states), z.string().regex(/^[A-Z_]{1,16}$/, 'must be 1 to 16 capitals'))
+        .partialRecord(z.enum(stateNames), z.string().regex(/^[A-Z_]{1,16}$/, 'must be 1 to 16 capitals'))
         .default({}),
       /** One for the whole message, or one for each part it was sent in. */
       of: z.enum(['message', 'part']).default('message'),

@@ -14,8 +14,8 @@ import { status, statusName } from '../../protocols/smpp/status.js'
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
+import { Quiet } from '../base/quiet.js'
 import { EMPTY } from '../model/message.js'
-import { Complaints } from './complaints.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
 import type { Hosts, Place } from './hosts.js'
 import { type InboundRules, readReceipt, readReply, replyFault } from './inbound.js'
@@ -109,12 +109,14 @@ export class Link implements SessionOwner<Part | null> {
   private meanings: ReadonlyMap<number, Meaning>
   /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
   private readonly unsynced: number[][] = []
-  private readonly complaints = new Complaints()
+  /** Lines about what the carrier does wrong: one of a kind a minute. */
+  private readonly quiet: Quiet
   private gathering = 0
   private list: number[] = []
 
   constructor(host: LinkHost, settings: LinkSettings, bind: BindKind, hosts: Hosts, index: number) {
     this.host = host
+    this.quiet = new Quiet(1, Number.POSITIVE_INFINITY, host.clock.mono)
     this.settings = settings
     this.bind = bind
     this.hosts = hosts
@@ -386,7 +388,7 @@ export class Link implements SessionOwner<Part | null> {
       const fault = replyFault(sm)
       if (fault !== 0) {
         events.count('reply_address_too_long')
-        this.complaints.warn(log, clock.mono(), { carrier: name }, 'reply with too long an address: refused')
+        this.quiet.warn(log, 'address', { carrier: name }, 'reply with too long an address: refused')
         return fault
       }
       const reply = readReply(sm, carrier)
@@ -399,7 +401,7 @@ export class Link implements SessionOwner<Part | null> {
     if (receipt !== null) return events.receipt(receipt) ? 0 : status.ESME_RX_T_APPN
     events.count('receipt_unreadable')
     const told = { carrier: name, octets: sm.short_message.length }
-    this.complaints.warn(log, clock.mono(), told, 'receipt without an id: dropped')
+    this.quiet.warn(log, 'id', told, 'receipt without an id: dropped')
     return 0
   }
 

@@ -89,11 +89,7 @@ export class Door {
       const fault = this.judge(m, account)
       if (fault !== undefined) return fault
     }
-    for (const m of messages) {
-      m.replaceable = account.smpp.replace
-      this.spool.commit(m)
-      this.tally.countAccepted(m.rank)
-    }
+    for (const m of messages) this.take(m, account, false)
     return undefined
   }
 

@@ -107,9 +107,3 @@ export function isJoinable(m: Message, { codings }: SmppProfile): boolean {
   if (m.isText || (m.esm_class & MODE) === TRANSACTION || partOf(m) === undefined || !isBare(m)) return false
   return codingOf(m.data_coding, codingsWith(codings)) !== 'gsm-packed'
 }
-
-/** Segments that plain characters for typographic ones would save of a text: for whoever asks before sending. */
-export function savedSegments(text: string): number {
-  const plain = plainText(text)
-  return plain === undefined ? 0 : countSegmentsOfText(text) - countSegmentsOfText(plain)
-}

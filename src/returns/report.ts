@@ -9,6 +9,7 @@ import { plainReceipts, type SmppProfile } from '../accounts/smppProfile.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
+import { Quiet } from '../base/quiet.js'
 import type { Bind } from '../intake/smpp/bind.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { Reply } from '../model/outcome.js'
@@ -28,7 +29,9 @@ const MAX_TRIES = 10
 /** Reports for the sender's own bind that wait for room there; more go to any. */
 const MAX_HELD = 1_000
 const REJOIN_TICK_MS = 1_000
-const LOG_PAUSE_MS = 60_000
+/** Log lines a minute about dropped reports, of one account and cause, and of all. */
+const DROPPED_LINES = 1
+const DROPPED_LINES_IN_ALL = 100
 /** message_payload is for peers of v3.4 on, and a short_message holds so much. */
 const V34 = 0x34
 const SHORT_MESSAGE_MAX = 254
@@ -64,11 +67,12 @@ export class Reporter {
   /** Reports of this pump that filled no window. */
   private roomless = 0
   private rejoinTimer: NodeJS.Timeout | undefined
-  private readonly lines = new Map<string, { atMs: number; count: number }>()
+  private readonly quiet: Quiet
   private stopping = false
 
   constructor(host: ReporterHost) {
     this.host = host
+    this.quiet = new Quiet(DROPPED_LINES, DROPPED_LINES_IN_ALL, host.clock.mono)
     this.rejoiner = new Rejoiner(rejoinLimits, {
       release: part => {
         host.spool.giveBackReport(part)
@@ -376,27 +380,18 @@ export class Reporter {
     return n
   }
 
-  /** It stands in history only from now on. */
+  /** Gone; of a receipt, history has the message. An ESME that refuses all it gets must not fill the disk with lines. */
   private drop(report: Report, counter: string, code: number | undefined): void {
+    const { account } = report
     this.roomless++
     this.done(report)
     this.host.counts.add(counter)
-    const { account } = report
-    const key = `${account} ${counter}`
-    const now = this.host.clock.mono()
-    const line = this.lines.get(key) ?? { atMs: Number.NEGATIVE_INFINITY, count: 0 }
-    line.count++
-    this.lines.set(key, line)
-    // An ESME that refuses all it gets must not fill the disk with it.
-    if (now - line.atMs < LOG_PAUSE_MS) return
-    const told = { account, systemId: this.systemIdOf(account), count: line.count }
-    if (code === undefined) {
-      this.host.log.warn(told, 'a customer hangs up on a receipt or reply each time: dropped, it stands in history')
-    } else {
-      const answer = { ...told, status: statusName(code) }
-      this.host.log.warn(answer, 'a customer refuses receipts or replies: dropped, they stand in history')
-    }
-    this.lines.set(key, { atMs: now, count: 0 })
+    const who = { account, systemId: this.systemIdOf(account) }
+    const [told, line] =
+      code === undefined
+        ? [who, 'a customer hangs up on a receipt or reply each time: dropped']
+        : [{ ...who, status: statusName(code) }, 'a customer refuses receipts or replies: dropped']
+    this.quiet.warn(this.host.log, `${account} ${counter}`, told, line)
   }
 
   private systemIdOf(account: number): string | undefined {

@@ -152,7 +152,7 @@ export interface SpoolEvents {
   unmatched(carrier: number, receipt: Receipt): void
   /** So many parts that were to be joined go as they came: the others did not come in time, or there was no room to wait for them. */
   apart(parts: number): void
-  /** An account has too many reports, or they are too old: `count` were dropped and stand in history only. */
+  /** An account has too many reports, or they are too old: `count` were dropped. History has the messages of the receipts. */
   reportsDropped(count: number): void
   /** A commit is durable: what it took from the first put to the sync, and how many records it wrote. */
   synced(ms: number, records: number): void

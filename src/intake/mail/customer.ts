@@ -2,13 +2,11 @@
 // mail's messages are taken or none, and it is answered once they are durable. Knows accounts and numbers; what is a
 // command and what a MIME part, protocols/smtp knows.
 
-import type { BlockList } from 'node:net'
-import { isListed, listOf, networkOf } from '../../../protocols/net/address.js'
+import { mayComeFrom, networkOf } from '../../../protocols/net/address.js'
 import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
 import type { Attempt, Customer, MailSink } from '../../../protocols/smtp/customer.js'
 import { type Reply, said } from '../../../protocols/smtp/replies.js'
 import type { Account } from '../../accounts/account.js'
-import type { MailProfile } from '../../accounts/mailProfile.js'
 import { Message } from '../../model/message.js'
 import type { FailedBinds } from '../smpp/failures.js'
 import type { Door } from '../submit.js'
@@ -47,8 +45,6 @@ export interface Addressee {
   readonly number: string
   readonly recipient: Recipient
 }
-
-const allowed = new WeakMap<MailProfile, BlockList>()
 
 export class MailCustomer implements Customer {
   readonly address: string
@@ -105,7 +101,7 @@ export class MailCustomer implements Customer {
         ? 'unknown account'
         : !isPassword && !isKey
           ? 'password'
-          : !mayComeFrom(account.mail, this.address)
+          : !mayComeFrom(account.mail.allowFrom, this.address)
             ? 'address not allowed'
             : undefined
     if (account === undefined || why !== undefined) {
@@ -220,14 +216,4 @@ export function messageTo(number: string, source: string): Message {
     m.source_addr_npi = ISDN
   }
   return m
-}
-
-function mayComeFrom(profile: MailProfile, address: string): boolean {
-  if (profile.allowFrom.length === 0) return true
-  let list = allowed.get(profile)
-  if (list === undefined) {
-    list = listOf(profile.allowFrom)
-    allowed.set(profile, list)
-  }
-  return isListed(list, address)
 }

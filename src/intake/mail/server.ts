@@ -11,8 +11,8 @@ import type { Account } from '../../accounts/account.js'
 import type { Clock } from '../../base/clock.js'
 import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
+import { Quiet } from '../../base/quiet.js'
 import type { FailedBinds } from '../smpp/failures.js'
-import { Quiet } from '../smpp/quiet.js'
 import type { Door } from '../submit.js'
 import { MailCustomer, type MailHost } from './customer.js'
 import { Duplicates } from './duplicates.js'
@@ -101,10 +101,8 @@ export class MailServer {
       authRefused: ({ address, port }, user, why) => {
         counters.add('mail_authentications_refused')
         counters.add(`mail_authentications_refused_${why.replaceAll(' ', '_')}`)
-        const leftOut = this.quiet.take(networkOf(address))
-        if (leftOut === undefined) return
         const line = { peer: endpoint(address, port), systemId: user.slice(0, MOST_USER), why }
-        log.warn({ ...line, ...(leftOut > 0 ? { leftOut } : {}) }, 'mail authentication refused')
+        this.quiet.warn(log, networkOf(address), line, 'mail authentication refused')
       },
       authenticated: ({ address, port, systemId }, mechanism) => {
         counters.add('mail_authentications')
@@ -179,9 +177,7 @@ export class MailServer {
 
   private notConnected(why: Refusal, address: string): void {
     this.options.counters.add(`mail_connections_refused_${why.replaceAll(' ', '_')}`)
-    const leftOut = this.quiet.take(networkOf(address))
-    if (leftOut === undefined) return
-    this.options.log.warn({ address, why, ...(leftOut > 0 ? { leftOut } : {}) }, 'mail connection refused')
+    this.quiet.warn(this.options.log, networkOf(address), { address, why }, 'mail connection refused')
   }
 
   /** No new connections; those that are stay. */

@@ -2,11 +2,9 @@
 // accounts exist, unless `legacyBindCodes` asks for the codes of old; slows who fails again and again. Knows accounts and
 // addresses; sessions and sockets are the Bind's.
 
-import type { BlockList } from 'node:net'
-import { isListed, listOf, networkOf } from '../../../protocols/net/address.js'
+import { mayComeFrom, networkOf } from '../../../protocols/net/address.js'
 import { status } from '../../../protocols/smpp/status.js'
 import type { Account } from '../../accounts/account.js'
-import type { SmppProfile } from '../../accounts/smppProfile.js'
 import type { Binds } from './binds.js'
 import type { FailedBinds } from './failures.js'
 
@@ -34,8 +32,6 @@ export class Admission {
   private readonly host: AdmissionHost
   private readonly failures: FailedBinds
   private readonly legacyCodes: boolean
-  /** By profile, which is never changed in place. */
-  private readonly allowed = new WeakMap<SmppProfile, BlockList>()
 
   constructor(host: AdmissionHost, failures: FailedBinds, legacyCodes: boolean) {
     this.host = host
@@ -71,20 +67,10 @@ export class Admission {
     const isRight = this.host.verify(account, password)
     if (account === undefined) return 'unknown account'
     if (!isRight) return 'password'
-    if (!this.mayComeFrom(account, address)) return 'address not allowed'
+    if (!mayComeFrom(account.smpp.allowFrom, address)) return 'address not allowed'
     if (account.suspended !== null) return 'suspended'
     if (account.maxBinds > 0 && binds.count(account.id) >= account.maxBinds) return 'too many binds'
     return undefined
-  }
-
-  private mayComeFrom({ smpp }: Account, address: string): boolean {
-    if (smpp.allowFrom.length === 0) return true
-    let list = this.allowed.get(smpp)
-    if (list === undefined) {
-      list = listOf(smpp.allowFrom)
-      this.allowed.set(smpp, list)
-    }
-    return isListed(list, address)
   }
 
   private codeOf(why: Objection): number {

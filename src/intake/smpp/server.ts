@@ -10,9 +10,9 @@ import type { PduCounts } from '../../../protocols/smpp/counts.js'
 import { Session, type SessionLimits } from '../../../protocols/smpp/session.js'
 import type { SessionClock } from '../../../protocols/smpp/session-clock.js'
 import type { Counters } from '../../base/figures.js'
+import { Quiet } from '../../base/quiet.js'
 import { Bind, type BindHost } from './bind.js'
 import type { FailedBinds } from './failures.js'
-import { Quiet } from './quiet.js'
 
 /** Log lines a minute about connections that were not let in, of one network and of all. */
 const LINES = 3
@@ -78,9 +78,7 @@ export class SmppServer {
 
   private refused(why: Refusal, address: string): void {
     this.options.counters.add(`connections_refused_${why.replaceAll(' ', '_')}`)
-    const leftOut = this.quiet.take(networkOf(address))
-    if (leftOut === undefined) return
-    this.host.log.warn({ address, why, ...(leftOut > 0 ? { leftOut } : {}) }, 'connection refused')
+    this.quiet.warn(this.host.log, networkOf(address), { address, why }, 'connection refused')
   }
 
   /** No new connections; those that are stay. */

@@ -49,6 +49,15 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
     to.writeUInt16LE(b.length, at)
     at += 2 + b.copy(to, at + 2)
   }
+  const addresses = (c: ReceiptReport | Reply): void => {
+    to[at++] = c.source_addr_ton
+    to[at++] = c.source_addr_npi
+    to[at++] = c.dest_addr_ton
+    to[at++] = c.dest_addr_npi
+    text(c.service_type)
+    text(c.source_addr)
+    text(c.destination_addr)
+  }
   for (const r of reports) {
     const start = at
     to[at + 4] = r.receipt ? (r.receipt.more ? RECEIPT_AND_MORE : RECEIPT) : REPLY
@@ -64,13 +73,7 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
       to[at++] = c.delivered
       to[at++] = c.registered_delivery
       to[at++] = c.data_coding
-      to[at++] = c.source_addr_ton
-      to[at++] = c.source_addr_npi
-      to[at++] = c.dest_addr_ton
-      to[at++] = c.dest_addr_npi
-      text(c.service_type)
-      text(c.source_addr)
-      text(c.destination_addr)
+      addresses(c)
       text(c.err)
       octets(c.text)
       octets(c.tlvs)
@@ -90,13 +93,7 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
       to[at++] = c.protocol_id
       to[at++] = c.priority_flag
       to[at++] = c.data_coding
-      to[at++] = c.source_addr_ton
-      to[at++] = c.source_addr_npi
-      to[at++] = c.dest_addr_ton
-      to[at++] = c.dest_addr_npi
-      text(c.service_type)
-      text(c.source_addr)
-      text(c.destination_addr)
+      addresses(c)
       octets(c.body)
       octets(c.tlvs)
     }

@@ -216,12 +216,14 @@ export class LmdbSpool implements Spool {
   }
 
   private restore(): void {
+    const awaitedUntil = (validUntilMs: number): number => this.sweep.lastMsOf('sent', validUntilMs)
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
+      const standing = recordStanding(value)
+      this.sweep.note(this.sweep.lastMsOf(standing, recordValidUntil(value)))
       // Parts of a waiting message that a carrier has taken may report before the rest is sent.
-      this.sweep.note(this.sweep.lastMsOf(recordStanding(value), recordValidUntil(value)))
-      this.refs.restore(id, value, validUntilMs => this.sweep.lastMsOf('sent', validUntilMs))
-      if (recordStanding(value) === 'sent') {
+      this.refs.restore(id, value, awaitedUntil)
+      if (standing === 'sent') {
         this.sent++
         continue
       }

@@ -1,5 +1,7 @@
 // Keeps noisy peers from filling the log: so many lines a minute of each and of all, then silence, and how many were left
-// out with the next line. Bounded; knows no log.
+// out with the next line. Bounded; knows neither peers nor what they did.
+
+import type { Log, LogFields } from './log.js'
 
 const MINUTE_MS = 60_000
 const REMEMBERED = 1_000
@@ -22,6 +24,12 @@ export class Quiet {
     this.perKey = perKey
     this.inAll = inAll
     this.now = now
+  }
+
+  /** A warning with `fields`, unless there were enough of `key`; `leftOut` tells of those that were not written. */
+  warn(log: Log, key: string, fields: LogFields, message: string): void {
+    const leftOut = this.take(key)
+    if (leftOut !== undefined) log.warn(leftOut > 0 ? { ...fields, leftOut } : fields, message)
   }
 
   /** undefined: leave this line out. Else how many, of whatever key, were left out since the last that was not. */
