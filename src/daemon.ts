@@ -132,7 +132,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   const routes = new RouteTable(directory.routes())
   const limits = new Limits()
   const tally = new Tally()
-  const door = new Door(spool, routes, limits, clock, tally, config.lifetimes)
+  const door = new Door({ spool, routes, limits, clock, tally, lifetimes: config.lifetimes })
   const codingsOf = (account: number): Codings => {
     const codings = directory.account(account)?.smpp.codings
     return codings === undefined ? standardCodings : codingsWith(codings)

@@ -89,7 +89,7 @@ async function rooms(t: Test, more: Partial<Account> = {}, profile: Record<strin
       digits.startsWith('44') ? undefined : { id: LANE },
   } as unknown as RouteTable
   const lifetimes = { otpMs: 3_600_000, transactionalMs: 86_400_000, bulkMs: 86_400_000 }
-  const door = new Door(spool, routes, new Limits(), clock, new Tally(), lifetimes)
+  const door = new Door({ spool, routes, limits: new Limits(), clock, tally: new Tally(), lifetimes })
   const faults: unknown[] = []
   const operations = new Operations({
     door,

@@ -35,6 +35,15 @@ const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
   stopping: fault('stopping', 'the service is stopping', true),
 }
 
+export interface DoorHost {
+  readonly spool: Spool
+  readonly routes: RouteTable
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly tally: Tally
+  readonly lifetimes: Lifetimes
+}
+
 export class Door {
   /** Replaced when the directory's routes change. */
   routes: RouteTable
@@ -44,7 +53,7 @@ export class Door {
   private readonly tally: Tally
   private readonly lifetimesMs: readonly [number, number, number]
 
-  constructor(spool: Spool, routes: RouteTable, limits: Limits, clock: Clock, tally: Tally, lifetimes: Lifetimes) {
+  constructor({ spool, routes, limits, clock, tally, lifetimes }: DoorHost) {
     this.spool = spool
     this.routes = routes
     this.limits = limits
