@@ -39,7 +39,7 @@ import { asMeant } from './returns/meant.js'
 import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
 import { digitsOf, RouteTable } from './routing/table.js'
-import type { Ending } from './spool/contract.js'
+import { type Ending, way } from './spool/contract.js'
 import { LmdbSpool } from './spool/lmdb/spool.js'
 import { openStore } from './store/postgres.js'
 
@@ -181,7 +181,9 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
 
   spool.events = {
     ready: lane => dispatch.ready(lane),
-    report: account => reporter.pump(account),
+    report: (of, by) => {
+      if (by === way.bind) reporter.pump(of)
+    },
     logged: () => history.wake(),
     ended: (message, ending) => {
       tally.countEnded(message.rank, ending.state)
@@ -364,6 +366,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     ...(await doors.open(config)),
   }
   log.info({ ...ports, node: config.node, crashed: spool.crashed }, 'ready')
+  const { unsureAfterCrash } = spool
+  if (unsureAfterCrash > 0) {
+    counters.add('unsure_after_crash', unsureAfterCrash)
+    log.warn({ messages: unsureAfterCrash }, 'messages may have been sent when the last run was killed: not sent again')
+  }
 
   return {
     ports,

@@ -15,7 +15,7 @@ import { otherRefs, type RefRule, refOfAnswer, refOfReceipt } from '../src/carri
 import { Message } from '../src/model/message.js'
 import type { Receipt, Reply } from '../src/model/outcome.js'
 import { Joined, Rejoiner } from '../src/returns/rejoin.js'
-import type { Report } from '../src/spool/contract.js'
+import { type Report, way } from '../src/spool/contract.js'
 
 const VECTORS = process.env.VECTORS
 const NOW = Date.UTC(2026, 10, 20, 12)
@@ -318,7 +318,7 @@ let seq = 0
 function part(body: Buffer, fields: Partial<Reply> = {}, atMs = NOW): Report {
   const { source_addr, destination_addr } = sm({})
   const reply = { ...readReply(sm({ source_addr, destination_addr, esm_class: 0x40 }), 1), body, ...fields }
-  return { seq: ++seq, account: 1, kind: 'reply', atMs, reply }
+  return { seq: ++seq, way: way.bind, account: 1, kind: 'reply', atMs, reply }
 }
 const udh = (ref: number, total: number, n: number, text: string, bits: 8 | 16 = 8): Buffer =>
   Buffer.concat([buildConcatUdh(ref, total, n, bits), Buffer.from(text)])

@@ -16,7 +16,7 @@ import type { Binds } from '../src/intake/smpp/binds.js'
 import { deliverSm } from '../src/intake/smpp/deliver.js'
 import type { Reply } from '../src/model/outcome.js'
 import { Reporter, type ReporterHost } from '../src/returns/report.js'
-import type { ReceiptReport, Report, Spool } from '../src/spool/contract.js'
+import { type ReceiptReport, type Report, type Spool, way } from '../src/spool/contract.js'
 import { esme, stranger } from './support/esme.js'
 import { house as daemonHouse, story } from './support/house.js'
 import { smsc } from './support/smsc.js'
@@ -125,7 +125,7 @@ function house({ profile = {}, binds = [new FakeBind(0x34)], meant = reply => re
   const reporter = new Reporter(host)
   t.teardown(() => reporter.stop())
   const add = (what: { receipt: ReceiptReport } | { reply: Reply }): Report => {
-    const report = { seq: ++outbox.newestReport, account: 1, atMs: clock.now(), ...what }
+    const report = { seq: ++outbox.newestReport, way: way.bind, account: 1, atMs: clock.now(), ...what }
     const whole: Report = { ...report, kind: 'receipt' in what ? 'receipt' : 'reply' }
     outbox.waiting.push(whole)
     return whole

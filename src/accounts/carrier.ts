@@ -100,6 +100,11 @@ export const smppSettings = z.strictObject({
   addressRange: z.string().max(40).default(''),
   /** How long an answer that did not come in time may still come, on a link that lives. */
   unsureMs: ms(600_000, 1000, DAY_MS),
+  /**
+   * What becomes of a message that was sent and never answered. resend: it is sent again, and may reach the phone twice;
+   * wait: it is not, whatever happens, and ends as UNKNOWN with its validity. Costs a write to disk before each send.
+   */
+  unsure: z.enum(['resend', 'wait']).default('resend'),
   tls: tls.nullable().default(null),
 })
 

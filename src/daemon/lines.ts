@@ -85,6 +85,7 @@ export class Lines {
       log.info({ carrier: row.name }, 'carrier changed')
       this.running.set(row.id, { ...running, row: next })
       line.use(cutOf(next.settings))
+      line.waits = next.settings.unsure === 'wait'
       smpp.change(next.settings)
     }
     if (next.paused !== line.paused) {
@@ -108,6 +109,7 @@ export class Lines {
     const driver = this.driverOf(row, events, counts)
     const settings = row.kind === 'smpp' ? cutOf(row.settings) : plainCut
     const line = host.dispatch.add(row.id, row.name, driver, settings, row.paused)
+    line.waits = row.kind === 'smpp' && row.settings.unsure === 'wait'
     events.line = line
     this.running.set(row.id, { row, line, smpp: driver instanceof SmppCarrier ? driver : null, counts })
     host.log.info({ carrier: row.name, kind: row.kind }, 'carrier added')

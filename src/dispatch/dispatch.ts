@@ -30,6 +30,13 @@ export class Line {
   readonly driver: Driver
   settings: CutSettings
   paused: boolean
+  /** What was sent and not answered is not sent again: each part is marked on disk before it goes. */
+  waits = false
+  /** Parts whose marks are not durable yet: they use up room, and go when they are. */
+  marking = 0
+  /** Those of the commit `markedIn`. */
+  marked: Part[] = []
+  markedIn = 0
   readonly claimer: Claimer
   /** Claimed by others, weighed to this one. */
   handed: Message[] = []
@@ -202,7 +209,7 @@ export class Dispatch {
     line.pumping = true
     try {
       for (;;) {
-        const room = line.driver.room()
+        const room = line.driver.room() - line.marking
         if (room <= 0) break
         const messages = line.handed.length > 0 ? line.handed.splice(0, Math.min(room, CLAIM)) : this.claim(line, room)
         if (messages.length === 0) break
@@ -218,16 +225,20 @@ export class Dispatch {
     try {
       this.send(line, m)
     } catch (error) {
-      this.wholes.delete(m)
-      this.end(m, 'internal_fault')
-      this.host.fault(error)
+      this.failed(m, error)
     }
+  }
+
+  private failed(m: Message, error: unknown): void {
+    this.wholes.delete(m)
+    this.end(m, 'internal_fault')
+    this.host.fault(error)
   }
 
   private claim(line: Line, room: number): Message[] {
     if (!line.claimer.waiting) return []
     const claimed = line.claimer.claim(Math.min(room, CLAIM))
-    if (this.resendable > 0) this.countResent(line, claimed.length)
+    if (this.resendable > 0 && !line.waits) this.countResent(line, claimed.length)
     let handedAny = false
     let kept = 0
     for (const m of claimed) {
@@ -253,7 +264,7 @@ export class Dispatch {
 
   /** Who sends `m`, that `line` has claimed. Undefined: the one carrier that may is down. */
   private target(line: Line, m: Message): Line | undefined {
-    if (m.parts !== null && m.carrier !== line.id && m.parts.some(part => part.answered)) {
+    if (m.parts !== null && m.carrier !== line.id && m.parts.some(part => part.answered || part.unsure)) {
       // Its other parts went over that carrier: the phone joins parts of one reference only.
       const first = this.lines.get(m.carrier)
       return first?.up ? first : undefined
@@ -275,6 +286,7 @@ export class Dispatch {
     if (this.resendable === Number.POSITIVE_INFINITY) {
       this.resendable = 0
       for (const one of this.lines.values()) {
+        if (one.waits) continue
         for (const link of one.driver.figures().links) this.resendable += link.window
       }
     }
@@ -298,21 +310,62 @@ export class Dispatch {
       this.end(m, parts)
       return
     }
-    if (parts.length === 1 && m.parts === null) {
-      line.sent++
-      line.driver.send(parts[0] as Part)
+    const isCutSo = isCut && m.parts?.length === parts.length
+    if (m.unsure && !isCutSo) {
+      // What was sent of it would be sent again.
+      this.host.spool.unsure(m)
       return
     }
-    if (!isCut || m.parts?.length !== parts.length) {
+    if (parts.length === 1 && m.parts === null) {
+      this.sendPart(line, parts[0] as Part)
+      return
+    }
+    if (!isCutSo) {
       this.host.spool.cut(m, line.id, parts.length, isCut ? m.concatRef : line.concatRef)
     }
     const states = m.parts
-    const open = parts.filter(part => !states?.[part.index]?.answered)
+    const open = parts.filter(({ index }) => !states?.[index]?.answered && !states?.[index]?.unsure)
     this.wholes.set(m, { left: open.length, worst: null })
-    for (const part of open) {
+    for (const part of open) this.sendPart(line, part)
+  }
+
+  private sendPart(line: Line, part: Part): void {
+    if (line.waits) this.markPart(line, part)
+    else {
       line.sent++
       line.driver.send(part)
     }
+  }
+
+  /** It goes when its mark is durable; those of a turn share one sync. */
+  private markPart(line: Line, part: Part): void {
+    const { spool } = this.host
+    spool.sending(part.message, part.index, line.id)
+    line.marking++
+    if (line.markedIn !== spool.gathering) {
+      const marked: Part[] = []
+      line.markedIn = spool.gathering
+      line.marked = marked
+      spool.afterSync(() => this.sendMarked(line, marked))
+    }
+    line.marked.push(part)
+  }
+
+  private sendMarked(line: Line, parts: readonly Part[]): void {
+    line.marking -= parts.length
+    for (const part of parts) {
+      if (!line.up || this.stopping) {
+        this.notAccepted(line, part, unsent)
+        continue
+      }
+      line.sent++
+      try {
+        line.driver.send(part)
+      } catch (error) {
+        this.failed(part.message, error)
+      }
+    }
+    this.pump(line)
   }
 
   /** A driver's answer to a part. */
@@ -327,6 +380,12 @@ export class Dispatch {
       return
     }
     line.counts.add(`${outcome.kind}:${outcome.code}`)
+    this.notAccepted(line, part, outcome)
+  }
+
+  private notAccepted(line: Line, part: Part, outcome: Outcome): void {
+    const { message: m } = part
+    if (m.unsure && (outcome.kind !== 'unsure' || outcome === unsent)) this.host.spool.unsent(m, part.index)
     const whole = m.parts === null ? undefined : this.wholes.get(m)
     if (whole) this.partDone(line, m, whole, outcome)
     else this.settle(line, m, outcome)
@@ -337,6 +396,13 @@ export class Dispatch {
     if (--whole.left > 0) return
     this.wholes.delete(m)
     if (whole.worst !== null) this.settle(line, m, whole.worst)
+    // Other parts of it went before, and were never answered.
+    else if (m.unsure) this.leaveUnsure(line, m)
+  }
+
+  private leaveUnsure(line: Line, m: Message): void {
+    line.counts.add('unsure_waits')
+    this.host.spool.unsure(m)
   }
 
   /** What becomes of a message that was not accepted. */
@@ -356,9 +422,10 @@ export class Dispatch {
       case 'throttled':
         if (this.again(line, m, outcome.code) !== null) spool.giveBack(m)
         break
-      // At least once is the promise.
+      // At least once is the promise, where the carrier was not said to want it otherwise when it was sent.
       case 'unsure':
-        spool.giveBack(m)
+        if (m.unsure && !hasMore(m)) this.leaveUnsure(line, m)
+        else spool.giveBack(m)
     }
   }
 
@@ -414,6 +481,12 @@ export class Dispatch {
 }
 
 const sameRef = (m: Message): number => m.concatRef
+
+/** It was marked to be sent, and then the carrier was gone: it never left. */
+const unsent: Outcome = { kind: 'unsure', code: 'unsent' }
+
+/** Parts of it are still to be sent. */
+const hasMore = (m: Message): boolean => m.parts?.some(part => !part.answered && !part.unsure) ?? false
 
 /** Of a message's parts, the outcome that decides for the whole. */
 function severity(outcome: Outcome): number {

@@ -65,11 +65,21 @@ const OF_MAIL = '{"mail":'
 export const extrasOfMail = (mail: object): string => `${OF_MAIL}${JSON.stringify(mail)}}`
 export const isOfMail = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_MAIL)
 
+/** The tags that its sender gave it, in {@link Message.extras}: `{…, "tags": ["spring", "shop-7"]}`. */
+export function tagsOf(m: Message): readonly string[] {
+  if (m.extras === '' || !m.extras.includes('"tags":[')) return NO_TAGS
+  const { tags } = JSON.parse(m.extras) as { tags?: unknown }
+  return Array.isArray(tags) ? tags : NO_TAGS
+}
+const NO_TAGS: readonly string[] = []
+
 /** One part of a message on its way: its carrier's name for it, and what the receipt said. */
 export interface PartState {
   /** The carrier took it and named it so; '' until then, and for carriers that give no name. */
   ref: string
   answered: boolean
+  /** As {@link Message.unsure}, of this part. */
+  unsure: boolean
   /** ENROUTE until a receipt says more. */
   state: MessageState
   /** What the receipt gave as its err, '' until then. */
@@ -97,6 +107,8 @@ export class Message {
   /** Account's number in the directory. */
   account = 0
   rank: ClassRank = 1
+  /** A mail: `body` is the mail itself, `source_addr` its reverse-path and `destination_addr` its recipient. */
+  isMail = false
   standing: Standing = 'waiting'
 
   service_type = ''
@@ -154,6 +166,8 @@ export class Message {
   ref = ''
   /** Set once the message was cut into more than one part. */
   parts: PartState[] | null = null
+  /** It, or a part of it, was sent and never answered, or may have been, to a carrier that must not get it twice. */
+  unsure = false
 
   /** Number of the lane block that lists it; 0 = in no lane (due, sent). The engine's. */
   ready = 0
@@ -165,12 +179,12 @@ export class Message {
 }
 
 // Record: what a Message is on disk. Fixed head, then counted strings.
-//  0 format  1 standing|flags  2 rank  3 attempts
+//  0 format  1 standing|flags  2 rank|flags  3 attempts
 //  4 account u32  8 lane u32  12 carrier u32
 //  16 validUntilMs f64  24 scheduleMs f64  32 priceMicros f64  40 refSeq f64
 //  48 ready f64  56 dueMs f64  64 ton npi ton npi  68 esm pid prio regdel
 //  72 data_coding  73 segments  74 concatRef u16
-//  76 …strings (u8 length), body (u16), tlvs (u16), extras (u16), and only where a flag
+//  76 …strings (u8 length), body (u16; of a mail u32), tlvs (u16), extras (u16), and only where a flag
 //  says so parts, joined (waits u8, of f64, count u16, ids f64), and last of all multiId f64
 const FORMAT = 1
 const HEAD = 76
@@ -182,11 +196,20 @@ const FLAG_MULTI = 16
 const FLAG_REPLACEABLE = 32
 const FLAG_OWN_CODING = 64
 const FLAG_JOINED = 128
+/** Of octet 2, beside the rank. */
+const RANK = 3
+const FLAG_UNSURE = 0x40
+const FLAG_MAIL = 0x80
+/** Of a part, beside its state. */
+const PART_STATE = 0x0f
+const PART_UNSURE = 0x40
+const PART_ANSWERED = 0x80
 
 export const recordStanding = (record: Buffer): Standing => ((record[1] ?? 0) & FLAG_SENT ? 'sent' : 'waiting')
 export const recordAccount = (record: Buffer): number => record.readUInt32LE(4)
 export const recordLane = (record: Buffer): number => record.readUInt32LE(8)
-export const recordRank = (record: Buffer): ClassRank => record[2] as ClassRank
+export const recordRank = (record: Buffer): ClassRank => ((record[2] as number) & RANK) as ClassRank
+export const recordUnsure = (record: Buffer): boolean => ((record[2] as number) & FLAG_UNSURE) !== 0
 export const recordValidUntil = (record: Buffer): number => record.readDoubleLE(16)
 export const recordReady = (record: Buffer): number => record.readDoubleLE(48)
 export const recordReplaceable = (record: Buffer): boolean => ((record[1] ?? 0) & FLAG_REPLACEABLE) !== 0
@@ -206,7 +229,7 @@ export function recordSize(m: Message): number {
     m.carrierName.length +
     m.ref.length +
     m.clientRef.length * 3 +
-    6 +
+    8 +
     m.body.length +
     m.tlvs.length +
     m.extras.length * 3
@@ -260,7 +283,7 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
     (m.replaceable ? FLAG_REPLACEABLE : 0) |
     (m.ownCoding ? FLAG_OWN_CODING : 0) |
     (m.joined !== null ? FLAG_JOINED : 0)
-  to[at + 2] = m.rank
+  to[at + 2] = m.rank | (m.unsure ? FLAG_UNSURE : 0) | (m.isMail ? FLAG_MAIL : 0)
   to[at + 3] = Math.min(m.attempts, 255)
   to.writeUInt32LE(m.account, at + 4)
   to.writeUInt32LE(m.lane, at + 8)
@@ -291,8 +314,7 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
   at += m.clientRef === '' ? 0 : to.utf8Write(m.clientRef, at)
   to[refAt] = at - refAt - 1
   const bodyEnd = m.standing === 'sent' ? excerptEnd(m) : m.body.length
-  to.writeUInt16LE(bodyEnd, at)
-  at += 2
+  at = m.isMail ? to.writeUInt32LE(bodyEnd, at) : to.writeUInt16LE(bodyEnd, at)
   if (bodyEnd > 0) at += m.body.copy(to, at, 0, bodyEnd)
   to.writeUInt16LE(m.tlvs.length, at)
   at += 2
@@ -304,7 +326,7 @@ export function writeRecord(m: Message, to: Buffer, at: number): number {
   if (m.parts) {
     to[at++] = m.parts.length
     for (const part of m.parts) {
-      to[at++] = part.state | (part.answered ? 0x80 : 0)
+      to[at++] = part.state | (part.answered ? PART_ANSWERED : 0) | (part.unsure ? PART_UNSURE : 0)
       at = putText(to, at, part.ref)
       at = putText(to, at, part.err)
     }
@@ -344,7 +366,9 @@ function read(id: number, from: Buffer, taken: typeof keep): Message {
   m.validityGiven = (flags & FLAG_VALIDITY) !== 0
   m.replaceable = (flags & FLAG_REPLACEABLE) !== 0
   m.ownCoding = (flags & FLAG_OWN_CODING) !== 0
-  m.rank = from[2] as ClassRank
+  m.rank = recordRank(from)
+  m.unsure = recordUnsure(from)
+  m.isMail = ((from[2] as number) & FLAG_MAIL) !== 0
   m.attempts = from[3] as number
   m.account = from.readUInt32LE(4)
   m.lane = from.readUInt32LE(8)
@@ -380,8 +404,8 @@ function read(id: number, from: Buffer, taken: typeof keep): Message {
   const clientLength = from[at++] as number
   if (clientLength > 0) m.clientRef = from.utf8Slice(at, at + clientLength)
   at += clientLength
-  const bodyLength = from.readUInt16LE(at)
-  at += 2
+  const bodyLength = m.isMail ? from.readUInt32LE(at) : from.readUInt16LE(at)
+  at += m.isMail ? 4 : 2
   if (bodyLength > 0) m.body = taken(from, at, at + bodyLength)
   at += bodyLength
   const tlvLength = from.readUInt16LE(at)
@@ -397,7 +421,13 @@ function read(id: number, from: Buffer, taken: typeof keep): Message {
     m.parts = []
     for (let i = 0; i < count; i++) {
       const head = from[at++] as number
-      m.parts.push({ state: (head & 0x7f) as MessageState, answered: (head & 0x80) !== 0, ref: text(), err: text() })
+      m.parts.push({
+        state: (head & PART_STATE) as MessageState,
+        answered: (head & PART_ANSWERED) !== 0,
+        unsure: (head & PART_UNSURE) !== 0,
+        ref: text(),
+        err: text(),
+      })
     }
   }
   if (flags & FLAG_JOINED) {

@@ -47,4 +47,6 @@ export interface Reply {
   data_coding: number
   body: Buffer
   tlvs: Buffer
+  /** What whoever is told of it must know besides, as JSON; not for binds. */
+  extras?: string
 }

@@ -5,7 +5,7 @@ import { type Codings, codingOf } from '../../protocols/gsm/coding.js'
 import { segment } from '../../protocols/gsm/segment.js'
 import { parseUdh } from '../../protocols/gsm/udh.js'
 import type { Reply } from '../model/outcome.js'
-import type { Report } from '../spool/contract.js'
+import { type Report, way } from '../spool/contract.js'
 
 const UDHI = 0x40
 
@@ -20,6 +20,7 @@ export interface Whole {
 
 export class Piece implements Report {
   readonly seq: number
+  readonly way = way.bind
   readonly account: number
   readonly kind = 'reply'
   readonly atMs: number

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import { joinParts, partOf } from '../../protocols/smpp/parts.js'
 import type { Reply } from '../model/outcome.js'
-import type { Report } from '../spool/contract.js'
+import { type Report, way } from '../spool/contract.js'
 
 /** Names of groups and parts that are remembered, oldest forgotten first. */
 const REMEMBERED = 10_000
@@ -42,6 +42,7 @@ interface Group {
 /** Several reports as the one that is delivered in their place. */
 export class Joined implements Report {
   readonly seq: number
+  readonly way = way.bind
   readonly account: number
   readonly kind = 'reply'
   readonly atMs: number

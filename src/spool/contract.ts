@@ -5,7 +5,7 @@
 // be acknowledged to anyone before that.
 
 import type { Clock } from '../base/clock.js'
-import type { Message, MessageState } from '../model/message.js'
+import type { ClassRank, Message, MessageState } from '../model/message.js'
 import type { Receipt, Reply } from '../model/outcome.js'
 
 /** Why new work is refused at this moment; always retryable. */
@@ -37,16 +37,40 @@ export interface LogSlice {
   rows: HistoryRow[]
 }
 
-/** What waits for a customer: the receipt of a message, or a reply from a phone. */
+/**
+ * How a report leaves, and whose its queue is: `bind`, any receiver bind of an account; `hook`, a webhook endpoint, by the
+ * endpoint's number; `callback`, the URL that the message itself names, by account; `mail`, by account.
+ */
+export const way = { bind: 0, hook: 1, callback: 2, mail: 3 } as const
+export type Way = (typeof way)[keyof typeof way]
+
+/** A queue of the outbox. */
+export interface ReportQueue {
+  readonly way: Way
+  /** The account, or of way `hook` the endpoint. */
+  readonly of: number
+}
+
+/** What waits for a customer: the receipt of a message, a reply from a phone, or something else that happened. */
 export interface Report {
-  /** Order within the account. */
+  /** Order within the queue. */
   readonly seq: number
-  /** 0 = the queue of what belongs to nobody, `unclaimed`. */
+  readonly way: Way
+  /** Whose queue it stands in, see {@link way}; 0 = the queue of what belongs to nobody, `unclaimed`. */
   readonly account: number
-  readonly kind: 'receipt' | 'reply'
+  readonly kind: 'receipt' | 'reply' | 'event'
   readonly atMs: number
   readonly receipt?: ReceiptReport
   readonly reply?: Reply
+  readonly event?: EventReport
+}
+
+/** Something that happened, for those who are told by webhook or mail. */
+export interface EventReport {
+  /** Like `account.quota_warning`. */
+  readonly type: string
+  /** Its facts, as JSON of 60,000 octets at most. */
+  readonly data: string
 }
 
 /** Everything a receipt of ours is written from (SMPP v3.4 appendix B and TLVs). */
@@ -84,6 +108,8 @@ export interface ReceiptMore {
   part: number
   /** The carrier's own TLVs, as in a {@link Receipt}. */
   vendor?: Buffer
+  /** What else is known of its message, for whoever is not told over a bind. */
+  message?: { clientRef: string; extras: string; segments: number; priceMicros: number; carrier: number }
 }
 
 /** How a message ended. */
@@ -122,6 +148,21 @@ export interface Claimer {
   close(): void
 }
 
+/** Which messages a {@link Spool.walk} is for; what is left out is any. */
+export interface QueueFilter {
+  readonly account?: number
+  readonly rank?: ClassRank
+  readonly lanes?: ReadonlySet<number>
+  readonly standing?: 'waiting' | 'sent'
+}
+
+export interface WalkSlice {
+  /** Those that fit, in the order of their ids; most slices of a long queue may have none. */
+  readonly messages: readonly Message[]
+  /** Every id up to this one was looked at. */
+  readonly after: number
+}
+
 export interface QueueFigures {
   waiting: number
   /** Handed out by claim and not yet settled. */
@@ -142,8 +183,8 @@ export interface QueueFigures {
 export interface SpoolEvents {
   /** Lanes that got something to claim. */
   ready(lane: number): void
-  /** An account's outbox got something. */
-  report(account: number): void
+  /** A queue of the outbox got something. */
+  report(of: number, way: Way): void
   /** The log got rows. */
   logged(): void
   /** A message ended: for counters and for who waits on it. */
@@ -165,8 +206,12 @@ export interface Spool {
   readonly identity: string
   /** The last run did not close it: what was claimed then is sent again. */
   readonly crashed: boolean
+  /** Messages that were {@link sending} when the last run was killed, and now wait as {@link unsure}. */
+  readonly unsureAfterCrash: number
   readonly clock: Clock
   events: SpoolEvents
+  /** Who is told of a message's end besides the account's binds; null = nobody. Asked once, when it ends. */
+  tells: (message: Message, ending: Ending) => readonly ReportQueue[] | null
 
   /** May this account hand in `n` more messages, one if left out? */
   refusal(account: number, maxWaiting?: number | null, n?: number): SpoolRefusal | undefined
@@ -193,6 +238,19 @@ export interface Spool {
   giveBack(message: Message): void
   /** A claimed message was cut into `count` parts for `carrier`. */
   cut(message: Message, carrier: number, count: number, concatRef: number): void
+  /**
+   * A part of a claimed message is about to go to a carrier that must not get it twice. Once that is durable it is sent,
+   * and by its mark ({@link Message.unsure}) it is known, over a crash too, as one that the carrier may have: until it is
+   * accepted, or was {@link unsent} after all.
+   */
+  sending(message: Message, part: number, carrier: number): void
+  /** The carrier has said that it does not have the part, or it never left: it may be sent again. */
+  unsent(message: Message, part: number): void
+  /**
+   * No part of it is to be sent again, and some were never answered: it waits for its validity, and ends as UNKNOWN with
+   * the error `unsure`. After a crash that becomes of whatever has no other parts left.
+   */
+  unsure(message: Message): void
   /**
    * A part was accepted. When it was the last, the message waits for receipts as a
    * slim record or, with `awaitReceipt` false or without any `ref`, ends as ACCEPTED. A receipt that was
@@ -225,6 +283,19 @@ export interface Spool {
    * loop for others between two slices. What comes in meanwhile is not in it; what ends meanwhile may be.
    */
   waitingOf(account: number): AsyncIterable<Message[]>
+  /**
+   * What has not ended and has an id above `after`, in the order of ids, with turns of the event loop for others between
+   * two slices. What comes in meanwhile is not in it; what ends meanwhile may be.
+   */
+  walk(filter: QueueFilter, after: number): AsyncIterable<WalkSlice>
+  /** A claim has handed it out, and nothing is known yet of what became of it. */
+  inHand(message: Message): boolean
+  /** What waits to be tried again is tried now; false when it does not wait for that but for its schedule, for other parts of its text, or not at all. */
+  retry(id: number): boolean
+  /** Another lane for a waiting message, at the end of what waits there; false when it waits no more, is in a carrier's hands, or stands there already. */
+  move(id: number, lane: number): boolean
+  /** Whether the receipt of a message waits for a bind of its account. Looks through all that does, a slice at a time. */
+  receiptWaits(account: number, id: number): Promise<boolean>
   /** Ids for messages that belong together, in order; nobody else's stands between them. */
   takeIds(n: number): number[]
   /** The messages of a submit_multi, committed with ids of {@link takeIds} and this `multiId`, that have not ended. A slice of 100 at a time, each read after a `turn`. */
@@ -234,17 +305,19 @@ export interface Spool {
 
   receipt(carrier: number, receipt: Receipt): ReceiptMatch
   /** Stores a message from a phone for an account, 0 = unclaimed. False when the disk is full: not stored. */
-  reply(account: number, reply: Reply): boolean
+  reply(of: number, reply: Reply, by?: Way): boolean
+  /** Stores what happened for a queue. False when the disk is full: not stored. */
+  event(queue: ReportQueue, event: EventReport): boolean
 
-  /** The oldest reports of an account that nobody holds. */
-  claimReports(account: number, n: number): Report[]
+  /** The oldest reports of a queue that nobody holds; without `by` of an account's binds. */
+  claimReports(of: number, n: number, by?: Way): Report[]
   /** Delivered (or dropped by decision): gone. */
   reportDone(report: Report): void
   giveBackReport(report: Report): void
   /** No report of this moment has a greater number, but those of the commit being gathered. */
   readonly newestReport: number
-  /** Accounts that have reports waiting. */
-  reportAccounts(): Iterable<number>
+  /** Whose queues of a way, without one of the binds, have reports waiting. */
+  reportAccounts(by?: Way): Iterable<number>
 
   /** Ended messages after a log position, for those who wait on endings. */
   endings(after: number, max: number): LogSlice

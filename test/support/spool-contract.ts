@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { ManualClock } from '../../src/base/clock.js'
 import { type ClassRank, Message, state } from '../../src/model/message.js'
 import type { Reply } from '../../src/model/outcome.js'
-import type { Claimer, Ending, HistoryRow, Report, Spool } from '../../src/spool/contract.js'
+import { type Claimer, type Ending, type HistoryRow, type Report, type Spool, way } from '../../src/spool/contract.js'
 import { spoolProperty } from './spool-model.js'
 
 export interface SpoolOptions {
@@ -178,6 +178,7 @@ export function spoolContract(t: Test, open: OpenSpool): void {
   t.test('time', t => time(t, open))
   t.test('receipts', t => receipts(t, open))
   t.test('parts', t => parts(t, open))
+  t.test('what may have been sent', t => unsure(t, open))
   t.test('parts to be joined', t => joins(t, open))
   t.test('reports', t => reports(t, open))
   t.test('history', t => history(t, open))
@@ -1007,6 +1008,90 @@ function parts(t: Test, open: OpenSpool): void {
   t.end()
 }
 
+function unsure(t: Test, open: OpenSpool): void {
+  t.test('what was being sent at a kill goes into no lane, and ends as UNKNOWN with its validity', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'sending', clock, small: true })
+    const all = Array.from({ length: 8 }, (_, i) => message({ body: Buffer.from(`m${i}`), replaceable: true }))
+    await commitAll(spool, all)
+    const [m0, m1, m2, m3, m4] = claimerOf(spool).claim(5) as [Message, Message, Message, Message, Message]
+    for (const m of [m0, m1, m2, m3]) spool.sending(m, 0, CARRIER)
+    await spool.synced()
+    t.match(spool.figures(), { waiting: 8, claimed: 5, sent: 0 })
+    spool.unsent(m1, 0)
+    spool.accepted(m2, 0, CARRIER, 'r2', true)
+    await spool.synced()
+    spool.sending(m4, 0, CARRIER)
+    for (let kills = 0; kills < 2; kills++) {
+      spool = await open(t, { store: 'sending', clock, small: true, killed: true })
+      t.equal(spool.unsureAfterCrash, kills === 0 ? 2 : 0)
+      t.match(spool.figures(), { waiting: 5, claimed: 0, sent: 3 })
+      t.match(spool.find(m0.id), { standing: 'sent', carrier: CARRIER })
+      t.equal(spool.cancel(m0.id), false)
+      t.equal(spool.present(m0).length, 5)
+      await spool.synced()
+    }
+    const heard = listen(spool)
+    const claimer = claimerOf(spool)
+    t.same(texts(drain(claimer, spool)), ['m1', 'm4', 'm5', 'm6', 'm7'], 'no mark, or none that was durable')
+    t.equal(spool.receipt(CARRIER, delivered('r2')), 'matched')
+    heard.ended = []
+    clock.advance(24 * HOUR_MS)
+    await sweep(spool, clock)
+    t.match(heard.ended, [
+      { id: m0.id, ending: { state: state.UNKNOWN, error: 'unsure' } },
+      { id: m3.id, ending: { state: state.UNKNOWN, error: 'unsure' } },
+    ])
+    t.same(claimer.claim(9), [])
+    t.match(spool.figures(), { waiting: 0, sent: 0 })
+    const told = spool.claimReports(1, 99).filter(one => one.receipt?.state === state.UNKNOWN)
+    t.match(told, [{ receipt: { id: m0.id, err: 'unsure' } }, { receipt: { id: m3.id } }])
+  })
+
+  t.test('of a message in parts, those are sent again that the carrier has not, and no others', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'parts', clock })
+    await commitAll(spool, [message()])
+    const m = claimOne(claimerOf(spool))
+    spool.cut(m, CARRIER, 3, 77)
+    for (const part of [0, 1, 2]) spool.sending(m, part, CARRIER)
+    await spool.synced()
+    spool.accepted(m, 0, CARRIER, 'p0', true)
+    spool.unsent(m, 1)
+    await spool.synced()
+    spool = await open(t, { store: 'parts', clock, killed: true })
+    const heard = listen(spool)
+    t.equal(spool.unsureAfterCrash, 0)
+    const again = claimOne(claimerOf(spool))
+    t.match(again, {
+      id: m.id,
+      unsure: true,
+      carrier: CARRIER,
+      concatRef: 77,
+      parts: [
+        { answered: true, unsure: false },
+        { answered: false, unsure: false },
+        { answered: false, unsure: true },
+      ],
+    })
+    t.equal(
+      spool.replace(m.id, () => {}),
+      false,
+    )
+    spool.sending(again, 1, CARRIER)
+    spool.accepted(again, 1, CARRIER, 'p1', true)
+    t.match(spool.figures(), { waiting: 1, claimed: 1, sent: 0 })
+    spool.unsure(again)
+    t.match(spool.figures(), { waiting: 0, claimed: 0, sent: 1 })
+    for (const ref of ['p0', 'p1']) t.equal(spool.receipt(CARRIER, delivered(ref)), 'matched')
+    t.same(heard.ended, [])
+    clock.advance(24 * HOUR_MS)
+    await sweep(spool, clock)
+    t.match(heard.ended, [{ id: m.id, ending: { state: state.UNKNOWN, error: 'unsure' } }])
+  })
+  t.end()
+}
+
 /** Part `seq` of `total` of text `ref`, by an 8-bit header. */
 function partOf(ref: number, total: number, seq: number, text: string, fields: Partial<Message> = {}): Message {
   const body = Buffer.concat([Buffer.from([5, 0, 3, ref, total, seq]), Buffer.from(text)])
@@ -1330,6 +1415,67 @@ function reports(t: Test, open: OpenSpool): void {
     t.same([...spool.reportAccounts()].sort(), [0, 5])
     t.same(spool.claimReports(5, 9)[0]?.reply, reply('да'))
     t.match(spool.claimReports(0, 9), [{ kind: 'reply', account: 0 }])
+  })
+
+  t.test('what leaves by other ways stands in queues of its own, with what is known of its message', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'ways', clock })
+    const heard: [number, number][] = []
+    spool.events.report = (of, by) => heard.push([of, by])
+    spool.tells = m =>
+      m.extras === ''
+        ? null
+        : [
+            { way: way.hook, of: 1 },
+            { way: way.callback, of: 1 },
+          ]
+    const claimer = spool.claimer('one', [LANE], () => 1)
+    const extras = '{"web":{"callback":"https://shop.example/ü"},"tags":["a"]}'
+    const m = message({ registered_delivery: 0, extras, clientRef: 'order № 7', priceMicros: 65_000 })
+    for (const one of [m, message()]) spool.commit(one)
+    await spool.synced()
+    for (const one of claimer.claim(2)) spool.end(one, { state: state.REJECTED, error: 'no', doneMs: clock.now() })
+    t.equal(spool.reply(1, { ...reply('hi'), extras: '{"to":"ü"}' }, way.mail), true)
+    t.equal(spool.event({ way: way.hook, of: 2 }, { type: 'account.test', data: '{"n":"é"}' }), true)
+    await spool.synced()
+    const queues = [
+      [1, way.bind],
+      [1, way.hook],
+      [1, way.callback],
+      [1, way.mail],
+      [2, way.hook],
+    ]
+    t.same(heard.sort(), queues.sort(), 'each queue is told of')
+    await spool.close()
+    spool = await open(t, { store: 'ways', clock })
+    t.match(spool.figures(), { outbox: 5, unclaimed: 0 })
+    t.same([[...spool.reportAccounts()], [...spool.reportAccounts(way.hook)].sort()], [[1], [1, 2]])
+    const [ofBind, ...more] = spool.claimReports(1, 9)
+    t.same(more, [])
+    t.not(ofBind?.receipt?.id, m.id, 'binds get what binds asked for')
+    for (const by of [way.hook, way.callback]) {
+      const [told] = spool.claimReports(1, 9, by)
+      t.match(told, { way: by, account: 1, kind: 'receipt', receipt: { id: m.id, state: state.REJECTED, err: 'no' } })
+      const message = { clientRef: 'order № 7', extras, segments: 1, priceMicros: 65_000, carrier: 0 }
+      t.same(told?.receipt?.more?.message, message)
+      spool.reportDone(told as Report)
+    }
+    t.same(spool.claimReports(1, 9, way.mail)[0]?.reply, { ...reply('hi'), extras: '{"to":"ü"}' })
+    t.match(spool.claimReports(2, 9, way.hook), [{ kind: 'event', event: { type: 'account.test', data: '{"n":"é"}' } }])
+    await spool.synced()
+    t.same([...spool.reportAccounts(way.callback)], [])
+  })
+
+  t.test('a mail of any size comes back as it was', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'mail', clock })
+    const body = Buffer.alloc(300_000, 'Subject: x\r\n')
+    const mail = { isMail: true, rank: 0, source_addr: '', destination_addr: `a@${'b'.repeat(250)}`, body } as const
+    spool.commit(message(mail))
+    await spool.synced()
+    await spool.close()
+    spool = await open(t, { store: 'mail', clock })
+    t.match(spool.claimer('one', [LANE], () => 1).claim(1), [mail])
   })
 
   t.test('an account’s reports come in order, each to one caller, until they are done', async t => {

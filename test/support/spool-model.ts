@@ -28,6 +28,7 @@ type Place = 'fresh' | 'waiting' | 'due' | 'claimed' | 'sent' | 'followed' | 'en
 interface Part {
   ref: string
   answered: boolean
+  unsure: boolean
   final: MessageState | 0
 }
 
@@ -51,6 +52,8 @@ interface Entry {
   attempts: number
   carrier: number
   ref: string
+  /** Of a message that was not cut: it is being sent. */
+  unsure: boolean
   parts: Part[] | null
   /** Of a part that waits for others: `seq` of two of the text `key`. */
   piece: { key: string; seq: number } | null
@@ -81,6 +84,11 @@ interface World {
 }
 
 const copyOf = (world: World): World => structuredClone(world)
+/** Something of it was sent, and may not be sent again. */
+const isMarked = ({ unsure, parts }: Entry): boolean => parts?.some(part => part.unsure) ?? unsure
+/** That, and there is nothing else of it to be sent. */
+const isGone = (entry: Entry): boolean =>
+  isMarked(entry) && !entry.parts?.some(({ answered, unsure }) => !answered && !unsure)
 const isFinal = (s: MessageState): boolean => s !== state.ENROUTE && s !== state.ACCEPTED && s !== state.SCHEDULED
 const refKey = (carrier: number, ref: string): string => `${carrier}:${ref}`
 
@@ -101,6 +109,7 @@ type Op =
   | { op: 'giveBack' | 'cancel' | 'late'; pick: number }
   | { op: 'replace'; pick: number; when: 'as it was' | 'later' | 'now' }
   | { op: 'accept'; pick: number; named: boolean }
+  | { op: 'sending' | 'unsent' | 'unsure'; pick: number }
   | { op: 'cut'; pick: number; parts: number }
   | { op: 'defer'; pick: number; ms: number }
   | { op: 'end'; pick: number; state: MessageState }
@@ -162,6 +171,13 @@ const anyOp = (): fc.Arbitrary<Op> =>
       weight: 9,
       arbitrary: fc.record({
         op: fc.constantFrom('giveBack' as const, 'giveBack' as const, 'cancel' as const, 'late' as const),
+        pick,
+      }),
+    },
+    {
+      weight: 9,
+      arbitrary: fc.record({
+        op: fc.constantFrom('sending' as const, 'sending' as const, 'unsent' as const, 'unsure' as const),
         pick,
       }),
     },
@@ -373,7 +389,9 @@ class Story {
       )
     } else {
       same(ending.state, state.UNKNOWN, 'an end by itself')
-      must(entry.place === 'sent' && entry.validUntilMs + GRACE_MS <= now, `${m.id} was given up early`)
+      const graceMs = isMarked(entry) ? 0 : GRACE_MS
+      same(ending.error, isMarked(entry) ? 'unsure' : 'no_receipt', 'why')
+      must(entry.place === 'sent' && entry.validUntilMs + graceMs <= now, `${m.id} was given up early`)
     }
     entry.place = 'ended'
     entry.endedAs = ending.state
@@ -401,7 +419,7 @@ class Story {
       case 'claim':
         return this.claim(this.claimers[op.who] as Claimer, LANES[op.who] as readonly number[], op.n)
       case 'giveBack': {
-        const entry = at(this.inPlace('claimed'), op.pick)
+        const entry = at(this.unsettled(), op.pick)
         if (!entry) return
         this.spool.giveBack(this.hand(entry))
         entry.place = 'waiting'
@@ -409,18 +427,37 @@ class Story {
       }
       case 'cut': {
         const entry = at(
-          this.inPlace('claimed').filter(one => !one.parts?.some(part => part.answered)),
+          this.inPlace('claimed').filter(one => !isMarked(one) && !one.parts?.some(part => part.answered)),
           op.pick,
         )
         if (!entry) return
         entry.carrier = 1 + (op.pick % 2)
-        entry.parts = Array.from({ length: op.parts }, () => ({ ref: '', answered: false, final: 0 as const }))
+        entry.parts = Array.from({ length: op.parts }, newPart)
         this.spool.cut(this.hand(entry), entry.carrier, op.parts, 9)
         return
       }
       case 'accept': {
         const entry = at(this.inPlace('claimed'), op.pick)
         if (entry) this.accept(entry, op.named)
+        return
+      }
+      case 'sending':
+        return this.sending(op.pick)
+      case 'unsent': {
+        const entry = at(this.inPlace('claimed').filter(isMarked), op.pick)
+        if (!entry) return
+        const index = entry.parts?.findIndex(part => part.unsure) ?? 0
+        this.spool.unsent(this.hand(entry), index)
+        ;(entry.parts?.[index] ?? entry).unsure = false
+        this.watch()
+        return
+      }
+      case 'unsure': {
+        const entry = at(this.inPlace('claimed').filter(isGone), op.pick)
+        if (!entry) return
+        this.spool.unsure(this.hand(entry))
+        entry.place = 'sent'
+        this.watch()
         return
       }
       case 'late': {
@@ -432,7 +469,7 @@ class Story {
         return
       }
       case 'defer': {
-        const entry = at(this.inPlace('claimed'), op.pick)
+        const entry = at(this.unsettled(), op.pick)
         if (!entry) return
         const m = this.hand(entry)
         entry.attempts = ++m.attempts
@@ -470,7 +507,8 @@ class Story {
         const named = at([...this.world.entries.values()], op.pick)
         if (!named) return
         const entry = this.wholeOf(named)
-        const may = ['fresh', 'waiting', 'due'].includes(entry.place) && !entry.parts?.some(part => part.answered)
+        const isOnItsWay = isMarked(entry) || entry.parts?.some(part => part.answered)
+        const may = ['fresh', 'waiting', 'due'].includes(entry.place) && !isOnItsWay
         const text = `new ${op.pick}`
         const now = this.clock.now()
         let changed: Message | undefined
@@ -576,6 +614,7 @@ class Story {
         attempts: 0,
         carrier: 0,
         ref: '',
+        unsure: false,
         parts: null,
         piece: null,
         of: 0,
@@ -623,6 +662,7 @@ class Story {
       attempts: 0,
       carrier: 0,
       ref: '',
+      unsure: false,
       parts: null,
       piece: { key, seq: op.seq },
       of: 0,
@@ -698,13 +738,14 @@ class Story {
       }
       same(m.body.toString(), entry.text, 'text')
       same(m.attempts, entry.attempts, 'attempts')
-      if (entry.parts?.some(part => part.answered)) {
+      if (entry.parts?.some(part => part.answered || part.unsure)) {
         same(
-          m.parts?.map(part => [part.answered, part.ref]),
-          entry.parts.map(part => [part.answered, part.ref]),
+          m.parts?.map(part => [part.answered, part.unsure, part.ref]),
+          entry.parts.map(part => [part.answered, part.unsure, part.ref]),
           'parts',
         )
       }
+      same(m.unsure, isMarked(entry), 'unsure')
       entry.place = 'claimed'
       this.hands.set(m.id, m)
     }
@@ -718,15 +759,33 @@ class Story {
     }
   }
 
+  /** In somebody's hands, and not all of it may be at a carrier. */
+  private unsettled(): Entry[] {
+    return this.inPlace('claimed').filter(one => !isGone(one))
+  }
+
+  /** A cut is not written until a part of it was sent with a mark, answered or put off. */
+  private learnCut(entry: Entry): void {
+    if (isMarked(entry) || entry.parts?.some(part => part.answered)) return
+    const { parts, carrier } = this.spool.find(entry.id) as Message
+    entry.parts = parts ? parts.map(newPart) : null
+    if (parts) entry.carrier = carrier
+  }
+
+  private sending(pick: number): void {
+    const entry = at(this.unsettled(), pick)
+    if (!entry) return
+    this.learnCut(entry)
+    const index = entry.parts?.findIndex(part => !part.answered && !part.unsure) ?? 0
+    this.spool.sending(this.hand(entry), index, entry.parts ? entry.carrier : 1)
+    ;(entry.parts?.[index] ?? entry).unsure = true
+    this.watch()
+  }
+
   private accept(entry: Entry, named: boolean): void {
     const m = this.hand(entry)
     const { awaited } = entry
-    // A cut is not written until a part of it was answered or put off.
-    if (!entry.parts?.some(part => part.answered)) {
-      const { parts, carrier } = this.spool.find(entry.id) as Message
-      entry.parts = parts ? parts.map(() => ({ ref: '', answered: false, final: 0 as const })) : null
-      if (parts) entry.carrier = carrier
-    }
+    this.learnCut(entry)
     if (!entry.parts) entry.carrier = 1
     // A carrier counts its references up, so an early receipt can be foretold.
     const ref = named ? `R${this.refs++}` : ''
@@ -738,9 +797,13 @@ class Story {
       index = entry.parts.findIndex(part => !part.answered)
       const part = entry.parts[index] as Part
       part.answered = true
+      part.unsure = false
       part.ref = ref
       whole = entry.parts.every(({ answered }) => answered)
-    } else entry.ref = ref
+    } else {
+      entry.ref = ref
+      entry.unsure = false
+    }
     if (early) this.world.parked.delete(refKey(carrier, ref))
     const wanted = this.afterAccept(entry, whole, ref, early?.state)
     if (wanted !== null) this.ending(entry, wanted, () => this.spool.accepted(m, index, carrier, ref, awaited))
@@ -965,6 +1028,7 @@ class Story {
     same(this.difference(chosen, known), '', `after a ${killed ? 'kill' : 'restart'}`)
     this.world = chosen
     for (const entry of chosen.entries.values()) {
+      if (entry.place === 'claimed' && isGone(entry)) entry.place = 'sent'
       if (entry.place === 'claimed' || entry.place === 'fresh') entry.place = 'waiting'
     }
     for (const notice of chosen.notices) notice.held = false
@@ -980,7 +1044,8 @@ class Story {
       while (entry.place === 'followed') entry = world.entries.get(entry.of) as Entry
       if (m && m.id !== entry.id) return `${m.id} is found by ${known.id}`
       const standing = m ? m.standing : 'ended'
-      const wanted = entry.place === 'ended' || entry.place === 'sent' ? entry.place : 'waiting'
+      const isSent = entry.place === 'sent' || (entry.place === 'claimed' && isGone(entry))
+      const wanted = entry.place === 'ended' ? 'ended' : isSent ? 'sent' : 'waiting'
       if (standing !== wanted) return `${entry.id} is ${standing}, not ${wanted}`
       if (!m || wanted !== 'waiting') continue
       const answered = m.parts?.filter(part => part.answered).map(part => part.ref) ?? []
@@ -1039,6 +1104,8 @@ class Story {
     same(this.spool.figures().logRows, 0, 'rows left')
   }
 }
+
+const newPart = (): Part => ({ ref: '', answered: false, unsure: false, final: 0 })
 
 function at<T>(list: readonly T[], pick: number): T | undefined {
   return list[pick % Math.max(1, list.length)]

@@ -232,6 +232,22 @@ export class Lanes {
     if (ofLane.size === 0) this.rows.delete(row.lane)
   }
 
+  /** Takes what is to stand elsewhere out of the memory of its row: from there it would be handed out again. */
+  forget(m: Message): void {
+    const row = this.rows.get(m.lane)?.get(m.account * 4 + m.rank)
+    const queue = row?.queues[Math.min(m.priority_flag, PRIORITIES - 1)]
+    if (!queue) return
+    for (const [among, from] of [
+      [queue.head, queue.headAt],
+      [queue.returned, 0],
+    ] as const) {
+      for (let at = among.indexOf(m, from); at >= 0; at = among.indexOf(m, at)) {
+        among.splice(at, 1)
+        this.inMemory--
+      }
+    }
+  }
+
   unfinished(lane: number): void {
     this.host.unfinished(lane)
   }

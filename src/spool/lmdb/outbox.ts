@@ -1,11 +1,11 @@
-// What waits for customers: receipts and replies, per account, in order. Reports of
-// one commit for one account are one block on disk; the head of each account's queue
+// What waits for customers: receipts, replies and events, per account and way, in order. Reports of
+// one commit for one queue are one block on disk; the head of each queue
 // stands in memory, the rest is read when its turn comes. Knows nothing of how they
 // are delivered.
 
 import { excerpt, type Message, type MessageState, state } from '../../model/message.js'
 import type { Reply } from '../../model/outcome.js'
-import type { Ending, ReceiptReport, Report } from '../contract.js'
+import { type Ending, type EventReport, type ReceiptReport, type Report, type Way, way } from '../contract.js'
 import { firstAtMs, readReports, reportsIn, writeReports } from './reports.js'
 import type { Database, Slabs } from './store.js'
 
@@ -16,8 +16,14 @@ const BLOCK_REPORTS = 256
 const EXPIRE_ACCOUNTS = 500
 const EXPIRE_REPORTS = 500
 
+/** A queue's number, first of its keys on disk: the account's own for its binds. */
+const WAY = 2 ** 32
+const keyOf = (of: number, by: Way): number => by * WAY + of
+const ofKey = (key: number): number => key % WAY
+const wayOfKey = (key: number): Way => Math.floor(key / WAY) as Way
+
 interface Block {
-  readonly account: number
+  readonly queue: number
   readonly seq: number
   remaining: number
   /** A bit for each report that is done. */
@@ -29,23 +35,34 @@ interface Block {
 /** A report in memory knows its place on disk. */
 class Held implements Report {
   seq = 0
+  readonly way: Way
   readonly account: number
-  readonly kind: 'receipt' | 'reply'
+  readonly kind: Report['kind']
   readonly atMs: number
   declare readonly receipt?: ReceiptReport
   declare readonly reply?: Reply
+  declare readonly event?: EventReport
   /** Null until its commit is written. */
   block: Block | null = null
   index = 0
   /** In the hands of a caller. */
   claimed = false
 
-  constructor(account: number, atMs: number, receipt: ReceiptReport | null, reply: Reply | null) {
+  constructor(
+    by: Way,
+    account: number,
+    atMs: number,
+    receipt: ReceiptReport | null,
+    reply: Reply | null = null,
+    event: EventReport | null = null,
+  ) {
+    this.way = by
     this.account = account
-    this.kind = receipt ? 'receipt' : 'reply'
+    this.kind = receipt ? 'receipt' : reply ? 'reply' : 'event'
     this.atMs = atMs
     if (receipt) this.receipt = receipt
     else if (reply) this.reply = reply
+    else if (event) this.event = event
   }
 
   place(block: Block, index: number): void {
@@ -56,7 +73,7 @@ class Held implements Report {
 }
 
 class Queue {
-  readonly account: number
+  readonly key: number
   /** Reports of the commit being gathered. */
   fresh: Held[] = []
   /** Given back, the next one last: all of them are older than the head. */
@@ -69,8 +86,8 @@ class Queue {
   /** Reports waiting or held by a caller. */
   count = 0
 
-  constructor(account: number) {
-    this.account = account
+  constructor(key: number) {
+    this.key = key
   }
 
   get inMemory(): number {
@@ -113,8 +130,7 @@ export class Outbox {
     this.most = most
     this.seq = seq
     for (const { key, value } of blocks.getRange({})) {
-      const account = key[0] as number
-      const queue = this.queue(account)
+      const queue = this.queue(key[0] as number)
       const n = reportsIn(value) - doneCount(marks.get(key))
       queue.behind = true
       queue.count += n
@@ -122,12 +138,13 @@ export class Outbox {
     }
   }
 
-  count(account: number): number {
-    return this.queues.get(account)?.count ?? 0
+  count(of: number, by: Way = way.bind): number {
+    return this.queues.get(keyOf(of, by))?.count ?? 0
   }
 
-  accounts(): Iterable<number> {
-    return this.queues.keys()
+  /** Whose queues of a way have something. */
+  *of(by: Way): Iterable<number> {
+    for (const key of this.queues.keys()) if (wayOfKey(key) === by) yield ofKey(key)
   }
 
   /** No report that is placed has a greater number. */
@@ -139,20 +156,20 @@ export class Outbox {
     return this.fresh.length > 0 || this.touched.length > 0 || this.gone.length > 0
   }
 
-  private queue(account: number): Queue {
-    let queue = this.queues.get(account)
+  private queue(key: number): Queue {
+    let queue = this.queues.get(key)
     if (!queue) {
-      queue = new Queue(account)
-      this.queues.set(account, queue)
+      queue = new Queue(key)
+      this.queues.set(key, queue)
     }
     return queue
   }
 
   private add(report: Held): void {
-    const queue = this.queue(report.account)
+    const queue = this.queue(keyOf(report.account, report.way))
     if (queue.count >= this.maxPerAccount) {
       this.dropped++
-      if (queue.count === 0) this.queues.delete(queue.account)
+      if (queue.count === 0) this.queues.delete(queue.key)
       return
     }
     queue.count++
@@ -161,38 +178,30 @@ export class Outbox {
     queue.fresh.push(report)
   }
 
-  addReply(account: number, reply: Reply, atMs: number): void {
-    this.add(new Held(account, atMs, null, reply))
+  addReply(of: number, by: Way, reply: Reply, atMs: number): void {
+    this.add(new Held(by, of, atMs, null, reply))
   }
 
-  /** @param part from 1: of that part alone; 0: of the whole message */
+  addEvent(of: number, by: Way, event: EventReport, atMs: number): void {
+    this.add(new Held(by, of, atMs, null, null, event))
+  }
+
+  /** For the binds of its account. @param part from 1: of that part alone; 0: of the whole message */
   addReceipt(m: Message, ending: Ending, atMs: number, notice = false, part = 0): void {
-    const receipt: ReceiptReport = {
-      // A submit_multi was answered with one id for all of its messages.
-      id: m.multiId === 0 ? m.id : m.multiId,
-      state: ending.state,
-      err: ending.error,
-      doneMs: ending.doneMs,
-      // Of a part that goes in a message of several, the customer knows one.
-      parts: m.parts && m.joined === null ? m.parts.length : 1,
-      delivered: part === 0 ? deliveredParts(m, ending.state) : Number(ending.state === state.DELIVERED),
-      service_type: m.service_type,
-      source_addr_ton: m.source_addr_ton,
-      source_addr_npi: m.source_addr_npi,
-      source_addr: m.source_addr,
-      dest_addr_ton: m.dest_addr_ton,
-      dest_addr_npi: m.dest_addr_npi,
-      destination_addr: m.destination_addr,
-      text: m.isText ? quoted(excerpt(m).toString('utf8')) : excerpt(m),
-      // What is quoted of a text is in no coding of the message's.
-      data_coding: m.isText ? 0 : m.data_coding,
-      registered_delivery: m.registered_delivery & 0x1f,
-      tlvs: m.tlvs,
-    }
+    const receipt = receiptOf(m, ending, part)
     const network = ending.network ?? 0
     if (notice || part !== 0 || network !== 0) receipt.more = { notice, network, part }
     if (ending.vendor !== undefined) receipt.more = { notice, network, part, vendor: ending.vendor }
-    this.add(new Held(m.account, atMs, receipt, null))
+    this.add(new Held(way.bind, m.account, atMs, receipt))
+  }
+
+  /** For others than those, with what they know their message by. */
+  addEnd(of: number, by: Way, m: Message, ending: Ending, atMs: number): void {
+    const receipt = receiptOf(m, ending, 0)
+    const { clientRef, extras, segments, priceMicros, carrier } = m
+    const message = { clientRef, extras, segments, priceMicros, carrier }
+    receipt.more = { notice: false, network: ending.network ?? 0, part: 0, message }
+    this.add(new Held(by, of, atMs, receipt))
   }
 
   /** Puts this commit's blocks, marks and removals into the transaction. */
@@ -201,36 +210,36 @@ export class Outbox {
       if (!block.touched) continue
       block.touched = false
       // A copy: the block may change again while lmdb reads.
-      this.marks.put([block.account, block.seq], Buffer.from(block.done))
+      this.marks.put([block.queue, block.seq], Buffer.from(block.done))
     }
     this.touched.length = 0
     for (const block of this.gone) {
-      this.blocks.remove([block.account, block.seq])
-      this.marks.remove([block.account, block.seq])
+      this.blocks.remove([block.queue, block.seq])
+      this.marks.remove([block.queue, block.seq])
     }
     this.gone.length = 0
     if (this.fresh.length === 0) return
     for (const queue of this.fresh) {
-      const { account, fresh } = queue
+      const { key, fresh } = queue
       queue.fresh = []
       for (let from = 0; from < fresh.length; from += BLOCK_REPORTS) {
         const reports = fresh.length <= BLOCK_REPORTS ? fresh : fresh.slice(from, from + BLOCK_REPORTS)
-        const block = newBlock(account, ++this.seq, reports.length)
+        const block = newBlock(key, ++this.seq, reports.length)
         for (let index = 0; index < reports.length; index++) (reports[index] as Held).place(block, index)
-        this.blocks.put([account, block.seq], writeReports(reports, slabs))
+        this.blocks.put([key, block.seq], writeReports(reports, slabs))
         this.writing.push(reports)
       }
     }
     this.fresh = []
   }
 
-  /** The commit is durable: its reports may be delivered. @returns the accounts that have some */
+  /** The commit is durable: its reports may be delivered. @returns the numbers of the queues that have some */
   written(): number[] {
-    const accounts: number[] = []
+    const keys: number[] = []
     for (const reports of this.writing) {
-      const { account, seq } = (reports[0] as Held).block as Block
-      if (accounts.at(-1) !== account) accounts.push(account)
-      const queue = this.queues.get(account)
+      const { queue: key, seq } = (reports[0] as Held).block as Block
+      if (keys.at(-1) !== key) keys.push(key)
+      const queue = this.queues.get(key)
       // A claim that ran after the commit, but before this, has read the block from disk.
       if (!queue || seq <= queue.read) continue
       if (queue.behind || this.inMemory >= this.most || queue.inMemory >= this.most / 8) queue.behind = true
@@ -241,11 +250,16 @@ export class Outbox {
       }
     }
     this.writing = []
-    return accounts
+    return keys
   }
 
-  claim(account: number, n: number): Report[] {
-    const queue = this.queues.get(account)
+  /** Says of each of these numbers of queues whose it is. */
+  announce(keys: readonly number[], report: (of: number, by: Way) => void): void {
+    for (const key of keys) report(ofKey(key), wayOfKey(key))
+  }
+
+  claim(of: number, n: number, by: Way = way.bind): Report[] {
+    const queue = this.queues.get(keyOf(of, by))
     if (!queue) return []
     const out: Report[] = []
     while (out.length < n) {
@@ -284,14 +298,16 @@ export class Outbox {
     const want = this.inMemory < this.most / 2 ? this.most / 16 : 1
     for (;;) {
       let blocks = 0
-      const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: READ_BLOCKS }
+      const range = { start: [queue.key, queue.read + 1], end: [queue.key + 1], limit: READ_BLOCKS }
       for (const { key, value } of this.blocks.getRange(range)) {
         blocks++
         const seq = key[1] as number
         queue.read = seq
         const reports: Held[] = []
-        readReports(value, (atMs, receipt, reply) => reports.push(new Held(queue.account, atMs, receipt, reply)))
-        const block = newBlock(queue.account, seq, reports.length)
+        readReports(value, (atMs, receipt, reply, event) =>
+          reports.push(new Held(wayOfKey(queue.key), ofKey(queue.key), atMs, receipt, reply, event)),
+        )
+        const block = newBlock(queue.key, seq, reports.length)
         this.marks.get(key)?.copy(block.done)
         for (let index = 0; index < reports.length; index++) {
           const report = reports[index] as Held
@@ -316,9 +332,9 @@ export class Outbox {
     const { block, index } = report as Held
     if (!block || isDone(block, index)) return
     block.done[index >>> 3] = (block.done[index >>> 3] as number) | (1 << (index & 7))
-    const queue = this.queues.get(block.account) as Queue
+    const queue = this.queues.get(block.queue) as Queue
     this.total--
-    if (--queue.count === 0) this.queues.delete(block.account)
+    if (--queue.count === 0) this.queues.delete(block.queue)
     if (--block.remaining === 0) {
       block.touched = false
       this.gone.push(block)
@@ -334,7 +350,7 @@ export class Outbox {
     const { block } = held
     if (!held.claimed || !block || isDone(block, held.index)) return
     held.claimed = false
-    const { returned } = this.queues.get(block.account) as Queue
+    const { returned } = this.queues.get(block.queue) as Queue
     let at = returned.length
     if (at > 0 && (returned[at - 1] as Held).seq < held.seq) at = placeOf(held, returned)
     returned.splice(at, 0, held)
@@ -370,10 +386,35 @@ export class Outbox {
     const held = queue.returned.at(-1) ?? queue.head[queue.headAt]
     if (held) return held.atMs
     if (queue.behind) {
-      const range = { start: [queue.account, queue.read + 1], end: [queue.account + 1], limit: 1 }
+      const range = { start: [queue.key, queue.read + 1], end: [queue.key + 1], limit: 1 }
       for (const { value } of this.blocks.getRange(range)) return firstAtMs(value)
     }
     return Number.POSITIVE_INFINITY
+  }
+}
+
+function receiptOf(m: Message, ending: Ending, part: number): ReceiptReport {
+  return {
+    // A submit_multi was answered with one id for all of its messages.
+    id: m.multiId === 0 ? m.id : m.multiId,
+    state: ending.state,
+    err: ending.error,
+    doneMs: ending.doneMs,
+    // Of a part that goes in a message of several, the customer knows one.
+    parts: m.parts && m.joined === null ? m.parts.length : 1,
+    delivered: part === 0 ? deliveredParts(m, ending.state) : Number(ending.state === state.DELIVERED),
+    service_type: m.service_type,
+    source_addr_ton: m.source_addr_ton,
+    source_addr_npi: m.source_addr_npi,
+    source_addr: m.source_addr,
+    dest_addr_ton: m.dest_addr_ton,
+    dest_addr_npi: m.dest_addr_npi,
+    destination_addr: m.destination_addr,
+    text: m.isText ? quoted(excerpt(m).toString('utf8')) : excerpt(m),
+    // What is quoted of a text is in no coding of the message's.
+    data_coding: m.isText ? 0 : m.data_coding,
+    registered_delivery: m.registered_delivery & 0x1f,
+    tlvs: m.tlvs,
   }
 }
 
@@ -388,8 +429,8 @@ function placeOf({ seq }: Held, among: readonly Held[]): number {
   return from
 }
 
-const newBlock = (account: number, seq: number, count: number): Block => ({
-  account,
+const newBlock = (queue: number, seq: number, count: number): Block => ({
+  queue,
   seq,
   remaining: count,
   done: Buffer.alloc((count + 7) >>> 3),

@@ -24,21 +24,28 @@ import {
   recordReplaceable,
   recordSize,
   recordStanding,
+  recordUnsure,
   recordValidUntil,
   state,
   writeRecord,
 } from '../../model/message.js'
 import type { Receipt, Reply } from '../../model/outcome.js'
-import type {
-  Claimer,
-  Ending,
-  LogSlice,
-  QueueFigures,
-  ReceiptMatch,
-  Report,
-  Spool,
-  SpoolEvents,
-  SpoolRefusal,
+import {
+  type Claimer,
+  type Ending,
+  type EventReport,
+  type LogSlice,
+  type QueueFigures,
+  type QueueFilter,
+  type ReceiptMatch,
+  type Report,
+  type ReportQueue,
+  type Spool,
+  type SpoolEvents,
+  type SpoolRefusal,
+  type WalkSlice,
+  type Way,
+  way,
 } from '../contract.js'
 import { Reserve } from '../reserve.js'
 import { Blocks } from './blocks.js'
@@ -56,7 +63,7 @@ import { Refs } from './refs.js'
 import { mapRoom, openTables, Slabs, type Tables } from './store.js'
 import { Sweep } from './sweep.js'
 import { tellEnd, tellNotice, tellPart } from './telling.js'
-import { walkDue, walkMulti, walkReady } from './walk.js'
+import { findReceipt, walkAll, walkDue, walkMulti, walkReady } from './walk.js'
 
 const SWEEP_PAUSE_MS = 10_000
 const GARBAGE_PAUSE_MS = 600_000
@@ -96,8 +103,10 @@ const silent: SpoolEvents = {
 export class LmdbSpool implements Spool {
   readonly identity: string
   readonly crashed: boolean
+  unsureAfterCrash = 0
   readonly clock: Clock
   events: SpoolEvents = silent
+  tells: Spool['tells'] = () => null
 
   private readonly settings: LmdbSpoolSettings
   private readonly limits: LmdbLimits
@@ -220,7 +229,8 @@ export class LmdbSpool implements Spool {
     for (const { key: id, value } of this.tables.messages.getRange({})) {
       if (id > this.lastId) this.lastId = id
       const standing = recordStanding(value)
-      this.sweep.note(this.sweep.lastMsOf(standing, recordValidUntil(value)))
+      const isUnsure = recordUnsure(value)
+      this.sweep.note(this.sweep.lastMsOf(standing, recordValidUntil(value), isUnsure))
       // Parts of a waiting message that a carrier has taken may report before the rest is sent.
       this.refs.restore(id, value, awaitedUntil)
       if (standing === 'sent') {
@@ -229,6 +239,7 @@ export class LmdbSpool implements Spool {
       }
       const account = recordAccount(value)
       this.count(account, 1)
+      if (isUnsure && this.restoreUnsure(readRecord(id, value))) continue
       if (recordReplaceable(value)) this.index.add(readRecord(id, value))
       if (recordIsJoined(value)) {
         const m = readRecord(id, value)
@@ -237,6 +248,18 @@ export class LmdbSpool implements Spool {
       if (recordReady(value) === 0) this.due.restore(account)
       else this.blocks.restore(recordLane(value), recordRank(value), account, recordPriority(value), id)
     }
+  }
+
+  /** It was on its way when the last run was killed: it goes into no lane, unless there is more of it to be sent. */
+  private restoreUnsure(m: Message): boolean {
+    if (m.parts?.some(part => !part.answered && !part.unsure)) return false
+    m.hold = STORED
+    this.touch(m)
+    m.ready = 0
+    m.dueMs = 0
+    this.becomeSent(m)
+    this.unsureAfterCrash++
+    return true
   }
 
   // -- taking in -------------------------------------------------------------
@@ -368,7 +391,7 @@ export class LmdbSpool implements Spool {
       slabs.reserve(recordSize(m))
       messages.put(m.id, slabs.take(writeRecord(m, slabs.buffer, slabs.at)))
       m.hold |= STORED
-      this.sweep.note(this.sweep.lastMsOf(m.standing, m.validUntilMs))
+      this.sweep.note(this.sweep.lastMsOf(m.standing, m.validUntilMs, m.unsure))
     }
     return dirty.length
   }
@@ -388,7 +411,7 @@ export class LmdbSpool implements Spool {
 
   private announce(): void {
     for (const lane of this.ready) this.events.ready(lane)
-    for (const account of this.told) this.events.report(account)
+    this.outbox.announce(this.told, (of, by) => this.events.report(of, by))
     if (this.log.rows > 0) this.events.logged()
   }
 
@@ -434,7 +457,46 @@ export class LmdbSpool implements Spool {
   cut(m: Message, carrier: number, count: number, concatRef: number): void {
     m.carrier = carrier
     m.concatRef = concatRef
-    m.parts = Array.from({ length: count }, () => ({ ref: '', answered: false, state: state.ENROUTE, err: '' }))
+    m.parts = Array.from({ length: count }, () => ({
+      ref: '',
+      answered: false,
+      unsure: false,
+      state: state.ENROUTE,
+      err: '',
+    }))
+  }
+
+  sending(message: Message, part: number, carrier: number): void {
+    const m = this.current(message)
+    if (m?.standing !== 'waiting') return
+    this.touch(m)
+    m.carrier = carrier
+    m.unsure = true
+    const one = m.parts?.[part]
+    if (one !== undefined) one.unsure = true
+  }
+
+  unsent(message: Message, part: number): void {
+    const m = this.current(message)
+    if (m?.standing !== 'waiting') return
+    this.touch(m)
+    if (m.parts === null) m.carrier = 0
+    this.unmark(m, part)
+  }
+
+  private unmark(m: Message, part: number): void {
+    const one = m.parts?.[part]
+    if (one !== undefined) one.unsure = false
+    m.unsure = m.parts?.some(other => other.unsure) ?? false
+  }
+
+  unsure(message: Message): void {
+    const m = this.current(message)
+    if (m?.standing !== 'waiting') return
+    assert(m.unsure, 'what is unsure was marked before')
+    this.touch(m)
+    this.withdraw(m)
+    this.becomeSent(m)
   }
 
   /**
@@ -449,6 +511,7 @@ export class LmdbSpool implements Spool {
     const m = this.current(message)
     if (m?.standing !== 'waiting') return
     m.carrier = carrier
+    if (m.unsure) this.unmark(m, part)
     let whole = true
     let named = ref !== ''
     if (m.parts) {
@@ -518,7 +581,7 @@ export class LmdbSpool implements Spool {
     if (m.ref !== '') this.refs.remove(m.carrier, m.ref, m)
     if (m.parts) for (const part of m.parts) if (part.ref !== '') this.refs.remove(m.carrier, part.ref, m)
     this.log.append('ended', ending.doneMs, m, ending.state, ending.error)
-    tellEnd(this.outbox, m, ending, this.clock.now())
+    tellEnd(this.outbox, m, ending, this.tells(m, ending), this.clock.now())
     this.events.ended(m, ending)
     if (m.joined !== null) {
       this.joins.leave(m)
@@ -582,8 +645,9 @@ export class LmdbSpool implements Spool {
   private expire(m: Message, now: number): void {
     // It ends with the message that has its text.
     if (m.joined !== null && m.joined.of !== 0 && this.find(m.id)) return
-    if (m.standing === 'sent') this.finish(m, { state: state.UNKNOWN, error: 'no_receipt', doneMs: now })
-    else this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
+    if (m.standing === 'sent') {
+      this.finish(m, { state: state.UNKNOWN, error: m.unsure ? 'unsure' : 'no_receipt', doneMs: now })
+    } else this.finish(m, { state: state.EXPIRED, error: '', doneMs: m.validUntilMs })
   }
 
   // -- finding and changing --------------------------------------------------
@@ -619,7 +683,7 @@ export class LmdbSpool implements Spool {
   replace(id: number, change: (message: Message) => void): boolean {
     const m = this.changeable(id)
     // A part of the old text that is on its way cannot be called back.
-    if (!m || m.parts?.some(part => part.answered)) return false
+    if (!m || m.unsure || m.parts?.some(part => part.answered)) return false
     this.touch(m)
     const { scheduleMs } = m
     if (m.joined?.waits) {
@@ -664,6 +728,49 @@ export class LmdbSpool implements Spool {
     if (this.closing) return
     if (due.of(account) > 0) yield* walkDue(tables, live, account, newest, pause)
     yield* walkReady(tables, live, blocks.lanes, account, newest, pause)
+  }
+
+  async *walk(filter: QueueFilter, after: number): AsyncGenerator<WalkSlice> {
+    const newest = this.lastId
+    await this.synced()
+    if (this.closing) return
+    yield* walkAll(this.tables.messages, this.live, filter, after, newest, this.pauseOf(nextTurn))
+  }
+
+  inHand(m: Message): boolean {
+    return (m.hold & CLAIMED) !== 0
+  }
+
+  retry(id: number): boolean {
+    const m = this.changeable(id)
+    const now = this.clock.now()
+    if (!m || m.dueMs === 0 || m.joined?.waits || m.scheduleMs > now) return false
+    this.touch(m)
+    this.due.remove(m)
+    // What has its first place still to come would stand in two.
+    if (m.hold & FRESH) this.due.add(m, now)
+    else this.blocks.add(m)
+    return true
+  }
+
+  move(id: number, lane: number): boolean {
+    const m = this.changeable(id)
+    if (!m || m.lane === lane) return false
+    this.touch(m)
+    this.blocks.lanes.forget(m)
+    if (m.dueMs === 0) {
+      this.blocks.withdraw(m)
+      if (m.hold & FRESH) this.due.add(m, this.clock.now())
+      else this.blocks.add(m)
+    }
+    m.lane = lane
+    return true
+  }
+
+  async receiptWaits(account: number, id: number): Promise<boolean> {
+    await this.synced()
+    if (this.closing || this.outbox.count(account) === 0) return false
+    return findReceipt(this.tables, account, id, this.pauseOf(nextTurn))
   }
 
   takeIds(n: number): number[] {
@@ -764,15 +871,22 @@ export class LmdbSpool implements Spool {
     this.finish(m, endingOf(whole, error, doneMs, network, vendor))
   }
 
-  reply(account: number, reply: Reply): boolean {
+  reply(of: number, reply: Reply, by: Way = way.bind): boolean {
     if (this.reserve.exhausted) return false
-    this.outbox.addReply(account, reply, this.clock.now())
+    this.outbox.addReply(of, by, reply, this.clock.now())
     this.commits.note()
     return true
   }
 
-  claimReports(account: number, n: number): Report[] {
-    return this.outbox.claim(account, n)
+  event(queue: ReportQueue, event: EventReport): boolean {
+    if (this.reserve.exhausted) return false
+    this.outbox.addEvent(queue.of, queue.way, event, this.clock.now())
+    this.commits.note()
+    return true
+  }
+
+  claimReports(of: number, n: number, by?: Way): Report[] {
+    return this.outbox.claim(of, n, by)
   }
 
   reportDone(report: Report): void {
@@ -788,8 +902,8 @@ export class LmdbSpool implements Spool {
     return this.outbox.newest
   }
 
-  reportAccounts(): Iterable<number> {
-    return this.outbox.accounts()
+  reportAccounts(by: Way = way.bind): Iterable<number> {
+    return this.outbox.of(by)
   }
 
   // -- the log ---------------------------------------------------------------

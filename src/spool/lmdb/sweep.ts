@@ -1,7 +1,7 @@
 // Who is past its validity: goes over all records, a slice at a time, once the first of them may be over. Knows when a
 // message is over; what becomes of it is its caller's.
 
-import { type Message, recordStanding, recordValidUntil } from '../../model/message.js'
+import { type Message, recordStanding, recordUnsure, recordValidUntil } from '../../model/message.js'
 import { CLAIMED, type Live } from './live.js'
 import type { Database } from './store.js'
 
@@ -25,9 +25,9 @@ export class Sweep {
     this.graceMs = graceMs
   }
 
-  /** When nothing of the message is awaited any more. */
-  lastMsOf(standing: Message['standing'], validUntilMs: number): number {
-    return standing === 'sent' ? validUntilMs + this.graceMs : validUntilMs
+  /** When nothing of the message is awaited any more: of one that is unsure no receipt says enough. */
+  lastMsOf(standing: Message['standing'], validUntilMs: number, isUnsure = false): number {
+    return standing === 'sent' && !isUnsure ? validUntilMs + this.graceMs : validUntilMs
   }
 
   /** A record was written, or found at start, whose message is over at `lastMs`. */
@@ -46,7 +46,7 @@ export class Sweep {
     for (const { key: id, value } of this.records.getRange({ start: this.after, limit: this.most })) {
       n++
       this.after = id + 1
-      const lastMs = this.lastMsOf(recordStanding(value), recordValidUntil(value))
+      const lastMs = this.lastMsOf(recordStanding(value), recordValidUntil(value), recordUnsure(value))
       if (lastMs <= nowMs) past.push(id)
       else this.note(lastMs)
     }
@@ -54,7 +54,7 @@ export class Sweep {
       const m = this.live.message(id)
       // It may have moved on, or have got more time, since the record was written.
       if (!m || m.standing === 'ended') continue
-      const lastMs = this.lastMsOf(m.standing, m.validUntilMs)
+      const lastMs = this.lastMsOf(m.standing, m.validUntilMs, m.unsure)
       if (lastMs > nowMs || m.hold & CLAIMED) this.note(lastMs)
       else end(m)
     }

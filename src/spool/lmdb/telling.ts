@@ -2,7 +2,7 @@
 // whole or one for each part, and intermediate notifications. Knows what was asked; the outbox keeps it.
 
 import { isFinal, isOfMail, type Message, type MessageState, mark, state } from '../../model/message.js'
-import type { Ending } from '../contract.js'
+import type { Ending, ReportQueue } from '../contract.js'
 import type { Outbox } from './outbox.js'
 
 /** Bit 4 of registered_delivery: intermediate notification requested. */
@@ -17,8 +17,15 @@ function wantsReceipt(registered_delivery: number, s: MessageState): boolean {
   return asked === 3 && s === state.DELIVERED
 }
 
-/** The message is over. */
-export function tellEnd(outbox: Outbox, m: Message, ending: Ending, nowMs: number): void {
+/** The message is over; `others` are told besides the binds of its account. */
+export function tellEnd(
+  outbox: Outbox,
+  m: Message,
+  ending: Ending,
+  others: readonly ReportQueue[] | null,
+  nowMs: number,
+): void {
+  if (others !== null) for (const { of, way } of others) outbox.addEnd(of, way, m, ending, nowMs)
   // What came by mail is told by mail; no bind of the account asked for it.
   if (isOfMail(m)) return
   if (m.registered_delivery & mark.perPart && m.parts?.some(part => part.answered)) {

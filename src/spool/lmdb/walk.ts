@@ -1,10 +1,20 @@
-// Over many messages without holding up the event loop: what waits of one account, and
-// what one submit_multi became. Reads the tables a slice at a time and lets others have
+// Over many messages without holding up the event loop: what waits of one account, what
+// one submit_multi became, all that has not ended. Reads the tables a slice at a time and lets others have
 // their turn in between. Knows where messages stand; what is done with them is its caller's.
 
-import { type ClassRank, type Message, recordAccount, recordMultiId } from '../../model/message.js'
+import {
+  type ClassRank,
+  type Message,
+  recordAccount,
+  recordLane,
+  recordMultiId,
+  recordRank,
+  recordStanding,
+} from '../../model/message.js'
+import type { QueueFilter, WalkSlice } from '../contract.js'
 import type { Lanes } from './lanes.js'
 import { CLAIMED, type Live } from './live.js'
+import { readReports } from './reports.js'
 import type { Database, Tables } from './store.js'
 
 /** Messages in one slice: with what a caller does to each, 1 or 2 ms. */
@@ -16,6 +26,8 @@ export type Pause = () => Promise<boolean>
 const LOOK = 500
 /** Blocks read in one go. */
 const BLOCKS = 64
+/** Blocks of reports read in one go, of 256 at most each. */
+const REPORT_BLOCKS = 2
 
 /**
  * Scheduled and deferred messages of `account`, none newer than `newest`; everything older must be on disk. To be walked
@@ -126,3 +138,73 @@ export async function* walkMulti(
     if (n < SLICE) return
   }
 }
+
+/** Messages that have not ended and fit, above `after` and none newer than `newest`; everything older must be on disk. */
+export async function* walkAll(
+  messages: Tables['messages'],
+  live: Live,
+  filter: QueueFilter,
+  after: number,
+  newest: number,
+  pause: Pause,
+): AsyncGenerator<WalkSlice> {
+  for (let n = LOOK; n === LOOK; ) {
+    const fitting: number[] = []
+    n = 0
+    for (const { key: id, value } of messages.getRange({ start: after + 1, end: newest + 1, limit: LOOK })) {
+      n++
+      after = id
+      if (fits(value, filter)) fitting.push(id)
+      if (fitting.length < SLICE) continue
+      n = LOOK
+      break
+    }
+    const found: Message[] = []
+    for (const id of fitting) {
+      const m = live.message(id)
+      // The record may be behind what has become of it.
+      if (m && m.standing !== 'ended' && (filter.standing === undefined || m.standing === filter.standing))
+        found.push(m)
+    }
+    yield { messages: found, after }
+    if (!(await pause())) return
+  }
+}
+
+function fits(record: Buffer, { account, rank, lanes, standing }: QueueFilter): boolean {
+  return (
+    (account === undefined || recordAccount(record) === account) &&
+    (rank === undefined || recordRank(record) === rank) &&
+    (standing === undefined || recordStanding(record) === standing) &&
+    (lanes === undefined || lanes.has(recordLane(record)))
+  )
+}
+
+/** Whether a receipt for the message `id` is among the reports of the queue `key` that are not done. */
+export async function findReceipt(
+  { outbox, outboxDone }: Tables,
+  key: number,
+  id: number,
+  pause: Pause,
+): Promise<boolean> {
+  let start = [key, 0]
+  for (;;) {
+    let n = 0
+    for (const { key: block, value } of outbox.getRange({ start, end: [key + 1], limit: REPORT_BLOCKS })) {
+      n++
+      start = [key, (block[1] as number) + 1]
+      const done = outboxDone.get(block)
+      let index = 0
+      let found = false
+      readReports(value, (_, receipt) => {
+        if (receipt?.id === id && !isSet(done, index)) found = true
+        index++
+      })
+      if (found) return true
+    }
+    if (n < REPORT_BLOCKS || !(await pause())) return false
+  }
+}
+
+const isSet = (bits: Buffer | undefined, index: number): boolean =>
+  bits !== undefined && ((bits[index >>> 3] as number) & (1 << (index & 7))) !== 0
