@@ -7,6 +7,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { endToEnd, latency, outstanding, type Profiled } from './bench/flow.js'
 import { idle } from './bench/idle.js'
+import { deadCarrier, overtaking } from './bench/lanes.js'
+import { scheduled } from './bench/later.js'
 import { lookAtMachine, machineLine } from './bench/machine.js'
 import { busiest, type Share } from './bench/profile.js'
 import { type Measure, report, type Section, verdict } from './bench/report.js'
@@ -23,7 +25,13 @@ const FIGURES: ReadonlyMap<number, readonly [title: string, take: Take]> = new M
   [4, ['latency', latency]],
   [5, ['backlog', backlog]],
   [6, ['idle binds', idle]],
+  [7, ['overtaking', overtaking]],
+  [8, ['a carrier away', deadCarrier]],
+  [9, ['scheduled', scheduled]],
 ] as const)
+
+/** Figures that need no other load tool. */
+const OWN: ReadonlySet<Take> = new Set([idle, overtaking, deadCarrier, scheduled])
 
 const HELP = `npm run bench -- [options]
   --only 1,4          only these figures:
@@ -51,8 +59,7 @@ const sections: Section[] = []
 for (const [number, [title, take]] of FIGURES) {
   if (!options.only.includes(number)) continue
   const own = await taken(number, title, take, ownTools)
-  // Idle binds need no load tool.
-  const peer = options.peer === null || take === idle ? [] : await taken(number, title, take, options.peer)
+  const peer = options.peer === null || OWN.has(take) ? [] : await taken(number, title, take, options.peer)
   sections.push({ figure: number, own, peer })
 }
 await run.close()

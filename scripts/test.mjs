@@ -2,8 +2,8 @@
 // every compiled test file, and ends with one line of counts. Arguments: words that a file's
 // name must contain, --long, --jobs N. Knows nothing of what the tests are about.
 
-import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -31,13 +31,14 @@ if (obstacle !== null) {
   finish()
 }
 checkTypes()
-checkCommand('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '.', '--colors=off'])
-checkCommand('arrows', 'scripts/arrows.mjs', [])
 
-// Each file has a folder in here as its TMPDIR. Servers that drop root's rights must be able to reach theirs.
+// Each file has a folder in here as its TMPDIR, and files that run one after the other share the cluster of a
+// database server. Servers that drop root's rights must be able to reach theirs.
 const { endAll, runTestFile } = await import('./testfile.mjs')
 const scratch = mkdtempSync(join(tmpdir(), 'tlt-'))
 chmodSync(scratch, 0o755)
+const clusterOf = worker => join(scratch, `cluster-${worker}`)
+const janitor = sweepAfterUs()
 process.on('exit', () => {
   endAll(scratch)
   discard(scratch)
@@ -51,8 +52,17 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 
 const files = testFiles()
 if (files.length === 0) record('failed', `no test file${words.length > 0 ? ` is named like ${words.join(', ')}` : ''}`)
-const queue = [...files]
-await Promise.all(Array.from({ length: jobs }, work))
+const queue = [
+  () => checkCommand('lint', 'node_modules/@biomejs/biome/bin/biome', ['check', '.', '--colors=off']),
+  () => checkCommand('arrows', 'scripts/arrows.mjs', []),
+  ...files.map(file => worker => checkFile(file, worker)),
+]
+await Promise.all(
+  Array.from({ length: jobs }, async (_, worker) => {
+    for (let check = queue.shift(); check !== undefined; check = queue.shift()) await check(worker)
+  }),
+)
+await new Promise(resolve => janitor.once('exit', resolve).stdin.end())
 if (skips.length > 0) console.log(`\n${skips.join('\n')}`)
 console.log(`\n${files.length} test files, ${secondsSince(started)}`)
 finish()
@@ -81,37 +91,51 @@ function checkTypes() {
 
 function checkCommand(name, script, args) {
   const from = performance.now()
-  const run = spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, encoding: 'utf8' })
-  const ok = run.status === 0
-  record(ok ? 'passed' : 'failed', `${name}  ${secondsSince(from)}`)
-  if (!ok) console.log(indented(`${run.stdout ?? ''}${run.stderr ?? ''}${run.error?.message ?? ''}`))
+  return new Promise(resolve => {
+    execFile(process.execPath, [join(root, script), ...args], { cwd: root }, (error, stdout, stderr) => {
+      record(error === null ? 'passed' : 'failed', `${name}  ${secondsSince(from)}`)
+      if (error !== null) console.log(indented(`${stdout}${stderr}` || error.message))
+      resolve()
+    })
+  })
 }
 
+/** Ends the database servers once we are gone, by whatever means. */
+function sweepAfterUs() {
+  const script = `cat > /dev/null
+    for file in "$0"/cluster-*/postgres/cluster/data/postmaster.pid; do
+      read pid < "$file" && kill -QUIT "$pid" && while kill -0 "$pid"; do sleep 0.05; done
+    done`
+  return spawn('/bin/sh', ['-c', script, scratch], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+}
+
+/** Those with the most stories first: what runs alone at the end is short. */
 function testFiles() {
   const folder = join(root, 'dist', 'test')
   if (!existsSync(folder)) return []
   return readdirSync(folder)
     .filter(name => name.endsWith('.test.js'))
     .filter(name => words.length === 0 || words.some(word => name.includes(word)))
-    .sort()
     .map(name => join(folder, name))
+    .map(file => ({ file, stories: readFileSync(file, 'utf8').split('\nstory(').length }))
+    .sort((a, b) => b.stories - a.stories || a.file.localeCompare(b.file))
+    .map(({ file }) => file)
 }
 
-async function work() {
-  for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-    const from = performance.now()
-    const name = basename(file, '.test.js')
-    const temp = join(scratch, name)
-    mkdirSync(temp)
-    chmodSync(temp, 0o755)
-    const result = await runTestFile(file, { temp, limitMs: LIMIT_MS, env: options.long ? { LONG: '1' } : {} })
-    discard(temp)
-    total.passed += result.passed
-    total.failed += result.faults.length
-    total.skipped += result.skips.length
-    skips.push(...result.skips.map(skip => `skipped  ${name} > ${skip}`))
-    report(name, secondsSince(from), result)
-  }
+async function checkFile(file, worker) {
+  const from = performance.now()
+  const name = basename(file, '.test.js')
+  const temp = join(scratch, name)
+  mkdirSync(temp)
+  chmodSync(temp, 0o755)
+  const env = { LENT_CLUSTER: clusterOf(worker), ...(options.long ? { LONG: '1' } : {}) }
+  const result = await runTestFile(file, { temp, limitMs: LIMIT_MS, env })
+  discard(temp)
+  total.passed += result.passed
+  total.failed += result.faults.length
+  total.skipped += result.skips.length
+  skips.push(...result.skips.map(skip => `skipped  ${name} > ${skip}`))
+  report(name, secondsSince(from), result)
 }
 
 function report(name, took, { passed, faults, skips, log }) {

@@ -9,6 +9,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { isRange } from '../protocols/net/address.js'
 import { isFaulty, readTls } from '../protocols/net/certificate.js'
+import { readQuiet, readQuietCountry } from './model/quiet.js'
 
 // ---- the settings
 
@@ -155,6 +156,19 @@ const schema = z.strictObject({
         'a list of domain names in lower case',
         'Mail to NUMBER@ one of these domains becomes a text message.',
       ),
+      catch: flag(
+        false,
+        'For developers: no mail is delivered; all that would leave, and mail to any address that is no phone number, is kept for the side-port to show at /catch.',
+      ),
+      postmaster: z
+        .string()
+        .regex(/^[^\s@<>]+@[^\s@<>]+$/)
+        .nullable()
+        .default(null)
+        .meta({
+          description: 'Who reads the mail to postmaster@ our domains, and whose name notifications bear.',
+          expects: 'a mail address or null',
+        }),
       trusted: z
         .array(z.string().refine(value => trustedFrom(value) !== undefined))
         .default([])
@@ -226,6 +240,28 @@ const schema = z.strictObject({
       mayLose: flag(false, 'Start even if Redis is set up so that it may lose what it acknowledged.'),
     })
     .prefault({}),
+  webhooks: z
+    .strictObject({
+      allow: ranges(
+        'Networks of ours that webhooks may reach, also over plain http; others must be public, and https.',
+      ),
+      retryMs: z
+        .array(
+          z
+            .int()
+            .min(100)
+            .max(7 * DAY_MS),
+        )
+        .min(1)
+        .max(32)
+        .default([5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000, 86_400_000])
+        .meta({
+          description: 'Waits after the first try of an event, the second and so on; the last is for all others.',
+          expects: 'a list of milliseconds, 100 to 604800000',
+        }),
+      disableAfterHours: whole(120, 1, 8_760, 'A webhook that has failed for so long is switched off.'),
+    })
+    .prefault({}),
   spool: z
     .strictObject({
       reserveMb: whole(512, 1, 1_048_576, 'Below this much free disk, new messages are refused for now.'),
@@ -247,6 +283,36 @@ const schema = z.strictObject({
       otpMs: whole(600_000, 1_000, 30 * DAY_MS, 'An otp message without a validity period ends after this.'),
       transactionalMs: whole(DAY_MS, 1_000, 30 * DAY_MS, 'The same for a transactional message.'),
       bulkMs: whole(2 * DAY_MS, 1_000, 30 * DAY_MS, 'The same for a bulk message.'),
+    })
+    .prefault({}),
+  quietHours: z
+    .strictObject({
+      hours: z
+        .string()
+        .refine(value => readQuiet(value) !== undefined)
+        .default('off')
+        .meta({
+          description: 'Hours in which no bulk message is sent to a phone, by the clocks where the phone is.',
+          expects: 'off or hours like 21:00-08:00',
+        }),
+      countries: z
+        .array(z.string().refine(value => readQuietCountry(value) !== undefined))
+        .default([])
+        .meta({
+          description: 'The same for the numbers of single countries.',
+          expects: 'a list of COUNTRY=HOURS or COUNTRY=off, like FR=20:00-10:00',
+        }),
+    })
+    .prefault({}),
+  loops: z
+    .strictObject({
+      returns: whole(
+        10,
+        0,
+        60_000,
+        'A message that comes again over another account than at first, the same in addresses and text, is refused after so many times a minute; 0 is never.',
+      ),
+      repeats: whole(0, 0, 60_000, 'The same over whichever account, the first one too; 0 is never.'),
     })
     .prefault({}),
   retry: z

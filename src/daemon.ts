@@ -7,6 +7,7 @@ import { networkOf } from '../protocols/net/address.js'
 import { PduCounts } from '../protocols/smpp/counts.js'
 import { SessionClock } from '../protocols/smpp/session-clock.js'
 import { statusName } from '../protocols/smpp/status.js'
+import { Consent } from './accounts/consent.js'
 import { Directory } from './accounts/directory.js'
 import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
 import { gatewayFaultLine } from './accounts/gatewayFile.js'
@@ -20,7 +21,11 @@ import type { RootLog } from './base/log.js'
 import { Quiet } from './base/quiet.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
 import { type DoorPorts, Doors } from './daemon/doors.js'
+import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
+import { MailOut } from './daemon/mailOut.js'
+import { Told } from './daemon/told.js'
+import { Routing } from './daemon/routing.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
 import { Admission } from './intake/smpp/admission.js'
@@ -31,15 +36,20 @@ import { FailedBinds } from './intake/smpp/failures.js'
 import { Operations } from './intake/smpp/operations.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
-import { isOfMail, messageClasses, state } from './model/message.js'
+import { isOfMail, messageClasses } from './model/message.js'
+import { readQuiet, readQuietCountry } from './model/quiet.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
 import { Lookup } from './returns/lookup.js'
+import { mailWants } from './returns/mailNotices.js'
 import { asMeant } from './returns/meant.js'
+import { InboundTable } from './returns/inboundTable.js'
 import { Receipts } from './returns/receipts.js'
+import { tellsOf } from './returns/tells.js'
 import { Reporter } from './returns/report.js'
-import { digitsOf, RouteTable } from './routing/table.js'
-import { type Ending, way } from './spool/contract.js'
+import { QuietHours } from './routing/quietHours.js'
+import { digitsOf } from './routing/table.js'
+import { way } from './spool/contract.js'
 import { LmdbSpool } from './spool/lmdb/spool.js'
 import { openStore } from './store/postgres.js'
 
@@ -106,6 +116,14 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   opened.push(() => store.close())
   const directory = new Directory({ path: join(dataDir, 'directory'), store, secrets, log })
   opened.push(() => directory.close())
+  const consent = new Consent({
+    ...{ dataDir, store, clock, log, counters },
+    failed: error => {
+      log.error({ err: error }, 'what a phone has said could not be written: ending at once, it is not acknowledged')
+      fatal(COMMIT_FAILED)
+    },
+  })
+  opened.push(() => consent.close())
   const spool = await LmdbSpool.open({
     path: join(dataDir, 'spool'),
     node: config.node,
@@ -129,10 +147,29 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     retentionDays: config.history.retentionDays,
   })
 
-  const routes = new RouteTable(directory.routes())
+  const routing = new Routing({ directory, clock, counters, log, limits: config.loops })
   const limits = new Limits()
   const tally = new Tally()
-  const door = new Door({ spool, routes, limits, clock, tally, lifetimes: config.lifetimes })
+  const quiet = new QuietHours(
+    {
+      everywhere: readQuiet(config.quietHours.hours) ?? null,
+      countries: new Map(config.quietHours.countries.map(readQuietCountry).filter(one => one !== undefined)),
+    },
+    counters,
+  )
+  const door = new Door({
+    spool,
+    routes: routing.table,
+    limits,
+    clock,
+    tally,
+    lifetimes: config.lifetimes,
+    quiet,
+    blocked: routing.blocked,
+    loops: routing.loops,
+    consent,
+    guarded: (code, account) => routing.guarded(code, account),
+  })
   const codingsOf = (account: number): Codings => {
     const codings = directory.account(account)?.smpp.codings
     return codings === undefined ? standardCodings : codingsWith(codings)
@@ -144,22 +181,24 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       random: Math.random,
       retry: messageClasses.map(name => config.retry[name]),
       weightOf: account => directory.account(account)?.weight ?? 1,
-      rematch: m =>
-        door.routes.match(
-          directory.account(m.account)?.systemId ?? '',
-          m.rank,
-          m.source_addr,
-          digitsOf(m.destination_addr),
-        )?.id,
+      rematch: m => routing.rematch(m),
+      choose: (rule, m, isUp) => routing.choose(rule, m, isUp),
+      quietUntil: m => {
+        const own = directory.account(m.account)?.quietHours
+        const untilMs = quiet.until(digitsOf(m.destination_addr), clock.now(), own)
+        if (untilMs > 0) quiet.held()
+        return untilMs
+      },
       codingsOf,
       fault: error => faulty(error),
     },
-    routes,
+    routing.table,
   )
-  const receipts = new Receipts(spool, number => directory.ownerOf(number), counters)
+  const receipts = new Receipts(spool, counters)
+  const replies = openInbox({ spool, consent, clock, counters, directory, door, lines: () => lines, mailOut: () => mailOut })
   const binds = new Binds()
   const totals = new BindTotals(binds)
-  const trace = new Trace(log)
+  const trace = new Trace(log, clock)
   const sessionClock = new SessionClock(() => clock.mono(), SESSION_TICK_MS)
   const faulty = (error: unknown): void => {
     counters.add('internal_faults')
@@ -175,20 +214,42 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     profile,
     reply: (reply, account) => asMeant(reply, lines.codingsOf(reply.carrier), codingsOf(account)),
     isPacked: ({ carrier, data_coding }) => codingOf(data_coding, lines.codingsOf(carrier)) === 'gsm-packed',
+    taken: ({ receipt }) => {
+      if (receipt !== undefined) dispatch.trail.taken(receipt.id, clock.now())
+    },
     fault: faulty,
   })
-  const lines = new Lines({ dispatch, receipts, spool, clock, sessionClock, counters, log, trace, fault: faulty })
+  const mailOut = new MailOut({
+    ...{ dataDir, settings: config.smtp, spool, door, dispatch, directory, clock, counters, log, fault: faulty },
+    lines: () => lines,
+  })
+  opened.push(() => mailOut.stop())
+  const lines = new Lines({
+    ...{ hostname: config.smtp.hostname, caught: mailOut.caught },
+    ...{ dispatch, receipts, replies, spool, clock, sessionClock, counters, log, trace, fault: faulty },
+    answered: (carrier, part, outcome) => routing.answered(carrier, part, outcome),
+  })
 
+  const told = new Told({
+    ...{ spool, store, directory, secrets, clock, counters, log, lines, settings: config.webhooks },
+    keepMs: config.spool.keepReceiptsHours * 3_600_000,
+    fault: faulty,
+  })
+  spool.tells = (message, ending) => tellsOf(message, ending, directory.account(message.account), mailWants)
   spool.events = {
     ready: lane => dispatch.ready(lane),
     report: (of, by) => {
       if (by === way.bind) reporter.pump(of)
+      else if (by === way.mail) mailOut.returns.pump(of)
+      else told.webhooks.pump(of, by)
     },
     logged: () => history.wake(),
     ended: (message, ending) => {
-      tally.countEnded(message.rank, ending.state)
+      tally.countEnded(message.rank, ending.state, message.carrier)
+      const carrier = message.carrier === 0 ? undefined : lines.running.get(message.carrier)
+      if (carrier !== undefined) routing.ended(carrier.row.name, message, ending.state)
       if (operations.transactions.busy) operations.transactions.ended(message.id, ending)
-      if (isOfMail(message)) mailEnded(message.id, ending)
+      if (message.isMail || isOfMail(message)) mailOut.ended(message, ending)
     },
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
@@ -221,7 +282,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     { delayMs: smpp.failedBindDelayMs, barredAfter: smpp.failedBinds, barredMs: smpp.barredMs },
     clock.mono,
   )
-  const quiet = new Quiet(REFUSED_LINES, REFUSED_LINES_IN_ALL, clock.mono)
+  const refusals = new Quiet(REFUSED_LINES, REFUSED_LINES_IN_ALL, clock.mono)
   const lookup = new Lookup(spool, store)
   const operations = new Operations({
     door,
@@ -250,9 +311,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     refused: (bind, why, code) => {
       counters.add('binds_refused')
       counters.add(`binds_refused_${why.replaceAll(' ', '_')}`)
+      trace.renamed(bind.session)
       const { peer } = bind.session
       const line = { peer, systemId: bind.systemId, why: `${why} (${statusName(code)})` }
-      quiet.warn(log, networkOf(bind.origin.address), line, 'bind refused')
+      refusals.warn(log, networkOf(bind.origin.address), line, 'bind refused')
     },
     bound: bind => {
       counters.add('binds')
@@ -288,26 +350,30 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     failures,
     log,
     mailAccounts: directory,
+    mailNoted: message => mailOut.conversations.note(message),
   })
   const server = doors.smpp
-  server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, () => bind.systemId))
+  server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, 'account', () => bind.systemId))
 
   // -- start, from the stores outwards
 
   directory.onChange(part => {
-    if (part === 'routes') {
-      door.routes = new RouteTable(directory.routes())
-      dispatch.useRoutes(door.routes)
-    } else if (part === 'carriers') lines.follow(directory.carriers())
+    routing.follow(part)
+    if (part === 'routes') useRoutes()
+    else if (part === 'blocked') door.blocked = routing.blocked
+    else if (part === 'carriers') mailOut.follow(directory.carriers())
+    else if (part === 'inbound') replies.table = new InboundTable(directory.inbound())
     else closeSuspended(binds, directory)
   })
   await firstRows()
-  door.routes = new RouteTable(directory.routes())
-  dispatch.useRoutes(door.routes)
-  lines.follow(directory.carriers())
+  useRoutes()
+  mailOut.follow(directory.carriers())
   opened.push(() => lines.stop(0))
   trace.use(config.log.trace)
   history.start()
+  told.start()
+  mailOut.start()
+  opened.push(() => told.stop(0))
   opened.push(() => history.stop())
   const ticker = setInterval(tick, TICK_MS)
   const dispatchTicker = setInterval(() => dispatch.tick(), DISPATCH_TICK_MS)
@@ -337,6 +403,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     config,
     spool,
     dispatch,
+    routing,
     lines,
     binds,
     totals,
@@ -346,6 +413,15 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     counters,
     history,
     store,
+    desk: {
+      store,
+      secrets,
+      consent,
+      replies,
+      spool,
+      refresh: () => directory.refresh(),
+      account: id => directory.account(id),
+    },
     syncMs,
     commitRecords,
     trace,
@@ -384,16 +460,15 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
   }
 
-  /** Until mail leaves this service, history alone knows what became of it. */
-  function mailEnded(id: number, ending: Ending): void {
-    if (ending.state === state.DELIVERED || ending.state === state.ACCEPTED) return
-    counters.add('mail_undelivered')
-    log.debug({ id, state: ending.state, error: ending.error }, 'a message that came by mail was not delivered')
+  function useRoutes(): void {
+    door.routes = routing.table
+    dispatch.useRoutes(routing.table)
   }
 
   /** The directory's rows, from SQL if it is there; from this node's own copy if it is not. */
   async function firstRows(): Promise<void> {
     directory.start()
+    consent.start()
     try {
       await store.firstTry
       if (config.bootstrap !== null) {
@@ -404,6 +479,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
         }
       }
       await directory.refresh()
+      await consent.refresh()
     } catch (error) {
       if (error instanceof BootstrapFaulty || !directory.ready) throw error
       log.warn({ err: error }, 'the database is away: serving from this node’s own copy')
@@ -430,15 +506,18 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       return Promise.race([work, time, hurried.then(() => new Promise(resolve => setTimeout(resolve, HURRIED_MS)))])
     }
     await atMost(Promise.all([lines.stop(drainMs), doors.drain()]), drainMs)
+    await atMost(told.stop(drainMs), drainMs)
     // Whoever is left is hung up on: nothing may come in once the stores close.
     await lines.stop(0)
     doors.destroy()
+    await mailOut.stop()
     clearInterval(ticker)
     clearInterval(dispatchTicker)
     await spool.synced().catch(() => {})
     await atMost(history.stop(), drainMs / 4)
     await spool.close()
     await directory.close()
+    await consent.close()
     await store.close()
     await admin.close()
     await lock.release()

@@ -25,7 +25,9 @@ import { Door } from '../src/intake/submit.js'
 import { Message } from '../src/model/message.js'
 import { Tally } from '../src/model/tally.js'
 import { Lookup } from '../src/returns/lookup.js'
+import { QuietHours } from '../src/routing/quietHours.js'
 import type { RouteTable } from '../src/routing/table.js'
+import { unguarded } from './support/unguarded.js'
 import type { Report, Spool } from '../src/spool/contract.js'
 import { Present } from '../src/spool/lmdb/present.js'
 import { LmdbSpool } from '../src/spool/lmdb/spool.js'
@@ -85,11 +87,12 @@ async function rooms(t: Test, more: Partial<Account> = {}, profile: Record<strin
     ...more,
   } as unknown as Account
   const routes = {
-    match: (_account: string, _rank: number, _source: string, digits: string) =>
+    match: (_sender: unknown, _m: unknown, digits: string) =>
       digits.startsWith('44') ? undefined : { id: LANE },
   } as unknown as RouteTable
   const lifetimes = { otpMs: 3_600_000, transactionalMs: 86_400_000, bulkMs: 86_400_000 }
-  const door = new Door({ spool, routes, limits: new Limits(), clock, tally: new Tally(), lifetimes })
+  const quiet = new QuietHours({ everywhere: null, countries: new Map() }, new Counters())
+  const door = new Door({ spool, routes, limits: new Limits(), clock, tally: new Tally(), lifetimes, quiet, ...unguarded })
   const faults: unknown[] = []
   const operations = new Operations({
     door,

@@ -4,6 +4,7 @@
 
 import t from 'tap'
 import { status } from '../protocols/smpp/status.js'
+import { dice } from './support/dice.js'
 import { type Esme, esme, stranger } from './support/esme.js'
 import { type House, house, story } from './support/house.js'
 import { Waiting } from './support/peer.js'
@@ -25,17 +26,6 @@ const ANSWER_MS = 5
 /** What may happen in a round; the daemon dies at the nth time that one of them does. */
 const moments = ['acknowledged', 'arrived', 'reported', 'delivered'] as const
 type Moment = (typeof moments)[number]
-
-/** mulberry32: [0, 1). */
-function dice(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
 
 /** What each side knows, by the text of the message. */
 class Books {

@@ -407,6 +407,7 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
   const gone = {
     id: 99,
     systemId: 'gone',
+    group: '',
     secret: null,
     suspended: null,
     throughput: 0,
@@ -417,8 +418,11 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
     serviceTypes: [],
     senders: [],
     creditMicros: null,
+    quietHours: null,
     smpp: {},
     mail: {},
+    consent: {},
+    hooks: [],
   }
   await half.write(() => {
     half.setState({ identity: 'any', version: 0, complete: false })

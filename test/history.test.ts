@@ -11,13 +11,13 @@ import { HistoryWriter } from '../src/returns/history.js'
 import { keepDays } from '../src/returns/historyDays.js'
 import type { HistoryRow, LogSlice } from '../src/spool/contract.js'
 import { openStore, type Store } from '../src/store/postgres.js'
-import { connect, silent, testCluster, Way } from './support/postgres.js'
+import { connect, silent, someDatabases, Way } from './support/postgres.js'
 
 const DAY_MS = 86_400_000
 const NOON_MS = Date.UTC(2026, 10, 20, 12)
 
-const cluster = await testCluster()
-t.teardown(() => cluster.close())
+const databases = await someDatabases()
+t.teardown(() => databases.close())
 
 /** The log of a spool, in memory. */
 class TestLog {
@@ -106,7 +106,7 @@ const idsIn = async (db: Client): Promise<number[]> =>
   (await db.query('select id from history order by id')).rows.map(found => Number(found.id))
 
 t.test('rows arrive as they were, whatever their texts hold, and once', async t => {
-  const url = await cluster.database()
+  const url = await databases.database()
   const db = await reader(t, url)
   const log = new TestLog('one')
   const writer = writing(t, log, opened(t, url))
@@ -183,7 +183,7 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
 })
 
 t.test('rows whose numbers make no sense are stored all the same', async t => {
-  const url = await cluster.database()
+  const url = await databases.database()
   const db = await reader(t, url)
   const log = new TestLog('nonsense')
   const writer = writing(t, log, opened(t, url))
@@ -197,7 +197,7 @@ t.test('rows whose numbers make no sense are stored all the same', async t => {
 })
 
 t.test('killed between the commit and the drop, the next start stores nothing twice', async t => {
-  const url = await cluster.database()
+  const url = await databases.database()
   const db = await reader(t, url)
   const log = new TestLog('killed')
   log.append(rowsFrom(0, 3000))
@@ -226,7 +226,7 @@ t.test('killed between the commit and the drop, the next start stores nothing tw
 t.test(
   'the database away, gone in the middle of the rows, or gone with the answer to COMMIT: every row once',
   async t => {
-    const url = await cluster.database()
+    const url = await databases.database()
     const db = await reader(t, url)
     const way = await Way.to(url)
     t.teardown(() => way.close())
@@ -271,7 +271,7 @@ t.test(
 )
 
 t.test('days are made ahead, take in what came before them, and are dropped when they are old', async t => {
-  const url = await cluster.database()
+  const url = await databases.database()
   const db = await reader(t, url)
   const store = opened(t, url)
   await store.firstTry
@@ -314,7 +314,7 @@ t.test('days are made ahead, take in what came before them, and are dropped when
 })
 
 t.test('the loop is free between two pieces of a long log, and stop ends after the running slice', async t => {
-  const url = await cluster.database()
+  const url = await databases.database()
   const log = new TestLog('long')
   log.append(rowsFrom(0, 60_000))
   let turns = 0

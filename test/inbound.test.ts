@@ -218,6 +218,7 @@ t.test('every command_status has a meaning, and the carrier’s own settings com
 
 t.test('a submit_sm says what the customer gave as its carrier takes it', async t => {
   const rules: OutboundRules = {
+    rewrite: { source: [], destination: [] },
     interfaceVersion: 0x34,
     serviceType: null,
     sourceTon: null,

@@ -120,6 +120,7 @@ function house({ profile = {}, binds = [new FakeBind(0x34)], meant = reply => re
     profile: () => read,
     reply: meant,
     isPacked: () => isPacked,
+    taken: () => {},
     fault: error => faults.push(error),
   }
   const reporter = new Reporter(host)

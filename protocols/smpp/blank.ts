@@ -5,7 +5,7 @@ import { command, isResponse } from './commands.js'
 import { type Field, layoutOf } from './layout.js'
 import { terminator } from './octets.js'
 import { HEADER } from './sm.js'
-import { tlv } from './tlv.js'
+import { eachTlv, tlv, tlvPrefix, tlvStream } from './tlv.js'
 
 const ASTERISK = 0x2a
 const UDHI = 0x40
@@ -15,7 +15,7 @@ const RECEIPT = 0x04
 const NOTIFICATION = 0x20
 
 /** Of a receipt (SMPP v3.4 appendix B): all but the text that it quotes. */
-const RECEIPT_WORD = /\b(?:id|sub|dlvrd|submit date|done date|stat|err):[\w.-]{0,64}/gi
+const RECEIPT_WORD = /\b(?:id|sub|dlvrd|submit date|done date|stat|err):[\w.-]{0,64} ?/gi
 const QUOTED = /text:/i
 
 /** @param texts message texts stay: only passwords go */
@@ -80,31 +80,29 @@ function afterDestinations(buf: Buffer, at: number, end: number): number {
 }
 
 function blankTlvs(buf: Buffer, at: number, end: number, id: number, esmClass: number): void {
-  // Senders that do not count the NUL of their short_message are many.
-  for (let skipped = 0; skipped < 3 && at < end && buf[at] === 0 && buf[at + 1] === 0; skipped++) at++
-  while (at + 4 <= end) {
-    const value = at + 4
-    const next = value + buf.readUInt16BE(at + 2)
-    if (next > end) break
-    if (buf.readUInt16BE(at) === tlv.message_payload) blankText(buf, value, next, id, esmClass)
-    at = next
-  }
-  buf.fill(ASTERISK, at, end)
+  const sound = tlvStream(buf, at, end)
+  const stream = sound ?? tlvPrefix(buf, at, end)
+  const from = stream.length === 0 ? at : stream.byteOffset - buf.byteOffset
+  const to = from + stream.length
+  eachTlv(buf, from, to, (tag, value, length) => {
+    if (tag === tlv.message_payload) blankText(buf, value, value + length, id, esmClass)
+  })
+  if (sound === undefined) buf.fill(ASTERISK, to, end)
 }
 
 function blankText(buf: Buffer, start: number, end: number, id: number, esmClass: number): void {
-  let at = start
   // The header says which part of what it is: that is no text.
-  if (esmClass & UDHI && start < end) at += 1 + (buf[start] as number)
-  if (at > end) at = start
+  const header = esmClass & UDHI && start < end ? 1 + (buf[start] as number) : 0
+  let from = start + header > end ? start : start + header
   const type = esmClass & TYPE
-  const told = (id === command.deliver_sm || id === command.data_sm) && (type === RECEIPT || type === NOTIFICATION)
-  if (told) {
-    const text = buf.toString('latin1', at, end)
+  if ((id === command.deliver_sm || id === command.data_sm) && (type === RECEIPT || type === NOTIFICATION)) {
+    const begin = from
+    const text = buf.toString('latin1', begin, end)
     const quoted = text.search(QUOTED)
     for (const word of text.slice(0, quoted < 0 ? undefined : quoted).matchAll(RECEIPT_WORD)) {
-      buf.fill(ASTERISK, at, start + (at - start) + (word.index - (at - start)))
+      buf.fill(ASTERISK, from, begin + word.index)
+      from = begin + word.index + word[0].length
     }
   }
-  buf.fill(ASTERISK, at, end)
+  buf.fill(ASTERISK, from, end)
 }

@@ -3,6 +3,7 @@
 // never logs, never throws at the socket's doing; every session ends once, with one reason.
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { endpoint } from '../net/address.js'
 import { command, responseTo } from './commands.js'
 import type { PduCounts } from './counts.js'
 import { Framer, type FrameSink, int32 } from './framer.js'
@@ -113,6 +114,14 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
       clock.leave(this)
     })
     clock.join(this)
+  }
+
+  /** Our own address and port; '' without a connection. */
+  get local(): string {
+    const { socket } = this
+    return socket instanceof Socket && socket.localAddress !== undefined
+      ? endpoint(socket.localAddress, socket.localPort ?? 0)
+      : ''
   }
 
   get bound(): boolean {

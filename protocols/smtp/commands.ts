@@ -169,6 +169,13 @@ export function readMailbox(given: string): Mailbox | null {
   return { local, domain: domain.toLowerCase() }
 }
 
+/** As it stands in a command or a header, its local part quoted where it must be. */
+export function writtenMailbox({ local, domain }: Mailbox): string {
+  if (local === '') return ''
+  const text = ATEXT.test(local) || LOOSE.test(local) ? local : `"${local.replace(/["\\]/g, '\\$&')}"`
+  return domain === '' ? text : `${text}@${domain}`
+}
+
 function isDomain(domain: string): boolean {
   if (domain[0] === '[') {
     if (!domain.endsWith(']')) return false

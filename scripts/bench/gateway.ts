@@ -15,6 +15,8 @@ import { CLI, PASSWORD, SENDER } from './tools.js'
 export interface GatewayOptions {
   /** Accounts of one bind each, `idle1` and so on, besides the sender. */
   readonly idleAccounts?: number
+  /** Accounts, carriers and routes, if not the sender's over one carrier. */
+  readonly gateway?: object
   /** Writes a CPU profile to the folder `profile`. */
   readonly profile?: boolean
 }
@@ -61,7 +63,7 @@ export class Gateway {
     mkdirSync(this.dataDir, { recursive: true, mode: 0o711 })
     // YAML reads JSON.
     const gatewayFile = join(dir, 'gateway.yaml')
-    writeFileSync(gatewayFile, JSON.stringify(gatewayOf(carrierPort, options.idleAccounts ?? 0)))
+    writeFileSync(gatewayFile, JSON.stringify(options.gateway ?? gatewayOf(carrierPort, options.idleAccounts ?? 0)))
     const settings = {
       dataDir: this.dataDir,
       bootstrap: gatewayFile,
@@ -130,6 +132,27 @@ export class Gateway {
     const { code, body } = await this.ask('/api/v1/admin/status')
     if (code !== 200) throw new Error(`the daemon's status: ${code} ${body}`)
     return JSON.parse(body) as Status
+  }
+
+  /** Other accounts, carriers and routes from now on: the time at which they were, by the monotonic clock. */
+  async apply(gateway: object): Promise<number> {
+    const file = join(this.dir, 'applied.yaml')
+    writeFileSync(file, JSON.stringify(gateway))
+    const child = new Child(process.execPath, [CLI, 'apply', file, '--config', this.configFile], {
+      name: 'trunkline apply',
+      channel: false,
+    })
+    const how = await child.exited
+    if (how !== 0) throw new Error(`trunkline apply ended with ${how}: ${child.stderr}`)
+    return performance.now()
+  }
+
+  /** So many links are bound, of all carriers. */
+  async linksBound(count: number): Promise<void> {
+    await this.until(`${count} links are bound`, ({ carriers }) => {
+      const links = carriers.flatMap(one => one.links).filter(({ stand }) => stand === 'ready' || stand === 'full')
+      return { done: links.length >= count, left: count - links.length }
+    })
   }
 
   /** Every link to the carrier is bound. */

@@ -2,6 +2,9 @@
 // in the directory makes a new one, so whoever keeps an account looks it up again.
 
 import type { ClassRank } from '../model/message.js'
+import type { Quiet } from '../model/quiet.js'
+import type { Hook } from './hooks.js'
+import type { ConsentProfile } from './consentProfile.js'
 import type { MailProfile } from './mailProfile.js'
 import type { SmppProfile } from './smppProfile.js'
 
@@ -9,6 +12,8 @@ export interface Account {
   readonly id: number
   /** system_id over SMPP, user name over SMTP. */
   readonly systemId: string
+  /** What routes may call it and others by; '' = none. */
+  readonly group: string
   /** See {@link Secrets.passwordHash}; null = no password is good. */
   readonly secret: Buffer | null
   /** Why; null = live. */
@@ -29,6 +34,11 @@ export interface Account {
   readonly senders: ReadonlySet<string> | null
   /** null = unlimited. */
   readonly creditMicros: number | null
+  /** Of its bulk messages; undefined = the gateway's. */
+  readonly quietHours: Quiet | undefined
   readonly smpp: SmppProfile
   readonly mail: MailProfile
+  readonly consent: ConsentProfile
+  /** Where it is told what happened, over HTTP. */
+  readonly hooks: readonly Hook[]
 }

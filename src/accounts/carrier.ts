@@ -2,6 +2,7 @@
 // Knows what may stand there; what a setting does is the driver's.
 
 import { z } from 'zod'
+import { carrierRouting } from './carrierRouting.js'
 import { codings } from './smppProfile.js'
 
 const ms = (preset: number, min: number, max: number) => z.int().min(min).max(max).default(preset)
@@ -106,6 +107,7 @@ export const smppSettings = z.strictObject({
    */
   unsure: z.enum(['resend', 'wait']).default('resend'),
   tls: tls.nullable().default(null),
+  ...carrierRouting,
 })
 
 /** The carrier in our own process, for demonstrations. */
@@ -113,14 +115,44 @@ export const simulatorSettings = z.strictObject({
   receiptDelayMs: ms(0, 0, DAY_MS),
   /** Its answer to every part. */
   answer: z.enum(['accept', 'throttle', 'defer', 'refuse']).default('accept'),
+  ...carrierRouting,
+})
+
+/** A server that takes mail from us: a smarthost. */
+export const smtpSettings = z.strictObject({
+  host: z.string().min(1).max(253),
+  port: z.int().min(1).max(65_535).default(587),
+  /** starttls: TLS, or nothing is sent; tls: from the first octet; none: in clear. */
+  secure: z.enum(['starttls', 'tls', 'none']).default('starttls'),
+  /** '' = no authentication. */
+  user: z.string().max(320).default(''),
+  /** At one time; they come with work and go when idle. */
+  connections: z.int().min(1).max(100).default(5),
+  /** Mails over one connection. */
+  messagesPerConnection: z.int().min(1).max(1_000_000).default(100),
+  /** Mails a second over all connections, 0 = no limit. */
+  throughput: z.int().min(0).max(100_000).default(0),
+  /** From the first packet to the end of authentication. */
+  connectMs: ms(30_000, 100, DAY_MS),
+  /** What one mail may take, its last answer included (RFC 5321 §4.5.3.2.6). */
+  answerMs: ms(600_000, 100, DAY_MS),
+  idleMs: ms(30_000, 0, DAY_MS),
+  reconnectMinMs: ms(500, 10, DAY_MS),
+  reconnectMaxMs: ms(60_000, 10, DAY_MS),
+  tls: tls.nullable().default(null),
 })
 
 /** All but the password, which stands sealed in a column of its own. */
 export type SmppFields = z.output<typeof smppSettings>
 export type SmppSettings = Readonly<SmppFields & { password: string }>
 export type SimulatorSettings = Readonly<z.output<typeof simulatorSettings>>
-export type CarrierKind = 'smpp' | 'simulator'
-export type CarrierFields = SmppFields | SimulatorSettings
+export type SmtpFields = z.output<typeof smtpSettings>
+export type SmtpSettings = Readonly<SmtpFields & { password: string }>
+export type CarrierKind = 'smpp' | 'simulator' | 'smtp'
+export type CarrierFields = SmppFields | SimulatorSettings | SmtpFields
+
+/** Carriers of mail take no text message, and the others no mail. */
+export const isMailKind = (kind: CarrierKind): boolean => kind === 'smtp'
 
 interface CarrierHead {
   readonly id: number
@@ -130,17 +162,30 @@ interface CarrierHead {
 export type CarrierRow =
   | (CarrierHead & { readonly kind: 'smpp'; readonly settings: SmppSettings })
   | (CarrierHead & { readonly kind: 'simulator'; readonly settings: SimulatorSettings })
+  | (CarrierHead & { readonly kind: 'smtp'; readonly settings: SmtpSettings })
 
 /** Settings of a row, defaults filled in. Throws on what no release of ours wrote. */
 export function readFields(kind: CarrierKind, stored: unknown): CarrierFields {
-  return kind === 'smpp' ? smppSettings.parse(stored) : simulatorSettings.parse(stored)
+  return schemas[kind].parse(stored)
+}
+
+const schemas = { smpp: smppSettings, simulator: simulatorSettings, smtp: smtpSettings } as const
+
+/** The keys that settings of this kind have. */
+export const settingsShape = (kind: CarrierKind): object => schemas[kind].shape
+
+/** What has no default, and what is written though it may have one. */
+const least = { smpp: { host: '-', systemId: '' }, simulator: {}, smtp: { host: '-' } } as const
+const written: Readonly<Record<CarrierKind, readonly string[]>> = {
+  smpp: ['host', 'port', 'systemId', 'bind'],
+  simulator: [],
+  smtp: ['host', 'port', 'secure'],
 }
 
 /** What is stored and exported: the settings that differ from their defaults. */
 export function storedFields(kind: CarrierKind, fields: CarrierFields): Record<string, unknown> {
-  const presets: Record<string, unknown> =
-    kind === 'smpp' ? smppSettings.parse({ host: '-', systemId: '' }) : simulatorSettings.parse({})
-  const required = kind === 'smpp' ? ['host', 'port', 'systemId', 'bind'] : []
+  const presets: Record<string, unknown> = schemas[kind].parse(least[kind])
+  const required = written[kind]
   return Object.fromEntries(
     Object.entries(fields).filter(
       ([name, value]) => required.includes(name) || JSON.stringify(value) !== JSON.stringify(presets[name]),

@@ -6,18 +6,24 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { LRUCache } from 'lru-cache'
 import type { ClassRank } from '../model/message.js'
+import { readQuiet } from '../model/quiet.js'
 import type { Account } from './account.js'
+import { readConsentProfile } from './consentProfile.js'
+import { readHooks, type StoredHook } from './hooks.js'
 import { readMailProfile } from './mailProfile.js'
 import { readProfile } from './smppProfile.js'
 
 /** Another format on disk is thrown away and loaded anew. */
-const FORMAT = 3
+const FORMAT = 4
 const LIVE_ACCOUNTS = 50_000
 /** Longer names are nobody's, and LMDB refuses long keys. */
 const MAX_NAME = 64
 
 /** What belongs to an account and is looked up by its own name: API keys by their hash in hex, numbers as they are. */
 export type OwnedBy = 'keys' | 'numbers'
+
+/** Rows that are few. */
+export type RowsName = 'carriers' | 'routes' | 'networks' | 'blocked' | 'inbound'
 
 /** How far a copy has come, and of which database. */
 export interface CopyState {
@@ -33,6 +39,7 @@ export interface CopyState {
 export interface AccountRecord {
   readonly id: number
   readonly systemId: string
+  readonly group: string
   readonly secret: Buffer | null
   readonly suspended: string | null
   readonly throughput: number
@@ -43,14 +50,20 @@ export interface AccountRecord {
   readonly serviceTypes: [name: string, rank: ClassRank][]
   readonly senders: string[]
   readonly creditMicros: number | null
+  /** As written; null = the gateway's. */
+  readonly quietHours: string | null
   /** See {@link storedProfile}. */
   readonly smpp: Record<string, unknown>
   /** See {@link storedMailProfile}. */
   readonly mail: Record<string, unknown>
+  /** See {@link storedConsentProfile}. */
+  readonly consent: Record<string, unknown>
+  readonly hooks: StoredHook[]
 }
 
 /** On disk: the fields in the order of {@link AccountRecord}, without the id. */
 type Stored = [
+  string,
   string,
   Uint8Array | null,
   string | null,
@@ -62,8 +75,11 @@ type Stored = [
   [string, ClassRank][],
   string[],
   number | null,
+  string | null,
   Record<string, unknown>,
   Record<string, unknown>,
+  Record<string, unknown>,
+  StoredHook[],
 ]
 
 const NO_SERVICE_TYPES: ReadonlyMap<string, ClassRank> = new Map()
@@ -73,7 +89,8 @@ export class DirectoryCopy {
   private readonly accounts: Database<Stored, number>
   private readonly idsBySystemId: Database<number, string>
   private readonly owners: Readonly<Record<OwnedBy, Database<number, string>>>
-  private readonly live = new LRUCache<number, Account>({ max: LIVE_ACCOUNTS })
+  // `max` would make room for all of them at once.
+  private readonly live = new LRUCache<number, Account>({ maxSize: LIVE_ACCOUNTS, sizeCalculation: () => 1 })
 
   constructor(path: string) {
     mkdirSync(path, { recursive: true, mode: 0o700 })
@@ -116,8 +133,8 @@ export class DirectoryCopy {
     return this.root.get('state') as CopyState | undefined
   }
 
-  /** Rows that are few and read whole: carriers and routes as SQL gave them. */
-  rows<T>(name: 'carriers' | 'routes'): T[] {
+  /** Rows that are read whole, as SQL gave them. */
+  rows<T>(name: RowsName): T[] {
     return (this.root.get(name) ?? []) as T[]
   }
 
@@ -132,7 +149,7 @@ export class DirectoryCopy {
     void this.root.put('state', { format: FORMAT, ...state })
   }
 
-  setRows(name: 'carriers' | 'routes', rows: readonly unknown[]): void {
+  setRows(name: RowsName, rows: readonly unknown[]): void {
     void this.root.put(name, rows)
   }
 
@@ -192,6 +209,7 @@ const isName = (text: string): boolean => text.length > 0 && text.length <= MAX_
 
 const store = (record: AccountRecord): Stored => [
   record.systemId,
+  record.group,
   record.secret,
   record.suspended,
   record.throughput,
@@ -202,13 +220,17 @@ const store = (record: AccountRecord): Stored => [
   record.serviceTypes,
   record.senders,
   record.creditMicros,
+  record.quietHours,
   record.smpp,
   record.mail,
+  record.consent,
+  record.hooks,
 ]
 
 function revive(id: number, stored: Stored): Account {
   const [
     systemId,
+    group,
     secret,
     suspended,
     throughput,
@@ -219,12 +241,16 @@ function revive(id: number, stored: Stored): Account {
     types,
     senders,
     credit,
+    quiet,
     smpp,
     mail,
+    consent,
+    hooks,
   ] = stored
   return {
     id,
     systemId,
+    group,
     // LMDB's read buffer is used again.
     secret: secret === null ? null : Buffer.from(secret),
     suspended,
@@ -236,7 +262,10 @@ function revive(id: number, stored: Stored): Account {
     serviceTypes: types.length === 0 ? NO_SERVICE_TYPES : new Map(types),
     senders: senders.length === 0 ? null : new Set(senders),
     creditMicros: credit,
+    quietHours: quiet === null ? undefined : readQuiet(quiet),
     smpp: readProfile(smpp),
     mail: readMailProfile(mail),
+    consent: readConsentProfile(consent),
+    hooks: readHooks(id, hooks),
   }
 }

@@ -7,18 +7,22 @@ import type { Log } from '../base/log.js'
 import type { Store } from '../store/postgres.js'
 import { backOffMs, logged } from '../store/retry.js'
 import type { Account } from './account.js'
-import { type CarrierRow, readFields, type SimulatorSettings, type SmppFields } from './carrier.js'
-import { DirectoryCopy, type OwnedBy } from './copy.js'
+import { type CarrierRow, readFields, type SimulatorSettings, type SmppFields, type SmtpFields } from './carrier.js'
+import { DirectoryCopy, type OwnedBy, type RowsName } from './copy.js'
 import { DirectoryRows, type StoredCarrier } from './directoryRows.js'
-import { type RouteRow, readRoute, type StoredRoute } from './route.js'
+import { type InboundRule, readInbound, type StoredInbound } from './inbound.js'
+import { type BlockedRow, type NetworkRow, type RouteRow, readRoute, type StoredRoute } from './route.js'
 import type { Secrets } from './secrets.js'
 
-export type DirectoryPart = 'accounts' | 'carriers' | 'routes'
+/** routes: with the networks that they name. */
+export type DirectoryPart = 'accounts' | 'carriers' | 'routes' | 'blocked' | 'inbound'
 
 /** `ids` of what is new, different or gone; undefined = anything may be. */
 export type DirectoryListener = (part: DirectoryPart, ids: readonly number[] | undefined) => void
 
 const POLL_MS = 1000
+/** Few rows: one changed, all are read. Routes name the others. */
+const WHOLE: readonly RowsName[] = ['carriers', 'networks', 'routes', 'blocked', 'inbound']
 const LAST_RETRY_MS = 15_000
 /** Rows in one go: what keeps the event loop under 5 ms. */
 const SLICE = 250
@@ -43,6 +47,9 @@ export class Directory {
   private readonly unsubscribe: (() => void)[] = []
   private carrierRows: readonly CarrierRow[] = []
   private routeRows: readonly RouteRow[] = []
+  private networkRows: readonly NetworkRow[] = []
+  private blockedRows: readonly BlockedRow[] = []
+  private inboundRules: readonly InboundRule[] = []
   private loop: Promise<void> | undefined
   private waking = new AbortController()
   private waiting: Waiter[] = []
@@ -56,8 +63,7 @@ export class Directory {
     this.secrets = options.secrets
     this.log = options.log
     this.copy = new DirectoryCopy(options.path)
-    this.readCarriers()
-    this.readRoutes()
+    this.readRows()
   }
 
   /** The copy is whole: look-ups may be trusted to know every account. */
@@ -105,6 +111,19 @@ export class Directory {
 
   routes(): readonly RouteRow[] {
     return this.routeRows
+  }
+
+  networks(): readonly NetworkRow[] {
+    return this.networkRows
+  }
+
+  blocked(): readonly BlockedRow[] {
+    return this.blockedRows
+  }
+
+  /** Whose messages from phones are, where the number called does not say it. */
+  inbound(): readonly InboundRule[] {
+    return this.inboundRules
   }
 
   /** Called after the change can be looked up. Returns how to unsubscribe. */
@@ -202,20 +221,17 @@ export class Directory {
     const records = await this.rows.accounts(ids)
     const owners = await this.rows.owners('keys', keys)
     const takers = await this.rows.owners('numbers', numbers)
-    const carriers = named('carriers').length > 0 ? await this.rows.carriers() : undefined
-    const routes = named('routes').length > 0 ? await this.rows.routes() : undefined
+    const whole = await this.wholeRows(WHOLE.filter(name => named(name).length > 0))
     await this.copy.write(() => {
       this.copy.setAccounts(ids, records)
       this.copy.setOwners('keys', owners)
       this.copy.setOwners('numbers', takers)
-      if (carriers) this.copy.setRows('carriers', carriers)
-      if (routes) this.copy.setRows('routes', routes)
+      for (const [name, rows] of whole) this.copy.setRows(name, rows)
       this.copy.setState({ ...state, version: last.number })
     })
     this.copy.forget(ids)
     if (ids.length > 0) this.tell('accounts', ids)
-    if (carriers) this.readCarriers()
-    if (routes) this.readRoutes()
+    this.readRows(whole.map(([name]) => name))
     return changes.length === SLICE
   }
 
@@ -224,16 +240,13 @@ export class Directory {
     const before = this.copy.state
     const { identity, newest } = await this.rows.head()
     this.log.info({ version: newest }, 'loading the directory')
-    const carriers = await this.rows.carriers()
-    const routes = await this.rows.routes()
+    const whole = await this.wholeRows(WHOLE)
     await this.copy.write(() => {
-      this.copy.setRows('carriers', carriers)
-      this.copy.setRows('routes', routes)
+      for (const [name, rows] of whole) this.copy.setRows(name, rows)
       // Should we be interrupted, the next load knows that something may be left of this one.
       if (before === undefined) this.copy.setState({ identity, version: 0, complete: false })
     })
-    this.readCarriers()
-    this.readRoutes()
+    this.readRows()
     const accounts = await this.loadAccounts()
     await this.loadOwners('keys')
     await this.loadOwners('numbers')
@@ -286,6 +299,28 @@ export class Directory {
     }
   }
 
+  private async wholeRows(names: readonly RowsName[]): Promise<[RowsName, readonly unknown[]][]> {
+    const whole: [RowsName, readonly unknown[]][] = []
+    for (const name of names) whole.push([name, await this.rows[name]()])
+    return whole
+  }
+
+  /** What was written to the copy becomes what is answered. */
+  private readRows(names: readonly RowsName[] = WHOLE): void {
+    if (names.includes('carriers')) this.readCarriers()
+    if (names.includes('networks')) this.networkRows = this.copy.rows<NetworkRow>('networks')
+    if (names.includes('routes') || names.includes('networks')) this.readRoutes(names.includes('networks'))
+    if (names.includes('blocked')) {
+      const before = this.blockedRows
+      this.blockedRows = this.copy.rows<BlockedRow>('blocked')
+      if (before.length > 0 || this.blockedRows.length > 0) this.tell('blocked', undefined)
+    }
+    if (names.includes('inbound')) {
+      this.inboundRules = this.copy.rows<StoredInbound>('inbound').map(readInbound)
+      this.tell('inbound', undefined)
+    }
+  }
+
   private readCarriers(): void {
     const before = this.carrierRows
     this.carrierRows = this.copy.rows<StoredCarrier>('carriers').flatMap(row => this.openCarrier(row) ?? [])
@@ -293,11 +328,12 @@ export class Directory {
     if (changed.length > 0) this.tell('carriers', changed)
   }
 
-  private readRoutes(): void {
+  private readRoutes(withNetworks: boolean): void {
     const before = this.routeRows
     this.routeRows = this.copy.rows<StoredRoute>('routes').map(readRoute)
     const changed = differing(before, this.routeRows)
-    if (changed.length > 0) this.tell('routes', changed)
+    if (changed.length > 0 || (withNetworks && this.routeRows.some(row => row.networks.length > 0)))
+      this.tell('routes', changed)
   }
 
   /** A carrier that we cannot read is left out: to bind without its password would only get us locked out. */
@@ -307,7 +343,11 @@ export class Directory {
       const fields = readFields(kind, row.settings)
       if (kind === 'simulator') return { id, name, paused, kind, settings: fields as SimulatorSettings }
       const password = row.secret === null ? '' : this.secrets.unseal(name, Buffer.from(row.secret, 'base64'))
-      if (password !== undefined) return { id, name, paused, kind, settings: { ...(fields as SmppFields), password } }
+      if (password !== undefined) {
+        return kind === 'smtp'
+          ? { id, name, paused, kind, settings: { ...(fields as SmtpFields), password } }
+          : { id, name, paused, kind, settings: { ...(fields as SmppFields), password } }
+      }
       this.log.error({ carrier: name }, 'the password of this carrier was sealed under another server key')
     } catch (error) {
       this.log.error({ carrier: name, ...logged(error) }, 'the settings of this carrier cannot be read')

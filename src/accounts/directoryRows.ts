@@ -5,8 +5,11 @@ import type { QueryResultRow } from 'pg'
 import { type MessageClass, rankOf } from '../model/message.js'
 import type { Store } from '../store/postgres.js'
 import type { CarrierKind } from './carrier.js'
-import type { AccountRecord, OwnedBy } from './copy.js'
-import type { StoredRoute } from './route.js'
+import type { AccountRecord, OwnedBy, RowsName } from './copy.js'
+import type { StoredHook } from './hooks.js'
+import type { StoredInbound } from './inbound.js'
+import { INBOUND } from './inboundRows.js'
+import type { BlockedRow, NetworkRow, StoredRoute } from './route.js'
 
 /** How long a node may be away before it has to load all anew. */
 const KEEP_CHANGES = '7 days'
@@ -23,7 +26,7 @@ export interface Head {
 
 export interface Change {
   number: number
-  what: 'accounts' | 'carriers' | 'routes' | OwnedBy
+  what: 'accounts' | RowsName | OwnedBy
   id: string
 }
 
@@ -100,6 +103,18 @@ export class DirectoryRows {
     return this.query<StoredRoute>(ROUTES)
   }
 
+  networks(): Promise<NetworkRow[]> {
+    return this.query<NetworkRow>('select mccmnc, name, prefixes from networks order by mccmnc')
+  }
+
+  blocked(): Promise<BlockedRow[]> {
+    return this.query<BlockedRow>('select account, prefix, reason from blocked order by account, prefix')
+  }
+
+  inbound(): Promise<StoredInbound[]> {
+    return this.query<StoredInbound>(INBOUND)
+  }
+
   private async query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
     this.closing.throwIfAborted()
     return (await this.store.query<Row>(text, values)).rows
@@ -117,6 +132,7 @@ const PRUNE = 'delete from changes where at < now() - $1::interval and number < 
 interface AccountRow {
   id: number
   system_id: string
+  account_group: string
   secret: Buffer | null
   suspended: string | null
   throughput: number
@@ -126,18 +142,26 @@ interface AccountRow {
   max_waiting: number | null
   service_types: Record<string, MessageClass>
   credit_micros: number | null
+  quiet_hours: string | null
   smpp: Record<string, unknown>
   mail: Record<string, unknown>
+  consent: Record<string, unknown>
+  hooks: StoredHook[]
   senders: string[]
 }
 const ACCOUNTS = `
-  select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp, mail, array(select address from senders where account = a.id) as senders
+  select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
+    credit_micros, quiet_hours, smpp, mail, consent, array(select address from senders where account = a.id) as senders,
+    (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'slot', slot, 'url', url, 'events', events,
+      'secret', encode(secret, 'base64'), 'oldSecret', encode(old_secret, 'base64'),
+      'oldUntilMs', floor(extract(epoch from old_until) * 1000), 'disabled', disabled, 'settings', settings)
+      order by slot), '[]') from webhooks where account = a.id) as hooks
   from accounts a`
 
 const toRecord = (row: AccountRow): AccountRecord => ({
   id: row.id,
   systemId: row.system_id,
+  group: row.account_group,
   secret: row.secret,
   suspended: row.suspended,
   throughput: row.throughput,
@@ -148,8 +172,11 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   serviceTypes: Object.entries(row.service_types).map(([type, name]) => [type, rankOf(name)]),
   senders: row.senders,
   creditMicros: row.credit_micros,
+  quietHours: row.quiet_hours,
   smpp: row.smpp,
   mail: row.mail,
+  consent: row.consent,
+  hooks: row.hooks,
 })
 
 interface Owner {
@@ -168,4 +195,4 @@ const OWNERS_AFTER: Readonly<Record<OwnedBy, string>> = {
 }
 const CARRIERS = `
   select id, name, kind, settings, encode(secret, 'base64') as secret, paused from carriers order by id`
-const ROUTES = 'select id, position, name, match, targets from routes order by position, id'
+const ROUTES = 'select id, position, name, match, targets, choose_by, named from routes order by position, id'

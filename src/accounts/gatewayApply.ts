@@ -5,19 +5,17 @@
 import { readFile } from 'node:fs/promises'
 import type { Log } from '../base/log.js'
 import type { SqlClient, Store } from '../store/postgres.js'
-import { type CarrierKind, readFields, storedFields } from './carrier.js'
-import {
-  type FileAccount,
-  type FileCarrier,
-  type FileRoute,
-  type GatewayFault,
-  type GatewayFile,
-  parseGateway,
-} from './gatewayFile.js'
+import { carrierRecords, putCarrier } from './carrierRows.js'
+import { storedConsentProfile } from './consentProfile.js'
+import { type FileAccount, type FileCarrier, type GatewayFault, type GatewayFile, parseGateway } from './gatewayFile.js'
+import { applyHooks } from './hookRows.js'
+import { hookOwner } from './hooks.js'
+import { applyInbound, checkInboundAccounts } from './inboundRows.js'
 import { storedMailProfile } from './mailProfile.js'
-import { type StoredRoute, storedMatch } from './route.js'
+import { type FileBlocked, type FileNetwork, type FileRoute, type StoredRoute, storedMatch } from './route.js'
 import { type Secrets, shownPrefix } from './secrets.js'
 import { storedProfile } from './smppProfile.js'
+import { begin, LOCK, Refused } from './writing.js'
 
 export interface SectionReport {
   created: number
@@ -31,18 +29,8 @@ export type GatewayReport = { [Section in keyof GatewayFile]?: SectionReport }
 
 export type Applied = { ok: true; report: GatewayReport } | { ok: false; faults: GatewayFault[] }
 
-/** As in the migrations: writers of the directory come one after the other. */
-const LOCK = 5494787
 /** Accounts in one go: their hashes keep the event loop under 5 ms. */
 const SLICE = 100
-
-class Refused extends Error {
-  readonly faults: GatewayFault[]
-  constructor(path: string, text: string) {
-    super(text)
-    this.faults = [{ path, text }]
-  }
-}
 
 class RolledBack extends Error {
   readonly report: GatewayReport
@@ -114,24 +102,17 @@ const IS_EMPTY = `
   from gateway`
 
 async function applyIn(client: SqlClient, secrets: Secrets, file: GatewayFile): Promise<GatewayReport> {
-  await client.query('select pg_advisory_xact_lock($1)', [LOCK])
-  await checkKey(client, secrets)
+  await begin(client, secrets)
   const report: GatewayReport = {}
   if (file.accounts) report.accounts = await applyAccounts(client, secrets, file.accounts)
   if (file.carriers) report.carriers = await applyCarriers(client, secrets, file.carriers)
   if (file.routes) report.routes = await applyRoutes(client, file.routes)
   if (file.carriers || file.routes) await checkTargets(client)
+  if (file.networks) report.networks = await applyNetworks(client, file.networks)
+  if (file.blocked) report.blocked = await applyBlocked(client, file.blocked)
+  if (file.inbound) report.inbound = await applyInbound(client, file.inbound)
+  if (file.accounts || file.inbound) await checkInboundAccounts(client)
   return report
-}
-
-/** The first who writes secrets leaves a proof of the key. */
-async function checkKey(client: SqlClient, secrets: Secrets): Promise<void> {
-  const { rows } = await client.query<{ key_check: Buffer | null }>('select key_check from gateway')
-  const known = rows[0]?.key_check
-  if (known === null) await client.query('update gateway set key_check = $1', [secrets.check])
-  else if (!known?.equals(secrets.check)) {
-    throw new Refused('', 'this database was written under another server key: give every node the same server.key')
-  }
 }
 
 // ---- accounts: by the thousand, so SQL does the comparing
@@ -159,6 +140,7 @@ async function applyAccounts(
     for (const { id } of rows) touched.add(id)
   }
   await client.query('drop table staged')
+  for (const id of await applyAllHooks(client, secrets, accounts)) touched.add(id)
   for (const { id } of created.rows) touched.delete(id)
   return {
     created: created.rows.length,
@@ -166,6 +148,30 @@ async function applyAccounts(
     removed,
     unchanged: accounts.length - created.rows.length - touched.size,
   }
+}
+
+/** Few have any, and secrets are sealed here. */
+async function applyAllHooks(
+  client: SqlClient,
+  secrets: Secrets,
+  accounts: readonly FileAccount[],
+): Promise<readonly number[]> {
+  const touched: number[] = []
+  for (const [i, { systemId, webhooks }] of accounts.entries()) {
+    if (webhooks === undefined) continue
+    for (const [j, { sealed }] of webhooks.entries()) {
+      if (sealed !== undefined && secrets.unseal(hookOwner(systemId), sealed) === undefined) {
+        throw new Refused(
+          `accounts[${i}].webhooks[${j}].sealed`,
+          'was sealed under another server key or for another account',
+        )
+      }
+    }
+    const { rows } = await client.query<{ id: number }>('select id from accounts where system_id = $1', [systemId])
+    const id = rows[0]?.id as number
+    if (await applyHooks(client, secrets, { id, systemId }, webhooks)) touched.push(id)
+  }
+  return touched
 }
 
 const bytea = (octets: Buffer | undefined): string | null => (octets ? `\\x${octets.toString('hex')}` : null)
@@ -184,12 +190,15 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
     throughput: one.throughput,
     max_binds: one.maxBinds,
     class: one.class,
+    account_group: one.group,
     weight: one.weight,
     max_waiting: one.maxWaiting,
     service_types: one.serviceTypes,
     credit_micros: one.credit,
+    quiet_hours: one.quietHours,
     smpp: storedProfile(one.smpp),
     mail: storedMailProfile(one.mail),
+    consent: storedConsentProfile(one.consent),
     senders: one.senders,
     numbers: one.numbers,
     keys: keys?.map(key => ({ ...key, hash: bytea(key.hash) })) ?? null,
@@ -197,7 +206,7 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
 }
 
 const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended boolean, suspended text, throughput int,
-  max_binds int, class text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, smpp jsonb, mail jsonb, senders jsonb,
+  max_binds int, class text, account_group text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, quiet_hours text, smpp jsonb, mail jsonb, consent jsonb, senders jsonb,
   numbers jsonb, keys jsonb`
 const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
 const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
@@ -207,24 +216,26 @@ const REMOVE_ACCOUNTS = `
 
 const CHANGE_ACCOUNTS = [
   `update accounts a set
-    (secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros, smpp, mail,
-      updated_at) =
+    (secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros, quiet_hours, smpp, mail,
+      consent, updated_at) =
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
-      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp, s.mail, now())
+      s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
+      s.consent, now())
   from staged s
   where s.system_id = a.system_id and
-    (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.weight, a.max_waiting, a.service_types,
-      a.credit_micros, a.smpp, a.mail) is distinct from
+    (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.account_group, a.weight, a.max_waiting, a.service_types,
+      a.credit_micros, a.quiet_hours, a.smpp, a.mail, a.consent) is distinct from
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
-      s.throughput, s.max_binds, s.class, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.smpp, s.mail)
+      s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
+      s.consent)
   returning a.id`,
 ]
 
 const CREATE_ACCOUNTS = `
-  insert into accounts (system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp, mail)
-  select system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types, credit_micros,
-    smpp, mail
+  insert into accounts (system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types,
+    credit_micros, quiet_hours, smpp, mail, consent)
+  select system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros,
+    quiet_hours, smpp, mail, consent
   from staged s where not exists (select from accounts a where a.system_id = s.system_id)
   order by place
   returning id`
@@ -263,88 +274,25 @@ const CHANGE_BELONGINGS = [
 
 // ---- carriers and routes: few, compared here
 
-interface CarrierRecord {
-  id: number
-  name: string
-  kind: CarrierKind
-  settings: unknown
-  secret: Buffer | null
-  paused: boolean
-}
-
 async function applyCarriers(
   client: SqlClient,
   secrets: Secrets,
   carriers: readonly FileCarrier[],
 ): Promise<SectionReport> {
-  const { rows } = await client.query<CarrierRecord>('select id, name, kind, settings, secret, paused from carriers')
-  const present = new Map(rows.map(row => [row.name, row]))
+  const present = new Map((await carrierRecords(client)).map(row => [row.name, row]))
   const report: SectionReport = { created: 0, updated: 0, removed: 0, unchanged: 0 }
   for (const [i, one] of carriers.entries()) {
     const known = present.get(one.name)
     present.delete(one.name)
-    const settings = JSON.stringify(storedFields(one.kind, readFields(one.kind, settingsOf(one))))
-    const secret = secretOf(one, known, secrets, i)
-    const paused = one.paused ?? known?.paused ?? false
-    const values = [one.name, one.kind, settings, secret, paused]
-    if (known === undefined) {
-      await client.query(
-        'insert into carriers (name, kind, settings, secret, paused) values ($1, $2, $3, $4, $5)',
-        values,
-      )
-      report.created++
-    } else if (isSame(known, one.kind, settings, secret, paused)) report.unchanged++
-    else {
-      await client.query(
-        'update carriers set kind = $2, settings = $3, secret = $4, paused = $5, updated_at = now() where name = $1',
-        values,
-      )
-      report.updated++
-    }
+    report[await putCarrier(client, secrets, one, known, `carriers[${i}].`)]++
   }
   report.removed = await removeRows(client, 'carriers', [...present.values()])
   return report
 }
 
-function settingsOf(one: FileCarrier): Record<string, unknown> {
-  if (one.kind === 'simulator') {
-    const { name: _, kind: __, paused: ___, ...settings } = one
-    return settings
-  }
-  const { name: _, kind: __, paused: ___, password: ____, sealed: _____, ...settings } = one
-  return settings
-}
-
-/** A password that is sealed already is not sealed anew: nothing changed. */
-function secretOf(one: FileCarrier, known: CarrierRecord | undefined, secrets: Secrets, index: number): Buffer | null {
-  const present = known?.secret ?? null
-  if (one.kind !== 'smpp') return null
-  if (one.password !== undefined) {
-    if (present !== null && secrets.unseal(one.name, present) === one.password) return present
-    return secrets.seal(one.name, one.password)
-  }
-  if (one.sealed === undefined) return present
-  if (secrets.unseal(one.name, one.sealed) === undefined) {
-    throw new Refused(`carriers[${index}].sealed`, 'was sealed under another server key or for another carrier')
-  }
-  return one.sealed
-}
-
-function isSame(
-  known: CarrierRecord,
-  kind: CarrierKind,
-  settings: string,
-  secret: Buffer | null,
-  paused: boolean,
-): boolean {
-  if (known.kind !== kind || known.paused !== paused) return false
-  if (known.secret === null || secret === null ? known.secret !== secret : !known.secret.equals(secret)) return false
-  return JSON.stringify(storedFields(kind, readFields(kind, known.settings))) === settings
-}
-
 async function applyRoutes(client: SqlClient, routes: readonly FileRoute[]): Promise<SectionReport> {
   const { rows } = await client.query<StoredRoute>(
-    'select id, position, name, match, targets from routes order by position, id',
+    'select id, position, name, match, targets, choose_by, named from routes order by position, id',
   )
   const present = new Set(rows)
   const report: SectionReport = { created: 0, updated: 0, removed: 0, unchanged: 0 }
@@ -353,6 +301,8 @@ async function applyRoutes(client: SqlClient, routes: readonly FileRoute[]): Pro
     name: one.name ?? '',
     match: JSON.stringify(storedMatch(one.match)),
     to: one.to,
+    by: one.by ?? ('' as const),
+    named: one.named,
   }))
   const pairs = wanted.map(one => {
     const known = rows.find(
@@ -366,9 +316,9 @@ async function applyRoutes(client: SqlClient, routes: readonly FileRoute[]): Pro
   })
   report.removed = await removeRows(client, 'routes', [...present])
   for (const [i, { one, known }] of pairs.entries()) {
-    const values = [i + 1, one.name, one.match, JSON.stringify(one.to)]
+    const values = [i + 1, one.name, one.match, JSON.stringify(one.to), one.by, one.named]
     if (known === undefined) {
-      await client.query('insert into routes (position, name, match, targets) values ($1, $2, $3, $4)', values)
+      await client.query(INSERT_ROUTE, values)
       report.created++
       continue
     }
@@ -376,17 +326,68 @@ async function applyRoutes(client: SqlClient, routes: readonly FileRoute[]): Pro
     const isUnchanged =
       known.position === i + 1 &&
       JSON.stringify(storedMatch(known.match)) === one.match &&
-      JSON.stringify(targets) === JSON.stringify(one.to)
+      JSON.stringify(targets) === JSON.stringify(one.to) &&
+      known.choose_by === one.by &&
+      known.named === one.named
     if (isUnchanged) report.unchanged++
     else {
       await client.query(
-        'update routes set position = $1, name = $2, match = $3, targets = $4, updated_at = now() where id = $5',
+        `update routes set position = $1, name = $2, match = $3, targets = $4, choose_by = $5, named = $6,
+          updated_at = now() where id = $7`,
         [...values, known.id],
       )
       report.updated++
     }
   }
   return report
+}
+
+const INSERT_ROUTE =
+  'insert into routes (position, name, match, targets, choose_by, named) values ($1, $2, $3, $4, $5, $6)'
+
+// ---- networks and blocked prefixes: SQL compares
+
+async function applyNetworks(client: SqlClient, networks: readonly FileNetwork[]): Promise<SectionReport> {
+  const rows = JSON.stringify(networks)
+  const removed = await client.query(
+    `delete from networks d where not exists (
+      select from jsonb_to_recordset($1::jsonb) as t(mccmnc text) where t.mccmnc = d.mccmnc)`,
+    [rows],
+  )
+  const { rows: changed } = await client.query<{ created: boolean }>(
+    `insert into networks (mccmnc, name, prefixes)
+    select * from jsonb_to_recordset($1::jsonb) as t(mccmnc text, name text, prefixes jsonb)
+    on conflict (mccmnc) do update set name = excluded.name, prefixes = excluded.prefixes
+    where (networks.name, networks.prefixes) is distinct from (excluded.name, excluded.prefixes)
+    returning xmax = 0 as created`,
+    [rows],
+  )
+  return reportOf(networks.length, removed.rowCount, changed)
+}
+
+async function applyBlocked(client: SqlClient, blocked: readonly FileBlocked[]): Promise<SectionReport> {
+  const rows = JSON.stringify(blocked.map(one => ({ ...one, account: one.account ?? '' })))
+  const removed = await client.query(
+    `delete from blocked d where not exists (
+      select from jsonb_to_recordset($1::jsonb) as t(account text, prefix text)
+      where t.account = d.account and t.prefix = d.prefix)`,
+    [rows],
+  )
+  const { rows: changed } = await client.query<{ created: boolean }>(
+    `insert into blocked (account, prefix, reason)
+    select * from jsonb_to_recordset($1::jsonb) as t(account text, prefix text, reason text)
+    on conflict (account, prefix) do update set reason = excluded.reason
+    where blocked.reason <> excluded.reason
+    returning xmax = 0 as created`,
+    [rows],
+  )
+  return reportOf(blocked.length, removed.rowCount, changed)
+}
+
+function reportOf(count: number, removed: number | null, changed: readonly { created: boolean }[]): SectionReport {
+  const created = changed.filter(row => row.created).length
+  const updated = changed.length - created
+  return { created, updated, removed: removed ?? 0, unchanged: count - created - updated }
 }
 
 async function removeRows(client: SqlClient, table: 'carriers' | 'routes', rows: { id: number }[]): Promise<number> {
@@ -401,4 +402,13 @@ async function checkTargets(client: SqlClient): Promise<void> {
     where not exists (select from carriers c where c.name = t.carrier) order by position`)
   const first = rows[0]
   if (first) throw new Refused(`routes[${first.position - 1}].to`, `names no carrier: ${first.carrier}`)
+  const ofMail = await client.query<{ position: number; carrier: string }>(`
+    select position, t.carrier from routes cross join jsonb_to_recordset(targets) as t(carrier text)
+    where exists (select from carriers c where c.name = t.carrier and c.kind = 'smtp') order by position`)
+  const mail = ofMail.rows[0]
+  if (mail)
+    throw new Refused(
+      `routes[${mail.position - 1}].to`,
+      `names a carrier of mail: text messages cannot go to ${mail.carrier}`,
+    )
 }

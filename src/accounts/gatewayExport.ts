@@ -6,7 +6,9 @@ import type { MessageClass } from '../model/message.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import type { CarrierKind } from './carrier.js'
 import { writtenHash, writtenSeal } from './gatewayFile.js'
-import type { StoredRoute } from './route.js'
+import type { StoredInbound } from './inbound.js'
+import { INBOUND, inboundEntry } from './inboundRows.js'
+import type { BlockedRow, NetworkRow, StoredRoute } from './route.js'
 
 /** Accounts in one go: what keeps the event loop under 5 ms. */
 const SLICE = 15
@@ -22,6 +24,12 @@ export async function exportGateway(store: Store, write: (piece: string) => unkn
       await write(section('carriers', carriers.rows.map(carrierEntry)))
       const routes = await client.query<StoredRoute>(ROUTES)
       await write(section('routes', routes.rows.map(routeEntry)))
+      const networks = await client.query<NetworkRow>(NETWORKS)
+      await write(section('networks', networks.rows.map(networkEntry)))
+      const blocked = await client.query<BlockedRow>(BLOCKED)
+      await write(section('blocked', blocked.rows.map(blockedEntry)))
+      const inbound = await client.query<StoredInbound>(INBOUND)
+      await write(section('inbound', inbound.rows.map(inboundEntry)))
     } finally {
       await client.query('rollback')
     }
@@ -60,15 +68,23 @@ function accountEntry(row: AccountRecord): object {
     throughput: row.throughput,
     maxBinds: row.max_binds,
     class: row.class,
+    ...(row.account_group === '' ? {} : { group: row.account_group }),
     weight: row.weight,
     maxWaiting: row.max_waiting,
     ...(Object.keys(row.service_types).length > 0 ? { serviceTypes: row.service_types } : {}),
     credit: row.credit_micros === null ? 'unlimited' : row.credit_micros / MICROS,
+    ...(row.quiet_hours === null ? {} : { quietHours: row.quiet_hours }),
     ...(row.numbers.length > 0 ? { numbers: row.numbers } : {}),
     ...(row.senders.length > 0 ? { senders: row.senders } : {}),
     ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
     ...(Object.keys(row.mail).length > 0 ? { mail: row.mail } : {}),
+    ...(Object.keys(row.consent).length > 0 ? { consent: row.consent } : {}),
+    ...(row.hooks.length > 0 ? { webhooks: row.hooks.map(hookEntry) } : {}),
   }
+}
+
+function hookEntry({ url, events, secret, settings }: AccountRecord['hooks'][number]): object {
+  return { url, events, sealed: writtenSeal(Buffer.from(secret, 'base64')), ...settings }
 }
 
 function carrierEntry(row: CarrierRecord): object {
@@ -78,12 +94,31 @@ function carrierEntry(row: CarrierRecord): object {
 
 function routeEntry(row: StoredRoute): object {
   const to = row.targets.map(({ carrier, weight }) => (weight === null ? carrier : { carrier, weight }))
-  return { ...(row.name === '' ? {} : { name: row.name }), match: row.match, to }
+  return {
+    ...(row.name === '' ? {} : { name: row.name }),
+    match: row.match,
+    to,
+    ...(row.choose_by === '' ? {} : { by: row.choose_by }),
+    ...(row.named === 'any' ? { named: row.named } : {}),
+  }
 }
+
+const networkEntry = ({ mccmnc, name, prefixes }: NetworkRow): object => ({
+  mccmnc,
+  ...(name === '' ? {} : { name }),
+  prefixes,
+})
+
+const blockedEntry = ({ account, prefix, reason }: BlockedRow): object => ({
+  prefix,
+  ...(account === '' ? {} : { account }),
+  ...(reason === '' ? {} : { reason }),
+})
 
 interface AccountRecord {
   id: number
   system_id: string
+  account_group: string
   secret: Buffer | null
   suspended: string | null
   throughput: number
@@ -93,18 +128,24 @@ interface AccountRecord {
   max_waiting: number | null
   service_types: Record<string, MessageClass>
   credit_micros: number | null
+  quiet_hours: string | null
   smpp: Record<string, unknown>
   mail: Record<string, unknown>
+  consent: Record<string, unknown>
   senders: string[]
   numbers: string[]
+  /** secret in base64 */
+  hooks: { url: string; events: string[]; secret: string; settings: object }[]
   /** hash in hex */
   keys: { prefix: string; hash: string; name: string }[]
 }
 const ACCOUNTS = `
-  select id, system_id, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, smpp, mail,
+  select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
+    credit_micros, quiet_hours, smpp, mail, consent,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
+    (select coalesce(jsonb_agg(jsonb_build_object('url', url, 'events', events, 'secret', encode(secret, 'base64'),
+      'settings', settings) order by slot), '[]') from webhooks where account = a.id) as hooks,
     (select coalesce(jsonb_agg(jsonb_build_object('prefix', prefix, 'hash', encode(hash, 'hex'), 'name', name)
       order by created_at, hash), '[]') from api_keys where account = a.id) as keys
   from accounts a where id > $1 order by id limit $2`
@@ -117,4 +158,6 @@ interface CarrierRecord {
   paused: boolean
 }
 const CARRIERS = 'select name, kind, settings, secret, paused from carriers order by id'
-const ROUTES = 'select id, position, name, match, targets from routes order by position, id'
+const ROUTES = 'select id, position, name, match, targets, choose_by, named from routes order by position, id'
+const NETWORKS = 'select mccmnc, name, prefixes from networks order by mccmnc'
+const BLOCKED = 'select account, prefix, reason from blocked order by account, prefix'

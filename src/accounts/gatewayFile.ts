@@ -4,9 +4,13 @@
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { messageClasses } from '../model/message.js'
-import { simulatorSettings, smppSettings } from './carrier.js'
+import { readQuiet } from '../model/quiet.js'
+import { isMailKind, simulatorSettings, smppSettings, smtpSettings } from './carrier.js'
+import { consentProfile } from './consentProfile.js'
+import { hookFields, MAX_HOOKS } from './hooks.js'
+import { fileInbound } from './inbound.js'
 import { mailProfile } from './mailProfile.js'
-import { routeMatch, routeTargets } from './route.js'
+import { fileBlocked, fileNetwork, fileRoute } from './route.js'
 import { smppProfile } from './smppProfile.js'
 import { yamlText } from './yamlText.js'
 
@@ -46,6 +50,8 @@ const account = z.strictObject({
   throughput: z.int().min(0).max(1_000_000).default(0),
   maxBinds: z.int().min(0).max(10_000).default(16),
   class: z.enum(messageClasses).default('transactional'),
+  /** What routes may call it and others by. */
+  group: yamlText.max(64).default(''),
   weight: z.int().min(1).max(1000).default(1),
   maxWaiting: z.int().min(0).max(1_000_000_000).nullable().default(null),
   serviceTypes: z.record(z.string().regex(/^.{1,5}$/, 'must be 1 to 5 characters'), z.enum(messageClasses)).default({}),
@@ -63,13 +69,27 @@ const account = z.strictObject({
       { error: `must be unlimited or a number up to ${MAX_CREDIT}` },
     )
     .default(null),
+  /** In which its bulk messages reach no phone, by the clocks where the phone is; null = as the gateway's settings say. */
+  quietHours: z
+    .string()
+    .refine(value => readQuiet(value) !== undefined, 'must be off or hours like 21:00-08:00')
+    .nullable()
+    .default(null),
   /** Whose messages from phones it gets. */
   numbers: z.array(text(21)).default([]),
   /** Source addresses it may use; none = any. */
   senders: z.array(text(21)).default([]),
   smpp: smppProfile.prefault({}),
   mail: mailProfile.prefault({}),
+  consent: consentProfile.prefault({}),
+  /** Where it is told what happened, over HTTP; left out: the present ones stay. */
+  webhooks: z
+    .array(hookFields.extend({ sealed: sealed.optional() }))
+    .max(MAX_HOOKS)
+    .optional(),
 })
+
+const LOOPBACK = /^(?:localhost|127\.[0-9.]+|::1)$/
 
 const carrierHead = {
   name: text(64),
@@ -87,25 +107,27 @@ const carrier = z.discriminatedUnion('kind', [
     sealed: sealed.optional(),
   }),
   simulatorSettings.extend({ ...carrierHead, kind: z.literal('simulator') }),
+  smtpSettings.extend({
+    ...carrierHead,
+    kind: z.literal('smtp'),
+    user: yamlText.max(320).default(''),
+    password: yamlText.max(256).optional(),
+    sealed: sealed.optional(),
+  }),
 ])
-
-const route = z.strictObject({
-  /** Routes keep their identity by name, those without one by what they match. */
-  name: text(64).optional(),
-  match: routeMatch.default({}),
-  to: routeTargets,
-})
 
 const gateway = z.strictObject({
   accounts: z.array(account).optional(),
   carriers: z.array(carrier).optional(),
-  routes: z.array(route).optional(),
+  routes: z.array(fileRoute).optional(),
+  networks: z.array(fileNetwork).optional(),
+  blocked: z.array(fileBlocked).optional(),
+  inbound: z.array(fileInbound).optional(),
 })
 
 export type GatewayFile = z.output<typeof gateway>
 export type FileAccount = z.output<typeof account>
 export type FileCarrier = z.output<typeof carrier>
-export type FileRoute = z.output<typeof route>
 
 export interface GatewayFault {
   /** `accounts[0].maxBinds`; '' for the file as a whole. */
@@ -134,23 +156,31 @@ export function parseGateway(written: string): ParsedGateway {
   } catch (error) {
     return { ok: false, faults: [{ path: '', text: `is not YAML: ${(error as Error).message}` }] }
   }
-  const read = gateway.safeParse(tree, { error: words })
-  const faults: GatewayFault[] = []
-  const add = (path: readonly PropertyKey[], sentence: string): void => {
+  const read = readGateway(tree)
+  if (read.ok) return read
+  const faults = read.faults.map(({ path, text }): GatewayFault => {
     const range = nearest(document, path)
-    faults.push({
-      path: pathText(path),
-      text: sentence,
-      ...(range === undefined ? {} : { line: lines.linePos(range).line }),
-    })
-  }
-  for (const issue of read.error?.issues ?? []) {
-    if (issue.code === 'unrecognized_keys') for (const key of issue.keys) add([...issue.path, key], 'is no such key')
-    else add(issue.path, issue.message)
-  }
-  if (read.success) for (const [path, sentence] of contradictions(read.data)) add(path, sentence)
-  if (read.success && faults.length === 0) return { ok: true, file: read.data }
+    return { path: pathText(path), text, ...(range === undefined ? {} : { line: lines.linePos(range).line }) }
+  })
   return { ok: false, faults: faults.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
+}
+
+export interface TreeFault {
+  readonly path: readonly PropertyKey[]
+  readonly text: string
+}
+
+/** What a gateway file says, as the tree that its YAML is; all faults at once. */
+export function readGateway(tree: unknown): { ok: true; file: GatewayFile } | { ok: false; faults: TreeFault[] } {
+  const read = gateway.safeParse(tree, { error: words })
+  const faults: TreeFault[] = []
+  for (const { path, ...issue } of read.error?.issues ?? []) {
+    if (issue.code === 'unrecognized_keys') {
+      for (const key of issue.keys) faults.push({ path: [...path, key], text: 'is no such key' })
+    } else faults.push({ path, text: issue.message })
+  }
+  if (read.success) for (const [path, text] of contradictions(read.data)) faults.push({ path, text })
+  return read.success && faults.length === 0 ? { ok: true, file: read.data } : { ok: false, faults }
 }
 
 const KINDS: Readonly<Record<string, string>> = {
@@ -213,6 +243,13 @@ function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], sen
       yield [['accounts', i, 'apiKey'], 'is the key of another account as well']
     for (const [j, key] of (one.apiKeys ?? []).entries())
       if (keys(key.hash.toString('hex'))) yield [['accounts', i, 'apiKeys', j], 'stands here a second time']
+    const urls = unique('url')
+    for (const [j, hook] of (one.webhooks ?? []).entries()) {
+      const again = urls(hook.url)
+      if (again) yield [['accounts', i, 'webhooks', j], again]
+      if (hook.secret !== undefined && hook.sealed !== undefined)
+        yield [['accounts', i, 'webhooks', j, 'sealed'], 'stands beside secret: give one of them']
+    }
     for (const [j, number] of one.numbers.entries()) {
       const again = numbers(number)
       if (again) yield [['accounts', i, 'numbers', j], again]
@@ -222,23 +259,48 @@ function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], sen
   for (const [i, one] of (file.carriers ?? []).entries()) {
     const twice = names(one.name)
     if (twice) yield [['carriers', i, 'name'], twice]
-    if (one.kind === 'smpp' && one.password !== undefined && one.sealed !== undefined)
+    if (one.kind !== 'simulator' && one.password !== undefined && one.sealed !== undefined)
       yield [['carriers', i, 'sealed'], 'stands beside password: give one of them']
-    if (one.kind === 'smpp' && one.reconnectMinMs > one.reconnectMaxMs)
+    if (one.kind !== 'simulator' && one.reconnectMinMs > one.reconnectMaxMs)
       yield [['carriers', i, 'reconnectMinMs'], 'is more than reconnectMaxMs']
+    if (one.kind === 'smtp' && one.user !== '' && one.secure === 'none' && !LOOPBACK.test(one.host))
+      yield [['carriers', i, 'secure'], 'would send the password in clear: give starttls or tls']
   }
   const routeNames = unique('route')
   const carriers = new Set(file.carriers?.map(one => one.name))
+  const mailCarriers = new Set(file.carriers?.filter(one => isMailKind(one.kind)).map(one => one.name))
   for (const [i, one] of (file.routes ?? []).entries()) {
     const twice = one.name === undefined ? undefined : routeNames(one.name)
     if (twice) yield [['routes', i, 'name'], twice]
     if (file.carriers === undefined) continue
     for (const [j, target] of one.to.entries())
       if (!carriers.has(target.carrier)) yield [['routes', i, 'to', j], `names no carrier: ${target.carrier}`]
+      else if (mailCarriers.has(target.carrier))
+        yield [['routes', i, 'to', j], `names a carrier of mail: text messages cannot go to ${target.carrier}`]
+  }
+  const mccmncs = unique('network')
+  const prefixes = unique('prefix')
+  for (const [i, one] of (file.networks ?? []).entries()) {
+    const twice = mccmncs(one.mccmnc)
+    if (twice) yield [['networks', i, 'mccmnc'], twice]
+    for (const [j, prefix] of one.prefixes.entries()) {
+      const again = prefixes(prefix)
+      if (again) yield [['networks', i, 'prefixes', j], again]
+    }
+  }
+  const ruleNames = unique('rule')
+  for (const [i, { name }] of (file.inbound ?? []).entries()) {
+    const twice = name === undefined ? undefined : ruleNames(name)
+    if (twice) yield [['inbound', i, 'name'], twice]
+  }
+  const blocked = unique('blocked prefix')
+  for (const [i, { account, prefix }] of (file.blocked ?? []).entries()) {
+    const twice = blocked(account === undefined ? prefix : `${prefix} of ${account}`)
+    if (twice) yield [['blocked', i, 'prefix'], twice]
   }
 }
 
-const pathText = (path: readonly PropertyKey[]): string =>
+export const pathText = (path: readonly PropertyKey[]): string =>
   path
     .map(step => (typeof step === 'number' ? `[${step}]` : `.${String(step)}`))
     .join('')

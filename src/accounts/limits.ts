@@ -9,8 +9,9 @@ interface Bucket {
 }
 
 export class Limits {
-  // An account that has been silent long enough to fall out has a full bucket anyway.
-  private readonly buckets = new LRUCache<number, Bucket>({ max: 100_000 })
+  // An account that has been silent long enough to fall out has a full bucket anyway. `max` would make room for all at
+  // once, 10 ms of each start.
+  private readonly buckets = new LRUCache<number, Bucket>({ maxSize: 100_000, sizeCalculation: () => 1 })
 
   /**
    * Takes `n` messages of `perSecond`, or none: false when the account is over it. `nowMs` is monotonic. 0 is no limit.

@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { webhookSecret } from '../../protocols/http/webhook.js'
 
 const KEY_BYTES = 32
 const IV_BYTES = 12
@@ -47,6 +48,7 @@ export class Secrets {
   private readonly passwords: Buffer
   private readonly keys: Buffer
   private readonly seals: Buffer
+  private readonly callbacks: Buffer
 
   constructor(key: Buffer) {
     const derived = (use: string): Buffer => Buffer.from(hkdfSync('sha256', key, '', `trunkline ${use}`, KEY_BYTES))
@@ -54,6 +56,7 @@ export class Secrets {
     this.passwords = derived('passwords')
     this.keys = derived('api keys')
     this.seals = derived('seals')
+    this.callbacks = derived('callbacks')
   }
 
   /** HMAC-SHA-256, 32 octets. The system id is part of it: equal passwords do not show as such, and a hash is good for one account only. */
@@ -65,6 +68,11 @@ export class Secrets {
   verifyPassword(systemId: string, password: string, hash: Buffer | null): boolean {
     const made = this.passwordHash(systemId, password)
     return timingSafeEqual(made, hash ?? this.check) && hash !== null
+  }
+
+  /** What signs events for URLs that messages themselves name: one secret an account, `whsec_…`, never stored. */
+  callbackSecret(systemId: string): string {
+    return webhookSecret(createHmac('sha256', this.callbacks).update(systemId).digest())
   }
 
   /** HMAC-SHA-256 of an API key: what it is looked up by. */

@@ -84,7 +84,8 @@ const noKeyConfigured = (): Problem =>
     'set admin.key (TRUNKLINE_ADMIN_KEY) to allow it, or use the trunkline command on the machine itself, which needs no key',
   )
 
-function keyIn({ headers }: IncomingMessage): string | undefined {
+/** The key of a request: `Authorization: Bearer`, or X-API-Key. */
+export function keyIn({ headers }: IncomingMessage): string | undefined {
   const bearer = /^Bearer +(\S.*)$/i.exec(headers.authorization ?? '')?.[1]
   const plain = headers['x-api-key']
   return bearer ?? (typeof plain === 'string' ? plain : undefined)

@@ -3,7 +3,9 @@
 
 import type { Account } from '../accounts/account.js'
 import type { CarrierRow } from '../accounts/carrier.js'
+import type { RouteRow } from '../accounts/route.js'
 import type { MessageClass } from '../model/message.js'
+import { FLOOR, type Standing } from '../routing/quality.js'
 import { className, routeName } from './status.js'
 import type { AdminSubject, RunningCarrier } from './subject.js'
 
@@ -13,6 +15,8 @@ export interface AccountEntry {
   /** Why; null = live. */
   suspended: string | null
   class: MessageClass
+  /** '' = none. */
+  group: string
   /** Messages a second, 0 = no limit. */
   throughput: number
   max_binds: number
@@ -33,6 +37,7 @@ export function accountEntry(account: Account, binds: number): AccountEntry {
     system_id: account.systemId,
     suspended: account.suspended,
     class: className(account.rank),
+    group: account.group,
     throughput: account.throughput,
     max_binds: account.maxBinds,
     binds,
@@ -52,11 +57,13 @@ export interface CarrierEntry {
   up: boolean
   links_ready: number
   links: number
+  /** What is learned of it over the last minutes; null while too little is. */
+  quality: { score: number; delivery_rate: number; samples: number; receipt_median_ms: number | null } | null
   /** As in a gateway file, all but the password. */
   settings: Record<string, unknown>
 }
 
-export function carrierEntry(row: CarrierRow, running: RunningCarrier | undefined): CarrierEntry {
+export function carrierEntry(row: CarrierRow, running: RunningCarrier | undefined, learned: Standing): CarrierEntry {
   const settings: Record<string, unknown> = { ...row.settings }
   delete settings.password
   const links = running?.line.driver.figures().links ?? []
@@ -68,7 +75,19 @@ export function carrierEntry(row: CarrierRow, running: RunningCarrier | undefine
     up: running?.line.up ?? false,
     links_ready: links.filter(link => link.stand !== 'closed' && link.stand !== 'binding').length,
     links: links.length,
+    quality: qualityEntry(learned),
     settings,
+  }
+}
+
+function qualityEntry({ score, rate, samples, medianMs }: Standing): CarrierEntry['quality'] {
+  if (samples < FLOOR) return null
+  const share = (value: number): number => Math.round(value * 1000) / 1000
+  return {
+    score: share(score),
+    delivery_rate: share(rate),
+    samples: Math.round(samples),
+    receipt_median_ms: medianMs,
   }
 }
 
@@ -77,7 +96,20 @@ export interface RouteEntry {
   position: number
   name: string
   /** Empty lists match everything. */
-  match: { account: string[]; class: MessageClass[]; source: string[]; destination: string[] }
+  match: {
+    account: string[]
+    group: string[]
+    class: MessageClass[]
+    source: string[]
+    destination: string[]
+    country: string[]
+    network: string[]
+    time: { days: string[]; from: string; to: string; zone: string }[]
+    tag: string[]
+    carrier: string[]
+  }
+  by: RouteRow['by']
+  named: RouteRow['named']
   to: { carrier: string; weight: number | null; up: boolean }[]
 }
 
@@ -90,10 +122,18 @@ export function routeEntries(subject: AdminSubject): RouteEntry[] {
     name: routeName(route),
     match: {
       account: [...route.accounts],
+      group: [...route.groups],
       class: route.ranks.map(className),
       source: [...route.sources],
       destination: [...route.destinations],
+      country: [...route.countries],
+      network: [...route.networks],
+      time: route.times.map(({ days, from, to, zone }) => ({ days: [...days], from, to, zone })),
+      tag: [...route.tags],
+      carrier: [...route.carriers],
     },
+    by: route.by,
+    named: route.named,
     to: route.to.map(({ carrier, weight }) => ({ carrier, weight, up: up.has(carrier) })),
   }))
 }

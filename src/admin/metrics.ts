@@ -213,6 +213,9 @@ const FAMILIES: readonly Family[] = [
   gauge('trunkline_carrier_up', '1 when the carrier can be sent to.', view =>
     perCarrier(view, ({ line }) => (line.up ? 1 : 0)),
   ),
+  gauge('trunkline_carrier_quality', 'How well a carrier delivers, 0 to 1, as routes by quality see it in all.', view =>
+    perCarrier(view, ({ row }) => view.subject.routing.standing(row.name, '').score),
+  ),
   gauge('trunkline_carrier_links', 'Links of a carrier by where they stand.', view => view.carriers.flatMap(links)),
   gauge('trunkline_carrier_in_flight', 'Parts sent over a link and not answered.', view =>
     perLink(view, link => link.inFlight),

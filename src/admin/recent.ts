@@ -5,6 +5,7 @@ import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Histogram } from '../base/figures.js'
 import type { Line } from '../dispatch/dispatch.js'
 import type { ClassRank } from '../model/message.js'
+import type { EndedOver } from '../model/tally.js'
 import type { AdminSubject } from './subject.js'
 
 const STEP_MS = 5_000
@@ -14,12 +15,17 @@ const SAMPLES = 13
 const RATE_MS = 10_000
 const LOOP_RESOLUTION_MS = 10
 
+interface LineSample extends EndedOver {
+  readonly sent: number
+  readonly latency: readonly Float64Array[]
+}
+
 interface Sample {
   readonly monoMs: number
   readonly accepted: number
   readonly ended: number
   readonly sync: Float64Array
-  readonly lines: ReadonlyMap<Line, { readonly sent: number; readonly latency: readonly Float64Array[] }>
+  readonly lines: ReadonlyMap<Line, LineSample>
   /** Of the step that ended with this sample. */
   readonly lag: Lag
 }
@@ -63,9 +69,10 @@ export class Recent {
   /** Called by the timer. */
   sample(): void {
     const { clock, tally, syncMs } = this.subject
-    const lines = new Map<Line, { sent: number; latency: Float64Array[] }>()
+    const lines = new Map<Line, LineSample>()
     for (const { line } of this.subject.lines.running.values()) {
-      lines.set(line, { sent: line.accepted, latency: line.latency.map(one => one.counts.slice()) })
+      const latency = line.latency.map(one => one.counts.slice())
+      lines.set(line, { sent: line.accepted, latency, ...tally.endedOver(line.id) })
     }
     this.samples.push({
       monoMs: clock.mono(),
@@ -101,6 +108,15 @@ export class Recent {
   /** From submit_sm to its answer. */
   latency(line: Line, rank: ClassRank): Latency {
     return since(line.latency[rank], this.samples[0]?.lines.get(line)?.latency[rank])
+  }
+
+  /** Of the messages that ended over the carrier, the share that was delivered, 0 to 1; null when none ended. */
+  deliveredShare(line: Line): number | null {
+    const now = this.subject.tally.endedOver(line.id)
+    // A carrier that was made anew goes on counting.
+    const then = this.samples.find(({ lines }) => lines.has(line))?.lines.get(line)
+    const ended = then === undefined ? 0 : now.ended - then.ended
+    return then === undefined || ended <= 0 ? null : (now.delivered - then.delivered) / ended
   }
 
   /** From the first put of a commit to its sync. */

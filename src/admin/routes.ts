@@ -1,14 +1,22 @@
 // The administrator's part of the HTTP tree: reading the state, and the few things that may be
 // done to it. Every path here needs the admin key, or the unix socket.
 
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { Access } from './access.js'
+import { auditor, read, serving } from './asked.js'
+import { carrierRoutes } from './carriers.js'
+import { consentRoutes } from './consent.js'
+import { inboundRoutes } from './inbound.js'
 import { accountEntry, carrierEntry, routeEntries } from './lists.js'
+import { messageRoutes } from './messages.js'
 import { Problem } from './problem.js'
+import { queueRoutes } from './queue.js'
 import type { Recent } from './recent.js'
+import { routingRoutes } from './routing.js'
 import { queueStatus, status } from './status.js'
 import type { AdminSubject } from './subject.js'
+import { traceStreamRoutes } from './traceStream.js'
 
 /** Accounts in one answer: what keeps the event loop under 5 ms. */
 const MAX_PAGE = 200
@@ -25,6 +33,8 @@ const traceBody = z.strictObject({
 })
 
 export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent: Recent, access: Access): void {
+  const done = auditor(subject, access)
+
   app.addHook('onRequest', async request => {
     const refusal = access.refusal(request.raw)
     if (refusal !== undefined) throw refusal
@@ -45,7 +55,9 @@ export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent:
   })
 
   app.get('/carriers', async () => ({
-    carriers: subject.directory.carriers().map(row => carrierEntry(row, subject.lines.running.get(row.id))),
+    carriers: subject.directory
+      .carriers()
+      .map(row => carrierEntry(row, subject.lines.running.get(row.id), subject.routing.standing(row.name, ''))),
   }))
 
   app.get('/routes', async () => ({ routes: routeEntries(subject) }))
@@ -74,24 +86,14 @@ export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent:
     return traced(subject)
   })
 
-  function done(request: FastifyRequest, action: string, more: Record<string, unknown>): void {
-    subject.log.info({ action, from: access.from(request.raw), ...more }, 'asked by an administrator')
-  }
+  traceStreamRoutes(app, subject, access)
+  carrierRoutes(app, subject, recent, done)
+  routingRoutes(app, subject, done)
+  queueRoutes(app, subject, done)
+  messageRoutes(app, subject, access, done)
+  consentRoutes(app, subject, access, done)
+  inboundRoutes(app, subject, done)
 }
 
 /** `written` is false while the log's level leaves traces out: they are lines of level debug. */
 const traced = ({ trace, log }: AdminSubject) => ({ names: [...trace.named], written: log.writes('debug') })
-
-/** The subject, whose directory can be asked: not when it stops. */
-function serving(subject: AdminSubject): AdminSubject {
-  if (!subject.stopping) return subject
-  throw new Problem(503, 'stopping', 'The daemon is stopping', 'ask another node, or again after the restart')
-}
-
-function read<T>(shape: z.ZodType<T>, given: unknown): T {
-  const result = shape.safeParse(given ?? {})
-  if (result.success) return result.data
-  const faults = result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
-  const words = faults.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ')
-  throw new Problem(422, 'invalid', 'The request is not as it must be', words, { faults })
-}

@@ -2,6 +2,7 @@
 // compare it. Names are snake_case with their unit; no secrets, no texts, no phone numbers.
 
 import { type ClassRank, type MessageClass, messageClasses, stateNames } from '../model/message.js'
+import { MAIL_LANE } from '../routing/mail.js'
 import type { RouteTable } from '../routing/table.js'
 import type { SpoolRefusal } from '../spool/contract.js'
 import { lookAtMachine } from './machine.js'
@@ -82,7 +83,7 @@ export function queueStatus(subject: Pick<AdminSubject, 'spool' | 'dispatch' | '
     lanes: [...lanes]
       .sort((a, b) => place(routes, a.lane) - place(routes, b.lane) || a.lane - b.lane || a.rank - b.rank)
       .map(lane => ({
-        route: routeName(routes.route(lane.lane) ?? { id: lane.lane, name: '' }),
+        route: lane.lane === MAIL_LANE ? 'mail' : routeName(routes.route(lane.lane) ?? { id: lane.lane, name: '' }),
         class: className(lane.rank),
         waiting: lane.waiting,
         // A clock that was set back makes no age below zero.
@@ -120,6 +121,11 @@ export interface CarrierStatus {
   rate_per_s: number
   sent: number
   accepted: number
+  /** Messages that it had and that are over, and those of them that were delivered: since the start. */
+  ended: number
+  delivered: number
+  /** Of those that ended in the last minute; null when none did. */
+  delivered_share: number | null
   /** Sent and neither answered nor given up. */
   unsure: number
   /** What it answered besides accepting, and events of its links, by name. */
@@ -153,6 +159,8 @@ export function carrierStatus(running: RunningCarrier, subject: AdminSubject, re
     rate_per_s: round(recent.lineRate(line)),
     sent: line.sent,
     accepted: line.accepted,
+    ...subject.tally.endedOver(row.id),
+    delivered_share: roundOrNull(recent.deliveredShare(line)),
     unsure: figures.unsure,
     counts: Object.fromEntries(line.counts.entries()),
     latency: Object.fromEntries(latency) as CarrierStatus['latency'],

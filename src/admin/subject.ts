@@ -4,16 +4,24 @@
 import type { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../accounts/account.js'
 import type { CarrierRow } from '../accounts/carrier.js'
+import type { Consent } from '../accounts/consent.js'
 import type { RouteRow } from '../accounts/route.js'
+import type { Secrets } from '../accounts/secrets.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters, Histogram } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { Dispatch, Line } from '../dispatch/dispatch.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { BindTotals } from '../intake/smpp/totals.js'
+import type { Message } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
+import type { Blocked } from '../routing/blocked.js'
+import type { Standing } from '../routing/quality.js'
+import type { RouteRule } from '../routing/table.js'
 import type { HistoryFigures } from '../returns/history.js'
+import type { Replies } from '../returns/replies.js'
 import type { Spool } from '../spool/contract.js'
+import type { Store } from '../store/postgres.js'
 
 export interface RunningCarrier {
   readonly row: CarrierRow
@@ -36,6 +44,61 @@ export interface AdminDirectory {
 /** Ports in use by listener; null = off. */
 export type Ports = Readonly<Record<string, number | null>>
 
+/** An SMPP connection, as a live trace sees it. */
+export interface TracedSession {
+  /** Counted from the start of the daemon. */
+  readonly serial: number
+  readonly kind: 'account' | 'carrier'
+  /** The system_id or the carrier's name; '' until it is known. */
+  readonly name: string
+  /** `192.0.2.1:2775` */
+  readonly peer: string
+  readonly local: string
+}
+
+/** Who watches sessions live. Is called on the way of each PDU: it must be quick and must not throw. */
+export interface TraceTap {
+  wants(session: TracedSession): boolean
+  /** The octets are those on the wire, and only for this call. */
+  pdu(
+    session: TracedSession,
+    direction: 'received' | 'sent',
+    atMs: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): void
+  /** So many PDUs were not shown. */
+  missed(pdus: number): void
+  ended(session: TracedSession): void
+}
+
+/** What changes and look-ups of an operator need besides what is shown. */
+export interface AdminDesk {
+  readonly store: Store
+  readonly secrets: Secrets
+  readonly consent: Consent
+  readonly replies: Replies
+  readonly spool: Pick<
+    Spool,
+    'walk' | 'find' | 'inHand' | 'retry' | 'cancel' | 'move' | 'receiptWaits' | 'synced' | 'readLog'
+  >
+  /** Resolves when what was written to the directory until now holds on this node. */
+  refresh(): Promise<void>
+  account(id: number): Account | undefined
+}
+
+/** The routing that runs, and what it has learned. */
+export interface AdminRouting {
+  readonly blocked: Blocked
+  choose(rule: RouteRule, m: Message, isUp: (carrier: string) => boolean): string | undefined
+  /** Of a part to these digits; undefined: the carrier names no price. */
+  priceMicros(carrier: string, digits: string): number | undefined
+  areaOf(digits: string): string
+  /** '' = in all areas. */
+  standing(carrier: string, area: string): Standing
+}
+
 export interface AdminSubject {
   readonly version: string
   /** Wall clock. */
@@ -53,7 +116,9 @@ export interface AdminSubject {
     }
   }
   readonly spool: Pick<Spool, 'figures' | 'refusal' | 'exhausted' | 'crashed'>
-  readonly dispatch: Pick<Dispatch, 'routes' | 'resentAfterCrash'>
+  readonly dispatch: Pick<Dispatch, 'routes' | 'resentAfterCrash' | 'trail'>
+  readonly desk: AdminDesk
+  readonly routing: AdminRouting
   readonly lines: { readonly running: ReadonlyMap<number, RunningCarrier> }
   readonly binds: Pick<Binds, 'all' | 'bound' | 'count'>
   readonly totals: Pick<BindTotals, 'of'>
@@ -70,6 +135,8 @@ export interface AdminSubject {
   readonly trace: {
     readonly named: readonly string[]
     use(names: readonly string[]): void
+    /** Shows it the sessions that it wants, from now on; returns how to stop. */
+    tap(tap: TraceTap): () => void
   }
   /** null until all listeners are up. */
   readonly ports: Ports | null

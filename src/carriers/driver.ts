@@ -44,6 +44,10 @@ export interface LinkFigures {
   sinceMs: number
   /** Why it closed last; '' when it never did. */
   lastReason: string
+  /** Of this connection, where the driver counts: parts sent, answers that we are too fast, receipts and replies received. */
+  traffic?: { submits: number; throttled: number; delivers: number }
+  /** Until it is tried again; null or left out while it stands or is tried, and where nothing but an operator brings it back. */
+  nextTryMs?: number | null
 }
 
 export interface DriverFigures {

@@ -113,6 +113,9 @@ export class Link implements SessionOwner<Part | null> {
   private readonly quiet: Quiet
   private gathering = 0
   private list: number[] = []
+  private submits = 0
+  private throttled = 0
+  private delivers = 0
 
   constructor(host: LinkHost, settings: LinkSettings, bind: BindKind, hosts: Hosts, index: number) {
     this.host = host
@@ -288,6 +291,7 @@ export class Link implements SessionOwner<Part | null> {
     session.commit(end)
     session.sent(sequence, part, end - at)
     part.sentMs = clock.mono()
+    this.submits++
     if (this.pace !== null) this.pace.spend()
     this.weigh()
   }
@@ -325,7 +329,9 @@ export class Link implements SessionOwner<Part | null> {
     const { events, clock } = this.host
     events.answeredIn(clock.mono() - part.sentMs, part.message.rank)
     if (code !== 0) {
-      events.answered(part, outcomeOf(code, this.meanings))
+      const outcome = outcomeOf(code, this.meanings)
+      if (outcome.kind === 'throttled') this.throttled++
+      events.answered(part, outcome)
       return
     }
     if (id === command.generic_nack) {
@@ -371,6 +377,7 @@ export class Link implements SessionOwner<Part | null> {
 
   request(session: Session<Part | null>, id: number, sequence: number, buf: Buffer, start: number, end: number): void {
     if (id === command.deliver_sm || id === command.data_sm) {
+      this.delivers++
       let code = readSm(buf, start, end, sm)
       if (code === 0) code = this.deliver()
       if (code === 0) this.acknowledge(responseTo(id), sequence)
@@ -484,13 +491,14 @@ export class Link implements SessionOwner<Part | null> {
       window: this.settings.window,
       sinceMs: this.sinceMs,
       lastReason: '',
+      traffic: { submits: this.submits, throttled: this.throttled, delivers: this.delivers },
     }
   }
 }
 
-const reasonOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? (error as Error).message
+export const reasonOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? (error as Error).message
 
-function tlsOptions(tls: NonNullable<LinkSettings['tls']>, host: string): ConnectionOptions {
+export function tlsOptions(tls: NonNullable<LinkSettings['tls']>, host: string): ConnectionOptions {
   return {
     servername: tls.servername ?? host,
     rejectUnauthorized: tls.verify,

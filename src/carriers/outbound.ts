@@ -5,6 +5,7 @@ import type { Sm } from '../../protocols/smpp/sm.js'
 import { formatAbsolute, formatRelative } from '../../protocols/smpp/time.js'
 import { tlv, writeTlvBytes } from '../../protocols/smpp/tlv.js'
 import { EMPTY, type Message } from '../model/message.js'
+import { type AddressSteps, rewriteAddress } from '../routing/addresses.js'
 import type { Part } from './driver.js'
 
 /** What a carrier's settings say of the fields it is sent; null = as the customer gave it. */
@@ -19,6 +20,8 @@ export interface OutboundRules {
   /** Bits of registered_delivery that it may see besides those for receipts. */
   readonly registeredDelivery: number
   readonly validity: 'relative' | 'absolute' | 'never'
+  /** How addresses are written for it; what a step says of type and plan goes before all of the above. */
+  readonly rewrite: AddressSteps
 }
 
 const SHORT_MESSAGE_MAX = 254
@@ -35,22 +38,18 @@ const RECEIPTS = 0x03
 /** The shortest validity that is said: what zero means the standard leaves open. */
 const LEAST_VALIDITY_MS = 1_000
 
+export type Addresses = Pick<
+  Sm,
+  'source_addr_ton' | 'source_addr_npi' | 'source_addr' | 'dest_addr_ton' | 'dest_addr_npi' | 'destination_addr'
+>
+
 /** Fills in `sm`, which keeps views of the part; false: the carrier's version of SMPP has no room for so long a text. */
 export function fillSubmit(sm: Sm, part: Part, rules: OutboundRules, nowMs: number): boolean {
   const { message: m, short_message } = part
   const isLong = part.payload || short_message.length > SHORT_MESSAGE_MAX
   if (isLong && rules.interfaceVersion < V34) return false
   sm.service_type = rules.serviceType ?? m.service_type
-  sm.source_addr = m.source_addr
-  if (rules.sourceTon === 'auto') [sm.source_addr_ton, sm.source_addr_npi] = kindOf(m.source_addr)
-  else {
-    sm.source_addr_ton = rules.sourceTon ?? m.source_addr_ton
-    sm.source_addr_npi = m.source_addr_npi
-  }
-  if (rules.sourceNpi !== null) sm.source_addr_npi = rules.sourceNpi
-  sm.dest_addr_ton = rules.destTon ?? m.dest_addr_ton
-  sm.dest_addr_npi = rules.destNpi ?? m.dest_addr_npi
-  sm.destination_addr = m.destination_addr
+  fillAddresses(sm, m, rules)
   sm.esm_class = part.esm_class
   sm.protocol_id = m.protocol_id
   sm.priority_flag = m.priority_flag
@@ -68,6 +67,25 @@ export function fillSubmit(sm: Sm, part: Part, rules: OutboundRules, nowMs: numb
     sm.tlvs = rules.interfaceVersion >= V34 ? part.tlvs : EMPTY
   }
   return true
+}
+
+/** The fields that say from whom and to whom, as the carrier is told. */
+export function fillAddresses(sm: Addresses, m: Message, rules: OutboundRules): void {
+  const { source, destination } = rules.rewrite
+  const from = source.length === 0 ? undefined : rewriteAddress(source, m.source_addr)
+  sm.source_addr = from?.address ?? m.source_addr
+  if (rules.sourceTon === 'auto') [sm.source_addr_ton, sm.source_addr_npi] = kindOf(sm.source_addr)
+  else {
+    sm.source_addr_ton = rules.sourceTon ?? m.source_addr_ton
+    sm.source_addr_npi = m.source_addr_npi
+  }
+  if (rules.sourceNpi !== null) sm.source_addr_npi = rules.sourceNpi
+  if (from?.ton !== undefined) sm.source_addr_ton = from.ton
+  if (from?.npi !== undefined) sm.source_addr_npi = from.npi
+  const to = destination.length === 0 ? undefined : rewriteAddress(destination, m.destination_addr)
+  sm.destination_addr = to?.address ?? m.destination_addr
+  sm.dest_addr_ton = to?.ton ?? rules.destTon ?? m.dest_addr_ton
+  sm.dest_addr_npi = to?.npi ?? rules.destNpi ?? m.dest_addr_npi
 }
 
 /**

@@ -51,6 +51,8 @@ export class Seat {
   private isStopped = true
   private lastReason = ''
   private sinceMs = 0
+  /** Monotonic; null: none by itself. */
+  private nextTryAtMs: number | null = null
 
   constructor(host: SeatHost, bind: BindKind) {
     this.host = host
@@ -82,6 +84,7 @@ export class Seat {
   /** Binds no more; what it has is the pool's to end. */
   stop(): void {
     this.isStopped = true
+    this.nextTryAtMs = null
     clearTimeout(this.timer)
     const { successor } = this
     this.successor = null
@@ -90,6 +93,7 @@ export class Seat {
 
   private connectIn(ms: number): void {
     clearTimeout(this.timer)
+    this.nextTryAtMs = this.host.clock.mono() + ms
     if (ms <= 0) this.connect()
     else this.timer = setTimeout(() => this.turnOf(), ms)
   }
@@ -123,6 +127,7 @@ export class Seat {
 
   private standStill(): void {
     clearTimeout(this.timer)
+    this.nextTryAtMs = null
     if (!this.lastReason.startsWith(STILL)) this.lastReason = `${STILL}${this.lastReason || 'credentials refused'}`
   }
 
@@ -255,6 +260,7 @@ export class Seat {
       window: 0,
       sinceMs: this.sinceMs,
       lastReason: this.lastReason,
+      nextTryMs: this.nextTryAtMs === null ? null : Math.max(0, this.nextTryAtMs - clock.mono()),
     }
   }
 }

@@ -2,7 +2,7 @@
 // or over the network with --url and --key. Knows how to ask and what silence means; what is
 // asked is each command's.
 
-import { request as httpRequest, type RequestOptions } from 'node:http'
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
 import { adminSocketFault, adminSocketPath } from '../config.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, requireSettings } from './settings.js'
@@ -29,6 +29,20 @@ export async function ask(options: GlobalOptions, question: Question): Promise<u
   const content = /[/+]json\b/.test(type) ? parsed(body) : body
   if (status >= 200 && status < 300) return content
   throw new CommandError(EXIT.failed, problem(status, content, question))
+}
+
+/**
+ * The same for an answer without end: the 2xx response as it comes, for the caller to read or to destroy. Its errors are
+ * the caller's; `silenceMs` holds until it begins.
+ */
+export async function follow(options: GlobalOptions, question: Question): Promise<IncomingMessage> {
+  const way = await wayTo(options)
+  const response = await send(way, question)
+  response.socket.setTimeout(0)
+  const status = response.statusCode ?? 0
+  if (status >= 200 && status < 300) return response
+  const { type, body } = await whole(way, response)
+  throw new CommandError(EXIT.failed, problem(status, /[/+]json\b/.test(type) ? parsed(body) : body, question))
 }
 
 interface Way {
@@ -72,7 +86,23 @@ function socketOf(dataDir: string, silence: string): string {
   throw new CommandError(EXIT.failed, fault)
 }
 
-function exchange(way: Way, question: Question): Promise<{ status: number; type: string; body: string }> {
+async function exchange(way: Way, question: Question): Promise<{ status: number; type: string; body: string }> {
+  return whole(way, await send(way, question))
+}
+
+function whole(way: Way, response: IncomingMessage): Promise<{ status: number; type: string; body: string }> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    response.on('data', (chunk: Buffer) => chunks.push(chunk))
+    response.on('error', error => reject(unreached(way, error)))
+    response.on('end', () => {
+      const body = Buffer.concat(chunks).toString('utf8')
+      resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body })
+    })
+  })
+}
+
+function send(way: Way, question: Question): Promise<IncomingMessage> {
   const sent = question.body === undefined ? undefined : JSON.stringify(question.body)
   return new Promise((resolve, reject) => {
     const outgoing = way.request(
@@ -90,15 +120,7 @@ function exchange(way: Way, question: Question): Promise<{ status: number; type:
         agent: false,
         timeout: question.silenceMs ?? SILENCE_MS,
       },
-      response => {
-        const chunks: Buffer[] = []
-        response.on('data', (chunk: Buffer) => chunks.push(chunk))
-        response.on('error', error => reject(unreached(way, error)))
-        response.on('end', () => {
-          const body = Buffer.concat(chunks).toString('utf8')
-          resolve({ status: response.statusCode ?? 0, type: response.headers['content-type'] ?? '', body })
-        })
-      },
+      resolve,
     )
     outgoing.on('timeout', () => outgoing.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })))
     outgoing.on('error', error => reject(unreached(way, error)))

@@ -15,6 +15,7 @@ import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, optionsOf, readSettings, requireSettings } from './settings.js'
 
 interface ServeOptions extends GlobalOptions {
+  catch?: boolean
   demo?: boolean
   workers: string
   dataDir?: string
@@ -29,6 +30,7 @@ export function register(program: Command): void {
       'Runs the daemon until SIGTERM or SIGINT; a second signal hurries. SIGHUP reloads what may change live.',
     )
     .option('--demo', 'begin with a demo account and the built-in carrier, if the database is empty')
+    .option('--catch', 'deliver no mail, and keep it for /catch on the side-port (setting smtp.catch)')
     .option('--data-dir <dir>', 'the folder that holds everything (setting dataDir)')
     .option('--workers <n>', 'nodes on this machine; above 1 needs redis.url', '1')
     .addHelpText(
@@ -47,6 +49,7 @@ async function serve(options: ServeOptions): Promise<void> {
   }
   const overrides: ConfigInput = {}
   if (options.dataDir !== undefined) overrides.dataDir = options.dataDir
+  if (options.catch === true) overrides.smtp = { catch: true }
   let config = requireSettings(options, overrides, true)
   makeDataDir(config.dataDir)
   let demoKey: string | undefined

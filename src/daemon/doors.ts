@@ -13,6 +13,7 @@ import type { MailAccounts, MailServer } from '../intake/mail/server.js'
 import type { BindHost } from '../intake/smpp/bind.js'
 import type { FailedBinds } from '../intake/smpp/failures.js'
 import { SmppServer } from '../intake/smpp/server.js'
+import type { Message } from '../model/message.js'
 
 const WINDOW_BYTES = 4 * 2 ** 20
 const LATE_REQUESTS = 1_000
@@ -29,6 +30,8 @@ export interface DoorsGiven {
   readonly failures: FailedBinds
   readonly log: Log
   readonly mailAccounts: MailAccounts
+  /** A text message that came by mail was taken. */
+  mailNoted(message: Message): void
 }
 
 /** null = off. */
@@ -107,6 +110,9 @@ export class Doors {
       idleMs: smtp.idleMs,
       handshakeMs: smtp.handshakeMs,
       smsDomains: smtp.smsDomains,
+      postmaster: smtp.postmaster,
+      takesAll: smtp.catch,
+      noted: this.given.mailNoted,
       trusted: smtp.trusted.flatMap(one => {
         const from = trustedFrom(one)
         return from === undefined ? [] : { list: listOf([from.range]), systemId: from.systemId }

@@ -2,19 +2,24 @@
 // rows change. Knows which driver serves which kind; the only place where carriers,
 // dispatch and returns are joined.
 
-import { type Codings, codingsWith, standardCodings } from '../../protocols/gsm/coding.js'
+import { type Codings, standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
-import type { CarrierRow, SmppSettings } from '../accounts/carrier.js'
+import type { CarrierRow, SmtpSettings } from '../accounts/carrier.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
-import type { Driver, DriverEvents } from '../carriers/driver.js'
+import type { Driver, DriverEvents, Part } from '../carriers/driver.js'
+import { CatchCarrier, type CaughtMails } from '../carriers/catch.js'
+import { MailCarrier } from '../carriers/mail.js'
 import { Simulator } from '../carriers/simulator.js'
 import { SmppCarrier } from '../carriers/smpp.js'
-import { type CutSettings, plainCut } from '../dispatch/cut.js'
+import { plainCut } from '../dispatch/cut.js'
+import { cutOf } from '../dispatch/cutSettings.js'
 import type { Dispatch, Line } from '../dispatch/dispatch.js'
+import type { Outcome } from '../model/outcome.js'
 import type { Receipts } from '../returns/receipts.js'
+import type { Replies } from '../returns/replies.js'
 import type { Spool } from '../spool/contract.js'
 import type { Trace } from './trace.js'
 
@@ -24,12 +29,19 @@ const LEAVE_MS = 10_000
 export interface LinesHost {
   readonly dispatch: Dispatch
   readonly receipts: Receipts
+  readonly replies: Replies
   readonly spool: Spool
   readonly clock: Clock
   readonly sessionClock: SessionClock
   readonly counters: Counters
   readonly log: Log
   readonly trace: Trace
+  /** Our name to servers that take mail. */
+  readonly hostname: string
+  /** Where mails go that are not to be delivered; null: they are. */
+  readonly caught: CaughtMails | null
+  /** A carrier answered a part. */
+  answered(carrier: string, part: Part, outcome: Outcome): void
   fault(error: unknown): void
 }
 
@@ -119,6 +131,7 @@ export class Lines {
   private driverOf(row: CarrierRow, events: DriverEvents, counts: PduCounts | null): Driver {
     const { clock, sessionClock, log, trace } = this.host
     if (row.kind === 'simulator') return new Simulator(row.settings, events, clock)
+    if (row.kind === 'smtp') return this.mailDriver(row.name, row.settings, events)
     return new SmppCarrier(
       row.settings,
       {
@@ -129,22 +142,32 @@ export class Lines {
         sessionClock,
         counts: counts as PduCounts,
         log,
-        trace: session => trace.watch(session, () => row.name),
+        trace: session => trace.watch(session, 'carrier', () => row.name),
       },
       Math.random,
     )
   }
 
+  private mailDriver(name: string, settings: SmtpSettings, events: DriverEvents): Driver {
+    const { clock, log, caught, hostname } = this.host
+    if (caught !== null) return new CatchCarrier(caught, events, clock)
+    return new MailCarrier(settings, { name, hostname, events, clock, log }, Math.random)
+  }
+
   private eventsOf(row: CarrierRow): DriverEvents & { line: Line } {
-    const { dispatch, receipts, spool, counters } = this.host
+    const { dispatch, receipts, replies, spool, counters } = this.host
     const events: DriverEvents & { line: Line } = {
       // Set before the driver starts, so before its first event.
       line: undefined as unknown as Line,
-      answered: (part, outcome) => dispatch.answered(events.line, part, outcome),
+      answered: (part, outcome) => {
+        this.host.answered(row.name, part, outcome)
+        dispatch.answered(events.line, part, outcome)
+      },
       receipt: receipt => receipts.receipt(row.id, receipt),
-      reply: reply => receipts.reply(reply),
+      reply: reply => replies.reply(reply),
       gathering: () => spool.gathering,
-      afterSync: then => spool.afterSync(then),
+      // A phone's STOP is durable as well before it is acknowledged.
+      afterSync: then => spool.afterSync(() => replies.afterNoted(then)),
       room: () => dispatch.pump(events.line),
       changed: () => dispatch.align(),
       answeredIn: (ms, rank) => events.line.latency[rank].observe(ms),
@@ -160,19 +183,6 @@ export class Lines {
     await Promise.all(drivers.map(driver => driver.stop(withinMs)))
   }
 }
-
-const cutOf = (settings: SmppSettings): CutSettings => ({
-  receipts: settings.receipts,
-  tlvs: settings.interfaceVersion >= 0x34,
-  longMessages: wayFor(settings),
-  codings: codingsWith(settings.codings),
-  nationalTables: settings.nationalTables,
-  maxOctets: settings.maxOctets,
-})
-
-/** A carrier of SMPP v3.3 is sent no TLVs: long messages leave with a UDH, as it has always been. */
-const wayFor = ({ longMessages, interfaceVersion }: SmppSettings): CutSettings['longMessages'] =>
-  interfaceVersion < 0x34 && (longMessages === 'sar' || longMessages === 'payload') ? 'udh8' : longMessages
 
 /** Nothing that a driver or dispatch was built from has changed. */
 const same = (a: CarrierRow, b: CarrierRow): boolean =>

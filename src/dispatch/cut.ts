@@ -29,6 +29,9 @@ export const plainCut: CutSettings = Object.freeze({
   maxOctets: 140,
 })
 
+/** A mail is what it is, and nobody reports on it. */
+const noReceipts: CutSettings = Object.freeze({ ...plainCut, receipts: 'asked' })
+
 /**
  * Why a message cannot be sent at all. coding_unsupported: the carrier takes its text in no coding, or in one in which a
  * part that the customer cut is longer than a part can be.
@@ -60,6 +63,7 @@ export function cut(
   concatRef: (m: Message) => number,
 ): readonly Part[] | Uncuttable {
   const { data_coding, body } = m
+  if (m.isMail) return [part(m, 0, 0, 0, body, false, EMPTY, noReceipts)]
   if (m.isText) return cutText(m, body.toString('utf8'), settings, concatRef)
   const coding = codingOf(data_coding, theirs)
   const carriers = codingOf(data_coding, settings.codings)

@@ -6,10 +6,12 @@ import { type Codings, standardCodings } from '../../protocols/gsm/coding.js'
 import type { Clock } from '../base/clock.js'
 import { Counters, Histogram } from '../base/figures.js'
 import type { Driver, Part } from '../carriers/driver.js'
-import { type Message, state } from '../model/message.js'
+import { type ClassRank, type Message, rankOf, state } from '../model/message.js'
 import type { Outcome } from '../model/outcome.js'
-import { serving, weigh } from '../routing/choose.js'
-import type { RouteTable } from '../routing/table.js'
+import { Trail } from '../model/trail.js'
+import { serving } from '../routing/choose.js'
+import { MAIL_LANE } from '../routing/mail.js'
+import type { RouteRule, RouteTable } from '../routing/table.js'
 import type { Claimer, Spool } from '../spool/contract.js'
 import { ConcatRefs } from './concatRefs.js'
 import { type CutSettings, cut } from './cut.js'
@@ -17,8 +19,12 @@ import { type RetryRules, retryAt } from './retry.js'
 
 /** A claim at a time: what is handed out is in nobody's queue, so not too much of it. */
 const CLAIM = 256
-/** Messages of a weighted route that wait for the carrier they were weighed to. */
+/** Messages of one class that wait for the carrier that was chosen for them. */
 const HANDED = 512
+/** What was handed over of a lower class than what waits in the lanes goes once in so many claims: 5 %. */
+const LOWER_EVERY = 20
+/** The class that may be told to wait for the end of quiet hours. */
+const BULK = rankOf('bulk')
 const NAMED_CARRIER_DOWN_MS = 1_000
 /** What no route takes is looked at again this often, and at once when the routes change. */
 const REMATCH_MS = 30_000
@@ -38,8 +44,10 @@ export class Line {
   marked: Part[] = []
   markedIn = 0
   readonly claimer: Claimer
-  /** Claimed by others, weighed to this one. */
-  handed: Message[] = []
+  /** Claimed by others, weighed to this one; by class. */
+  readonly handed: readonly [Message[], Message[], Message[]] = [[], [], []]
+  /** Claims since handed ones of a lower class had their share. */
+  saved = 0
   /** submit_sm to its answer, ms, by class. */
   readonly latency = [new Histogram(), new Histogram(), new Histogram()] as const
   readonly counts = new Counters()
@@ -52,6 +60,8 @@ export class Line {
   private refs: ConcatRefs
   private readonly random: () => number
   pumping = false
+  /** It is pumped in the next turn of the event loop. */
+  isSoon = false
 
   constructor(
     id: number,
@@ -90,7 +100,16 @@ export class Line {
   get up(): boolean {
     return !this.paused && this.driver.up
   }
+
+  /** The highest class of which something was handed over. */
+  get firstHanded(): ClassRank | undefined {
+    const { handed } = this
+    return handed[0].length > 0 ? 0 : handed[1].length > 0 ? 1 : handed[2].length > 0 ? 2 : undefined
+  }
 }
+
+/** What keeps a part from being the carrier's. */
+type Failure = Exclude<Outcome, { kind: 'accepted' }>
 
 /** A message of several parts on its way: what its parts have said so far. */
 interface Whole {
@@ -108,6 +127,10 @@ export interface DispatchHost {
   weightOf(account: number): number
   /** The lane of a message whose route is gone; undefined when no route takes it now. */
   rematch(message: Message): number | undefined
+  /** Of a route's carriers that are up, and have room, the one for the message; undefined when there is none. */
+  choose(rule: RouteRule, message: Message, isUp: (carrier: string) => boolean): string | undefined
+  /** When the quiet hours end that keep a bulk message from its destination now, ms; 0: it may go. */
+  quietUntil(message: Message): number
   /** What data_coding means to an account that has said so. */
   codingsOf(account: number): Codings
   /** Something of ours threw. */
@@ -117,7 +140,10 @@ export interface DispatchHost {
 export class Dispatch {
   routes: RouteTable
   readonly lines = new Map<number, Line>()
+  /** What carriers answered last. */
+  readonly trail = new Trail()
   private readonly byName = new Map<string, Line>()
+  private mailCarriers: readonly string[] = []
   private readonly host: DispatchHost
   private readonly wholes = new Map<Message, Whole>()
   /** Lines that name a lane. */
@@ -161,14 +187,19 @@ export class Dispatch {
     this.align()
   }
 
+  /** The carriers of mail, in the order in which they are for one another. */
+  useMailCarriers(names: readonly string[]): void {
+    this.mailCarriers = names
+    this.align()
+  }
+
   /** Which lanes does each carrier serve now? Asked when routes change, and when links come up or go down. */
   align(): void {
-    const isUp = (name: string): boolean => this.byName.get(name)?.up ?? false
     const lanes = new Map<Line, number[]>()
     this.byLane.clear()
     for (const rule of this.routes.rules) {
       const lines: Line[] = []
-      for (const name of serving(rule, isUp)) {
+      for (const name of serving(rule, this.isUp)) {
         const line = this.byName.get(name)
         if (!line) continue
         lines.push(line)
@@ -178,6 +209,12 @@ export class Dispatch {
       }
       this.byLane.set(rule.id, lines)
     }
+    // Mails have no other route than the first of their carriers that is up.
+    const mail = this.byName.get(this.mailCarriers.find(this.isUp) ?? '')
+    if (mail !== undefined) {
+      lanes.set(mail, [...(lanes.get(mail) ?? []), MAIL_LANE])
+      this.byLane.set(MAIL_LANE, [mail])
+    }
     for (const line of this.lines.values()) {
       line.claimer.serve(lanes.get(line) ?? [])
       if (!line.up) this.giveBackHanded(line)
@@ -186,9 +223,7 @@ export class Dispatch {
   }
 
   private giveBackHanded(line: Line): void {
-    const handed = line.handed
-    line.handed = []
-    for (let i = handed.length - 1; i >= 0; i--) this.host.spool.giveBack(handed[i] as Message)
+    for (const handed of line.handed) for (const m of handed.splice(0)) this.host.spool.giveBack(m)
   }
 
   /** A lane got something to claim. */
@@ -211,13 +246,23 @@ export class Dispatch {
       for (;;) {
         const room = line.driver.room() - line.marking
         if (room <= 0) break
-        const messages = line.handed.length > 0 ? line.handed.splice(0, Math.min(room, CLAIM)) : this.claim(line, room)
+        const messages = this.next(line, room)
         if (messages.length === 0) break
         for (const m of messages) this.sendOrEnd(line, m)
       }
     } finally {
       line.pumping = false
     }
+  }
+
+  /** What was handed over stood in a lane before what stands there now, and never goes before a higher class all the same. */
+  private next(line: Line, room: number): Message[] {
+    const rank = line.firstHanded
+    if (rank === undefined) return this.claim(line, room)
+    const { first } = line.claimer
+    if (first !== undefined && first < rank && ++line.saved < LOWER_EVERY) return this.claim(line, room)
+    line.saved = 0
+    return line.handed[rank].splice(0, Math.min(room, CLAIM))
   }
 
   /** A message that we cannot even send is a fault of ours: it ends, and harms no other. */
@@ -236,12 +281,18 @@ export class Dispatch {
   }
 
   private claim(line: Line, room: number): Message[] {
-    if (!line.claimer.waiting) return []
+    if (line.claimer.first === undefined) return []
     const claimed = line.claimer.claim(Math.min(room, CLAIM))
+    const count = claimed.length
     if (this.resendable > 0 && !line.waits) this.countResent(line, claimed.length)
     let handedAny = false
     let kept = 0
     for (const m of claimed) {
+      const untilMs = m.rank === BULK && !isBegun(m) ? this.host.quietUntil(m) : 0
+      if (untilMs > 0) {
+        this.host.spool.defer(m, untilMs)
+        continue
+      }
       const target = this.target(line, m)
       if (target === line) {
         claimed[kept++] = m
@@ -249,22 +300,37 @@ export class Dispatch {
       }
       if (target === undefined) this.host.spool.defer(m, this.host.clock.now() + NAMED_CARRIER_DOWN_MS)
       else {
-        target.handed.push(m)
+        target.handed[m.rank].push(m)
         handedAny = true
       }
     }
     claimed.length = kept
     if (handedAny) {
-      for (const other of this.lines.values()) if (other !== line && other.handed.length > 0) this.pump(other)
-      // All of this claim was for others: there may be more for us behind it.
-      if (kept === 0) return this.claim(line, room)
+      for (const other of this.lines.values()) if (other !== line && other.firstHanded !== undefined) this.pump(other)
     }
+    // There may be more for us behind what we cannot send; but nobody waits until all of that is gone through.
+    if (kept === 0 && count > 0) this.pumpSoon(line)
     return claimed
+  }
+
+  private readonly isUp = (name: string): boolean => this.byName.get(name)?.up ?? false
+
+  private hasPlace(name: string, rank: ClassRank): boolean {
+    return (this.byName.get(name)?.handed[rank].length ?? HANDED) < HANDED
+  }
+
+  private pumpSoon(line: Line): void {
+    if (line.isSoon) return
+    line.isSoon = true
+    setImmediate(() => {
+      line.isSoon = false
+      this.pump(line)
+    })
   }
 
   /** Who sends `m`, that `line` has claimed. Undefined: the one carrier that may is down. */
   private target(line: Line, m: Message): Line | undefined {
-    if (m.parts !== null && m.carrier !== line.id && m.parts.some(part => part.answered || part.unsure)) {
+    if (m.carrier !== line.id && isBegun(m)) {
       // Its other parts went over that carrier: the phone joins parts of one reference only.
       const first = this.lines.get(m.carrier)
       return first?.up ? first : undefined
@@ -274,11 +340,11 @@ export class Dispatch {
       return named?.up ? named : undefined
     }
     const rule = this.routes.route(m.lane)
-    if (rule === undefined || rule.to.length < 2 || rule.to[0]?.weight == null) return line
-    const name = weigh(rule, m, other => this.byName.get(other)?.up ?? false)
-    const weighed = name === undefined ? undefined : this.byName.get(name)
-    if (weighed === undefined || weighed.handed.length >= HANDED) return line
-    return weighed
+    if (rule === undefined || rule.to.length < 2 || rule.by === 'order') return line
+    const best = this.byName.get(this.host.choose(rule, m, this.isUp) ?? '')
+    if (best === undefined || best.handed[m.rank].length < HANDED) return best ?? line
+    const next = this.host.choose(rule, m, name => this.isUp(name) && this.hasPlace(name, m.rank))
+    return this.byName.get(next ?? '') ?? line
   }
 
   /** After a kill, whatever a link's window may have held is among the first that it claims. */
@@ -374,6 +440,7 @@ export class Dispatch {
     const { spool } = this.host
     if (outcome.kind === 'accepted') {
       line.accepted++
+      this.trail.accepted(m.id, part.index, line.id, this.host.clock.now())
       const whole = m.parts === null ? undefined : this.wholes.get(m)
       spool.accepted(m, part.index, line.id, outcome.ref, (part.registered_delivery & 3) !== 0)
       if (whole) this.partDone(line, m, whole, null)
@@ -383,8 +450,9 @@ export class Dispatch {
     this.notAccepted(line, part, outcome)
   }
 
-  private notAccepted(line: Line, part: Part, outcome: Outcome): void {
+  private notAccepted(line: Line, part: Part, outcome: Failure): void {
     const { message: m } = part
+    this.trail.failed(m.id, part.index, line.id, outcome.kind, outcome.code, this.host.clock.now())
     if (m.unsure && (outcome.kind !== 'unsure' || outcome === unsent)) this.host.spool.unsent(m, part.index)
     const whole = m.parts === null ? undefined : this.wholes.get(m)
     if (whole) this.partDone(line, m, whole, outcome)
@@ -425,6 +493,8 @@ export class Dispatch {
       // At least once is the promise, where the carrier was not said to want it otherwise when it was sent.
       case 'unsure':
         if (m.unsure && !hasMore(m)) this.leaveUnsure(line, m)
+        // Each try may reach a person once more: not one after the other.
+        else if (m.isMail) this.settle(line, m, { kind: 'deferred', code: outcome.code, reason: outcome.code })
         else spool.giveBack(m)
     }
   }
@@ -455,7 +525,7 @@ export class Dispatch {
     if (this.rematchedFor === this.routes && now - this.rematchedMs < REMATCH_MS) return
     let more = false
     for (const { lane } of spool.figures().lanes) {
-      if (this.routes.route(lane) !== undefined) continue
+      if (lane === MAIL_LANE || this.routes.route(lane) !== undefined) continue
       let moved = false
       const again = spool.rematch(lane, m => {
         const to = this.host.rematch(m)
@@ -483,7 +553,10 @@ export class Dispatch {
 const sameRef = (m: Message): number => m.concatRef
 
 /** It was marked to be sent, and then the carrier was gone: it never left. */
-const unsent: Outcome = { kind: 'unsure', code: 'unsent' }
+const unsent: Failure = { kind: 'unsure', code: 'unsent' }
+
+/** Parts of it have gone, or may have. */
+const isBegun = (m: Message): boolean => m.parts?.some(part => part.answered || part.unsure) ?? false
 
 /** Parts of it are still to be sent. */
 const hasMore = (m: Message): boolean => m.parts?.some(part => !part.answered && !part.unsure) ?? false

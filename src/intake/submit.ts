@@ -1,14 +1,20 @@
 // The only door. However a message arrives, it is judged here, once, in one order:
-// account, sender, destination, class, parts, route, limits, queue. What passes is in the
+// account, sender, destination, consent, class, parts, route, limits, queue, loops. What passes is in the
 // spool; the caller acknowledges it after the spool has synced, never before.
 
+import { readMailbox } from '../../protocols/smtp/commands.js'
 import type { Account } from '../accounts/account.js'
+import type { ConsentCheck } from '../accounts/consent.js'
 import type { Limits } from '../accounts/limits.js'
 import type { SmppProfile } from '../accounts/smppProfile.js'
 import type { Clock } from '../base/clock.js'
 import { type Fault, fault } from '../model/fault.js'
-import { type ClassRank, type Message, mark } from '../model/message.js'
+import { type ClassRank, isOfMail, type Message, mark, rankOf } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
+import type { Blocked } from '../routing/blocked.js'
+import type { Loops } from '../routing/loops.js'
+import { MAIL_LANE } from '../routing/mail.js'
+import type { QuietHours } from '../routing/quietHours.js'
 import { digitsOf, type RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
 import { isJoinable, makePlain, segmentsOf } from './text.js'
@@ -22,10 +28,20 @@ export interface Lifetimes {
 const suspended = fault('account_suspended', 'the account is suspended', false)
 const senderRefused = fault('sender_refused', 'this sender is not one of the account', false)
 const destinationInvalid = fault('destination_invalid', 'the destination is not a phone number', false)
+const blocked = fault('destination_blocked', 'this destination is blocked', false)
+const loopSuspected = fault('loop_suspected', 'the same message came too often: it seems to go round', false)
 const noRoute = fault('no_route', 'no route to this destination', false)
+const addressInvalid = fault('destination_invalid', 'the recipient is no mail address', false)
+const noMailCarrier = fault('no_route', 'no carrier takes mails', false)
+const mailTooLong = fault('too_long', 'the mail is too long', false)
 const tooLong = fault('too_long', 'the message needs more parts than it may have', false)
 const scheduleInvalid = fault('schedule_invalid', 'the schedule is after the validity of the message', false)
 const validityInvalid = fault('validity_invalid', 'the validity of the message has passed', false)
+const neverLoud = fault(
+  'validity_invalid',
+  'the validity of the message ends within the quiet hours of its destination',
+  false,
+)
 const notWaiting = fault('not_waiting', 'the message is not waiting any more', false)
 const rateExceeded = fault('rate_exceeded', 'too many messages a second', true)
 const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
@@ -42,18 +58,43 @@ export interface DoorHost {
   readonly clock: Clock
   readonly tally: Tally
   readonly lifetimes: Lifetimes
+  readonly quiet: QuietHours
+  readonly blocked: Blocked
+  readonly loops: Loops
+  readonly consent: ConsentCheck
+  /** A message was refused that somebody should look into. */
+  guarded(code: 'destination_blocked' | 'loop_suspected', account: Account): void
 }
 
+/** The class that waits for the end of quiet hours. */
+const BULK = rankOf('bulk')
+const TRANSACTIONAL = rankOf('transactional')
+
+/** Addresses in a record are counted in one octet. */
+const MOST_ADDRESS = 255
+const MOST_MAIL_OCTETS = 64 * 2 ** 20
+const utf8 = (text: string): Buffer => Buffer.from(text)
+
 export class Door {
+  /** Some carrier takes mails. */
+  carriesMail = false
   /** Replaced when the directory's routes change. */
   routes: RouteTable
+  /** Replaced when the directory's blocked prefixes change. */
+  blocked: Blocked
   readonly spool: Spool
   private readonly limits: Limits
   private readonly clock: Clock
   private readonly tally: Tally
   private readonly lifetimesMs: readonly [number, number, number]
+  private readonly quiet: QuietHours
+  private readonly host: Pick<DoorHost, 'loops' | 'consent' | 'guarded'>
 
-  constructor({ spool, routes, limits, clock, tally, lifetimes }: DoorHost) {
+  constructor(host: DoorHost) {
+    const { spool, routes, limits, clock, tally, lifetimes, quiet } = host
+    this.host = host
+    this.blocked = host.blocked
+    this.quiet = quiet
     this.spool = spool
     this.routes = routes
     this.limits = limits
@@ -69,15 +110,22 @@ export class Door {
    * one with its addresses and service_type, if there is one (SMPP v3.4 §5.2.18).
    */
   submit(m: Message, account: Account, replace = false): Fault | undefined {
-    const fault = this.judge(m, account) ?? this.pace(account)
+    const fault = this.judge(m, account) ?? this.loop(m, account) ?? this.pace(account)
     if (fault !== undefined) return fault
     this.take(m, account, replace)
     return undefined
   }
 
-  /** The same for one of many that {@link admit} has let in together. */
-  submitAdmitted(m: Message, account: Account): Fault | undefined {
-    const fault = this.examine(m, account)
+  /** The same for one of many that {@link admit} has let in together; of the class `rank`, where its sender said so. */
+  submitAdmitted(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
+    const fault = this.examine(m, account, undefined, rank) ?? this.loop(m, account)
+    if (fault === undefined) this.take(m, account, false)
+    return fault
+  }
+
+  /** An answer of ours to a phone that has just written, past its own STOP: transactional, and of no account's pace. */
+  answer(m: Message, account: Account): Fault | undefined {
+    const fault = this.examine(m, account, TRANSACTIONAL) ?? this.refusal(account)
     if (fault === undefined) this.take(m, account, false)
     return fault
   }
@@ -95,11 +143,40 @@ export class Door {
   /** The same for messages that belong together: all of them are taken, or none. Each has had its {@link pace}. */
   submitAll(messages: readonly Message[], account: Account): Fault | undefined {
     for (const m of messages) {
-      const fault = this.judge(m, account)
+      const fault = this.judge(m, account) ?? this.loop(m, account)
       if (fault !== undefined) return fault
     }
     for (const m of messages) this.take(m, account, false)
     return undefined
+  }
+
+  /**
+   * Takes a mail that leaves, or says why not: `m` brings its reverse-path, recipient and body, and its class and id where
+   * they are not the usual ones. It costs nothing of what the account may submit a second.
+   */
+  submitMail(m: Message, account: Account): Fault | undefined {
+    const fault = this.judgeMail(m, account) ?? this.refusal(account)
+    if (fault !== undefined) return fault
+    m.isMail = true
+    // Records have octets.
+    m.source_addr = utf8(m.source_addr).latin1Slice()
+    m.destination_addr = utf8(m.destination_addr).latin1Slice()
+    m.account = account.id
+    m.lane = MAIL_LANE
+    if (m.validUntilMs === 0) m.validUntilMs = this.clock.now() + (this.lifetimesMs[m.rank] as number)
+    this.spool.commit(m)
+    this.tally.countAccepted(m.rank)
+    return undefined
+  }
+
+  /** What is wrong with a mail that is to leave, the queue left aside. */
+  judgeMail(m: Message, account: Account): Fault | undefined {
+    if (account.suspended !== null) return suspended
+    const to = readMailbox(m.destination_addr)
+    if (to === null || to.domain === '' || utf8(m.destination_addr).length > MOST_ADDRESS) return addressInvalid
+    if (utf8(m.source_addr).length > MOST_ADDRESS) return senderRefused
+    if (m.body.length > MOST_MAIL_OCTETS) return mailTooLong
+    return this.carriesMail ? undefined : noMailCarrier
   }
 
   /** One message of what the account may submit a second. */
@@ -122,26 +199,55 @@ export class Door {
     return this.examine(m, account) ?? this.refusal(account)
   }
 
-  private examine(m: Message, account: Account): Fault | undefined {
+  /** With `answers` it is an answer of ours: of that class, and whatever its recipient has asked for. */
+  private examine(m: Message, account: Account, answers?: ClassRank, rank?: ClassRank): Fault | undefined {
     if (account.suspended !== null) return suspended
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
     if (digits === '') return destinationInvalid
+    if (this.blocked.reason(account.systemId, digits) !== undefined) {
+      this.host.guarded('destination_blocked', account)
+      return blocked
+    }
+    m.rank = answers ?? rank ?? this.classOf(m, account)
+    if (answers === undefined) {
+      const unwanted = this.host.consent.refusal(account, m.rank, digits)
+      if (unwanted !== undefined) return unwanted
+    }
     m.account = account.id
     if (account.smpp.receipts.of === 'part') m.registered_delivery |= mark.perPart
-    m.rank = this.classOf(m, account)
     if (account.smpp.smartReplace) this.tally.countSaved(makePlain(m, account.smpp))
     const segments = segmentsOf(m, account.smpp)
     if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
-    const route = this.routes.match(account.systemId, m.rank, m.source_addr, digits)
+    const now = this.clock.now()
+    const route = this.routes.match(account, m, digits, m.scheduleMs || now)
     if (route === undefined) return noRoute
     m.lane = route.id
-    const now = this.clock.now()
+    if (m.rank === BULK) {
+      const untilMs = this.quiet.until(digits, Math.max(now, m.scheduleMs), account.quietHours)
+      if (untilMs > 0) {
+        if (m.validUntilMs > now && m.validUntilMs <= untilMs) return neverLoud
+        m.scheduleMs = untilMs
+        this.quiet.held()
+      }
+    }
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid
     return undefined
+  }
+
+  /** What would be said to it, with its class, segments and route set; nothing is taken or counted. */
+  preview(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
+    return this.examine(m, account, undefined, rank) ?? this.refusal(account)
+  }
+
+  /** Once for each message that would be taken: it is counted. No carrier brings mail. */
+  private loop(m: Message, account: Account): Fault | undefined {
+    if (isOfMail(m) || !this.host.loops.suspect(m, this.clock.mono())) return undefined
+    this.host.guarded('loop_suspected', account)
+    return loopSuspected
   }
 
   /** Whether anything of the account could be taken at this moment. */

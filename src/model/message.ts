@@ -62,7 +62,26 @@ export const mark = {
 
 /** How {@link Message.extras} begin of a message that came by mail: its sender hears of it by mail, not over a bind. */
 const OF_MAIL = '{"mail":'
-export const extrasOfMail = (mail: object): string => `${OF_MAIL}${JSON.stringify(mail)}}`
+
+/** What is kept of a mail for as long as its message lives: whom to tell, and by what its sender knows it. */
+export interface MailNote {
+  /** MAIL FROM. */
+  from: string
+  /** RCPT TO. */
+  to: string
+  envid?: string
+  ret?: 'FULL' | 'HDRS'
+  notify?: readonly string[]
+  orcpt?: string
+  /** Of its header, as written: Subject, Date, From. */
+  subject?: string
+  date?: string
+  author?: string
+  /** It left as a mail, not as a text message. */
+  relay?: true
+}
+
+export const extrasOfMail = (mail: MailNote): string => `${OF_MAIL}${JSON.stringify(mail)}}`
 export const isOfMail = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_MAIL)
 
 /** The tags that its sender gave it, in {@link Message.extras}: `{…, "tags": ["spring", "shop-7"]}`. */
@@ -168,6 +187,9 @@ export class Message {
   parts: PartState[] | null = null
   /** It, or a part of it, was sent and never answered, or may have been, to a carrier that must not get it twice. */
   unsure = false
+
+  /** Moment at which a carrier took it, monotonic ms; 0 = not yet, or not since it was read from disk. */
+  sentMs = 0
 
   /** Number of the lane block that lists it; 0 = in no lane (due, sent). The engine's. */
   ready = 0

@@ -1,23 +1,16 @@
-// What carriers send back, on its way into the spool: receipts to their messages, replies
-// to the account that owns the number they were sent to. Knows whose it is; knows neither
-// how it came nor how it is delivered.
+// Receipts from carriers on their way into the spool, to their messages. Knows neither how they came
+// nor how they are delivered.
 
 import type { Counters } from '../base/figures.js'
-import type { Receipt, Reply } from '../model/outcome.js'
-import { digitsOf } from '../routing/table.js'
+import type { Receipt } from '../model/outcome.js'
 import type { Spool } from '../spool/contract.js'
-
-/** The account of what belongs to nobody. */
-const UNCLAIMED = 0
 
 export class Receipts {
   private readonly spool: Spool
-  private readonly ownerOf: (number: string) => number | undefined
   private readonly counts: Counters
 
-  constructor(spool: Spool, ownerOf: (number: string) => number | undefined, counts: Counters) {
+  constructor(spool: Spool, counts: Counters) {
     this.spool = spool
-    this.ownerOf = ownerOf
     this.counts = counts
   }
 
@@ -37,12 +30,5 @@ export class Receipts {
     if (ref === undefined) return
     receipt.ref = ref
     this.counts.add('receipts_by_other_id')
-  }
-
-  /** False: not stored, the carrier must keep it. */
-  reply(reply: Reply): boolean {
-    const owner = this.ownerOf(digitsOf(reply.destination_addr) || reply.destination_addr) ?? UNCLAIMED
-    this.counts.add(owner === UNCLAIMED ? 'replies_unclaimed' : 'replies')
-    return this.spool.reply(owner, reply)
   }
 }

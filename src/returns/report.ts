@@ -50,6 +50,8 @@ export interface ReporterHost {
   reply(reply: Reply, account: number): Reply
   /** Its text is eight septets in seven octets, as its carrier says. */
   isPacked(reply: Reply): boolean
+  /** The customer has it. */
+  taken(report: Report): void
   fault(error: unknown): void
 }
 
@@ -315,6 +317,7 @@ export class Reporter {
     switch (meaningOf(code, isNack)) {
       case 'taken':
         counts.add(report.kind === 'receipt' ? 'receipts_delivered' : 'replies_delivered')
+        this.host.taken(report)
         if (report instanceof Joined) this.rejoiner.done(report, this.host.clock.mono())
         this.done(report)
         if (!this.troubles.none) this.troubles.recovered(bind)

@@ -1,32 +1,159 @@
-// Which of a route's carriers takes this message? Pure: what is up is given.
+// Which of a route's carriers takes this message? By order, weight, price or quality, and always by a hash of the message,
+// never by a die, so that parts which the ESME cut itself stay together. What is up, what it costs and how well it
+// delivers is given.
 
 import { concatOf } from '../../protocols/gsm/udh.js'
 import { findTlv, tlv, tlvUint } from '../../protocols/smpp/tlv.js'
 import type { Message } from '../model/message.js'
-import type { RouteRule } from './table.js'
+import { FLOOR, type Standing } from './quality.js'
+import { digitsOf, type RouteRule } from './table.js'
+
+/** What is known of carriers, by their names. */
+export interface Merits {
+  /** Of a part to this number; undefined: it names no price. */
+  priceMicros(carrier: string, digits: string): number | undefined
+  standing(carrier: string, area: string, nowMs: number): Standing
+  areaOf(digits: string): string
+}
+
+type IsUp = (carrier: string) => boolean
 
 /**
- * The carriers that serve a route now: without weights the first that is up, so that the
- * second is a failover; with weights all that are up.
+ * The carriers that serve a route now: by order the first that is up, so that the second is a failover; else all that
+ * are up.
  */
-export function serving(rule: RouteRule, isUp: (carrier: string) => boolean): string[] {
+export function serving(rule: RouteRule, isUp: IsUp): string[] {
   const up = rule.to.filter(target => isUp(target.carrier)).map(target => target.carrier)
-  return rule.to.some(target => target.weight !== null) ? up : up.slice(0, 1)
+  return rule.by === 'order' ? up.slice(0, 1) : up
 }
 
 /**
- * Of a weighted route's carriers that are up, the one for this message: by a hash of account,
- * source, destination and concatenation reference, not by a die, so that parts which the
- * ESME cut itself stay together. (Rendezvous hashing: a carrier that goes down moves only
- * its own share.)
+ * Of a route's carriers that are up, the one for this message by its weights: what they are out of their sum. (Rendezvous
+ * hashing: a carrier that goes down moves only its own share.)
  */
-export function weigh(rule: RouteRule, m: Message, isUp: (carrier: string) => boolean): string | undefined {
-  const seed = hash(hash(hash(m.account | 0, m.source_addr), m.destination_addr), concatKey(m))
+export function weigh(rule: RouteRule, m: Message, isUp: IsUp): string | undefined {
+  return shared(rule, seedOf(m), isUp)
+}
+
+/** Carriers alike as to quality share by weight. */
+const ALIKE = 0.01
+/** The same while nothing is proven of any. */
+const ALIKE_UNPROVEN = 0.1
+/** Share of the messages that goes to each carrier that is not the best, to hear how it does now; while little is known of it. */
+const EXPLORED = 0.02
+const EXPLORED_UNPROVEN = 0.05
+/** And to all of those together. */
+const EXPLORED_MOST = 0.1
+/** One who writes to the same number again is explored with anew after this. */
+const EXPLORE_MS = 5_000
+/** Texts in parts whose carrier is remembered. */
+const REMEMBERED = 4_096
+
+export class Chooser {
+  private readonly merits: Merits
+  /** Carriers of texts whose parts may still come, by their hash; two generations. */
+  private together = new Map<number, string>()
+  private before = new Map<number, string>()
+
+  constructor(merits: Merits) {
+    this.merits = merits
+  }
+
+  /** The carrier for this message; undefined when none is up. `nowMs` is monotonic. */
+  choose(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number): string | undefined {
+    switch (rule.by) {
+      case 'order':
+        return rule.to.find(({ carrier }) => isUp(carrier))?.carrier
+      case 'weight':
+        return weigh(rule, m, isUp)
+      case 'price':
+        return this.cheapest(rule, m, isUp)
+      case 'quality':
+        return this.best(rule, m, isUp, nowMs)
+    }
+  }
+
+  /** The cheapest, the first of those that cost the same; without a price last. */
+  private cheapest(rule: RouteRule, m: Message, isUp: IsUp): string | undefined {
+    const digits = digitsOf(m.destination_addr)
+    let best: string | undefined
+    let bestMicros = 0
+    for (const { carrier } of rule.to) {
+      if (!isUp(carrier)) continue
+      const micros = this.merits.priceMicros(carrier, digits) ?? Number.POSITIVE_INFINITY
+      if (best !== undefined && micros >= bestMicros) continue
+      best = carrier
+      bestMicros = micros
+    }
+    return best
+  }
+
+  private best(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number): string | undefined {
+    const key = concatKey(m)
+    const seed = seedOf(m, key)
+    if (key === '') return this.explored(rule, m, seed, isUp, nowMs)
+    const known = this.together.get(seed) ?? this.before.get(seed)
+    if (known !== undefined && isUp(known) && rule.to.some(({ carrier }) => carrier === known)) return known
+    const chosen = this.explored(rule, m, seed, isUp, nowMs)
+    if (chosen !== undefined) this.remember(seed, chosen)
+    return chosen
+  }
+
+  private remember(seed: number, carrier: string): void {
+    if (this.together.size >= REMEMBERED) {
+      this.before = this.together
+      this.together = new Map()
+    }
+    this.together.set(seed, carrier)
+  }
+
+  private explored(rule: RouteRule, m: Message, seed: number, isUp: IsUp, nowMs: number): string | undefined {
+    const { merits } = this
+    const area = merits.areaOf(digitsOf(m.destination_addr))
+    let proven = 0
+    let best = Number.NEGATIVE_INFINITY
+    let bestProven = Number.NEGATIVE_INFINITY
+    for (const { carrier, weight } of rule.to) {
+      if (weight === 0 || !isUp(carrier)) continue
+      const { score, samples } = merits.standing(carrier, area, nowMs)
+      best = Math.max(best, score)
+      if (samples < FLOOR) continue
+      proven++
+      bestProven = Math.max(bestProven, score)
+    }
+    const least = proven > 0 ? bestProven - ALIKE : best - ALIKE_UNPROVEN
+    const isBest = (carrier: string): boolean => {
+      if (!isUp(carrier)) return false
+      const { score, samples } = merits.standing(carrier, area, nowMs)
+      return score >= least && (proven === 0 || samples >= FLOOR)
+    }
+    let explored = 0
+    for (const { carrier, weight } of rule.to) {
+      if (weight !== 0 && isUp(carrier) && !isBest(carrier)) explored += this.shareOf(carrier, area, nowMs)
+    }
+    if (explored > 0) {
+      const slot = Math.floor((nowMs + (seed % EXPLORE_MS)) / EXPLORE_MS)
+      let at = unit(hash(seed ^ slot, 'explore')) * Math.max(1, explored / EXPLORED_MOST)
+      for (const { carrier, weight } of rule.to) {
+        if (weight === 0 || !isUp(carrier) || isBest(carrier)) continue
+        at -= this.shareOf(carrier, area, nowMs)
+        if (at < 0) return carrier
+      }
+    }
+    return shared(rule, seed, isBest) ?? rule.to.find(({ carrier }) => isUp(carrier))?.carrier
+  }
+
+  private shareOf(carrier: string, area: string, nowMs: number): number {
+    return this.merits.standing(carrier, area, nowMs).samples < FLOOR ? EXPLORED_UNPROVEN : EXPLORED
+  }
+}
+
+function shared(rule: RouteRule, seed: number, isUp: IsUp): string | undefined {
   let best: string | undefined
   let bestScore = -1
   for (const { carrier, weight } of rule.to) {
     if (weight === 0 || !isUp(carrier)) continue
-    const uniform = (hash(seed, carrier) + 1) / 2 ** 32
+    const uniform = unit(hash(seed, carrier))
     const score = Math.exp(Math.log(uniform) / (weight ?? 1))
     if (score > bestScore) {
       bestScore = score
@@ -35,6 +162,10 @@ export function weigh(rule: RouteRule, m: Message, isUp: (carrier: string) => bo
   }
   return best
 }
+
+/** The same for all parts of one text. */
+const seedOf = (m: Message, key = concatKey(m)): number =>
+  hash(hash(hash(m.account | 0, m.source_addr), m.destination_addr), key)
 
 /** The reference that the ESME gave the parts of one text: equal for all of them. '' for a message of its own. */
 function concatKey(m: Message): string {
@@ -46,6 +177,9 @@ function concatKey(m: Message): string {
   const sar = findTlv(m.tlvs, 0, m.tlvs.length, tlv.sar_msg_ref_num)
   return sar < 0 ? '' : String(tlvUint(m.tlvs, sar))
 }
+
+/** (0, 1] */
+const unit = (hashed: number): number => (hashed + 1) / 2 ** 32
 
 function hash(seed: number, text: string): number {
   let h = seed ^ 0x811c9dc5

@@ -45,7 +45,10 @@ export class PrefixMap {
     }
     const walk = (node: Node, prefix: string, above: string): void => {
       const owner = node.owner || above
-      if (isAllOf(node, owner)) return add(owner, prefix)
+      if (isAllOf(node, owner)) {
+        add(owner, prefix)
+        return
+      }
       for (let digit = 0; digit < 10; digit++) {
         const child = node.next[digit]
         if (child === undefined) add(owner, prefix + digit)

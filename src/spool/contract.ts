@@ -67,8 +67,11 @@ export interface Report {
 
 /** Something that happened, for those who are told by webhook or mail. */
 export interface EventReport {
+  /** Names it for its receivers, who may be told again; '' = its place in the queue does. */
+  readonly id: string
   /** Like `account.quota_warning`. */
   readonly type: string
+  readonly atMs: number
   /** Its facts, as JSON of 60,000 octets at most. */
   readonly data: string
 }
@@ -143,6 +146,8 @@ export interface Claimer {
   claim(n: number): Message[]
   /** True when a claim would return something now or after reading from disk. */
   readonly waiting: boolean
+  /** The highest class of what waits, undefined when nothing does. */
+  readonly first: ClassRank | undefined
   /** Other lanes from now on. */
   serve(lanes: readonly number[]): void
   close(): void
@@ -161,6 +166,8 @@ export interface WalkSlice {
   readonly messages: readonly Message[]
   /** Every id up to this one was looked at. */
   readonly after: number
+  /** So many for this slice. */
+  readonly looked: number
 }
 
 export interface QueueFigures {
@@ -318,6 +325,15 @@ export interface Spool {
   readonly newestReport: number
   /** Whose queues of a way, without one of the binds, have reports waiting. */
   reportAccounts(by?: Way): Iterable<number>
+
+  /**
+   * Keeps something small of a service's until a moment, in the same commit as what else is asked for; in place of what
+   * had this key. Keys have 500 characters at most and begin with the service's name. False when the disk is full: not kept.
+   */
+  keep(key: string, octets: Buffer, untilMs: number): boolean
+  /** What is kept under a key at this moment, durable or about to be. */
+  kept(key: string): Buffer | undefined
+  dropKept(key: string): void
 
   /** Ended messages after a log position, for those who wait on endings. */
   endings(after: number, max: number): LogSlice

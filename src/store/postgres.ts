@@ -3,6 +3,7 @@
 // connections, transactions and retries; statements live with those who own them.
 
 import { setTimeout as pause } from 'node:timers/promises'
+import './navigator.js'
 import pg from 'pg'
 import type { Log } from '../base/log.js'
 import { type Embedded, startEmbedded } from './embedded.js'

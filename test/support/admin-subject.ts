@@ -5,10 +5,11 @@ import { standardCodings } from '../../protocols/gsm/coding.js'
 import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
+import { readConsentProfile } from '../../src/accounts/consentProfile.js'
 import { readMailProfile } from '../../src/accounts/mailProfile.js'
 import type { RouteRow } from '../../src/accounts/route.js'
 import { readProfile } from '../../src/accounts/smppProfile.js'
-import type { AdminSubject, Ports, RunningCarrier } from '../../src/admin/subject.js'
+import type { AdminSubject, Ports, RunningCarrier, TraceTap } from '../../src/admin/subject.js'
 import { ManualClock } from '../../src/base/clock.js'
 import { Counters, Histogram } from '../../src/base/figures.js'
 import { createLog } from '../../src/base/log.js'
@@ -19,6 +20,8 @@ import type { Bind } from '../../src/intake/smpp/bind.js'
 import { Binds } from '../../src/intake/smpp/binds.js'
 import { BindTotals } from '../../src/intake/smpp/totals.js'
 import { Tally } from '../../src/model/tally.js'
+import { Blocked } from '../../src/routing/blocked.js'
+import type { Standing } from '../../src/routing/quality.js'
 import { RouteTable } from '../../src/routing/table.js'
 import type { QueueFigures, Spool, SpoolRefusal } from '../../src/spool/contract.js'
 
@@ -78,6 +81,8 @@ export class Subject implements AdminSubject {
     claimer: () => ({ waiting: false, claim: () => [], serve: () => {}, close: () => {} }),
   }
   readonly dispatch: Dispatch
+  /** Operators' changes are told with the real house: test/operator.test.ts. */
+  readonly desk = undefined as unknown as AdminSubject['desk']
   readonly lines = { running: new Map<number, RunningCarrier>() }
   readonly binds = new Binds()
   readonly totals = new BindTotals(this.binds)
@@ -86,6 +91,15 @@ export class Subject implements AdminSubject {
   accounts: Account[] = []
   routeRows: RouteRow[] = []
   loaded = true
+  /** What is learned of carriers, by name. */
+  readonly standings = new Map<string, Standing>()
+  readonly routing: AdminSubject['routing'] = {
+    blocked: new Blocked([]),
+    choose: (rule, _, isUp) => rule.to.find(({ carrier }) => isUp(carrier))?.carrier,
+    priceMicros: () => undefined,
+    areaOf: () => '',
+    standing: carrier => this.standings.get(carrier) ?? { score: 0.95, rate: 0.95, samples: 0, medianMs: null },
+  }
   readonly directory: AdminSubject['directory']
   readonly counters = new Counters()
   readonly history = { figures: { rows: 0, slices: 0, failures: 0, lagMs: 0 } }
@@ -93,6 +107,7 @@ export class Subject implements AdminSubject {
   readonly syncMs = new Histogram()
   readonly commitRecords = new Histogram([1, 10, 100])
   traced: readonly string[] = []
+  readonly taps = new Set<TraceTap>()
   readonly trace: AdminSubject['trace']
   ports: Ports | null = { smpp: 2775, admin: 8080 }
   stopping = false
@@ -113,6 +128,8 @@ export class Subject implements AdminSubject {
         retry: [],
         weightOf: () => 1,
         rematch: () => undefined,
+        choose: () => undefined,
+        quietUntil: () => 0,
         codingsOf: () => standardCodings,
         fault: () => {},
       },
@@ -166,6 +183,7 @@ export class Subject implements AdminSubject {
 export const account = (id: number, systemId: string, more: Partial<Account> = {}): Account => ({
   id,
   systemId,
+  group: '',
   secret: Buffer.from('the hash of a password'),
   suspended: null,
   throughput: 0,
@@ -176,8 +194,11 @@ export const account = (id: number, systemId: string, more: Partial<Account> = {
   serviceTypes: new Map(),
   senders: null,
   creditMicros: null,
+  quietHours: undefined,
   smpp: readProfile({}),
   mail: readMailProfile({}),
+  consent: readConsentProfile({}),
+  hooks: [],
   ...more,
 })
 
@@ -186,9 +207,17 @@ export const route = (id: number, more: Partial<RouteRow> = {}): RouteRow => ({
   position: id,
   name: '',
   accounts: [],
+  groups: [],
   ranks: [],
   sources: [],
   destinations: [],
+  countries: [],
+  networks: [],
+  times: [],
+  tags: [],
+  carriers: [],
+  by: 'order',
+  named: 'listed',
   to: [],
   ...more,
 })
@@ -220,5 +249,9 @@ const asTrace = (subject: Subject): AdminSubject['trace'] => ({
   },
   use: names => {
     subject.traced = names
+  },
+  tap: tap => {
+    subject.taps.add(tap)
+    return () => subject.taps.delete(tap)
   },
 })

@@ -7,9 +7,13 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { applyGateway } from '../../src/accounts/gatewayApply.js'
+import { parseGateway } from '../../src/accounts/gatewayFile.js'
+import { Secrets, serverKey } from '../../src/accounts/secrets.js'
 import { adminSocketPath, type ConfigInput } from '../../src/config.js'
+import { openStore } from '../../src/store/postgres.js'
 import { PATIENCE_MS, Waiting, within } from './peer.js'
-import { connect, janitor, type TestCluster, temporaryDirectory, testCluster } from './postgres.js'
+import { connect, type Databases, janitor, silent, someDatabases, temporaryDirectory } from './postgres.js'
 import type { Smsc } from './smsc.js'
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
@@ -28,7 +32,7 @@ export interface Gateway {
 
 export interface HouseOptions extends Gateway {
   config?: ConfigInput
-  /** `shared` is a database of its own on this file's cluster; `embedded` is the daemon's own cluster. */
+  /** `shared` is a database of its own on a cluster for many; `embedded` is the daemon's own cluster. */
   database?: 'shared' | 'embedded' | { url: string; direct: string }
   /** For the daemon, besides ours. */
   env?: Record<string, string>
@@ -54,8 +58,8 @@ export interface HistoryRow {
   carrier: number
 }
 
-let sharedCluster: Promise<TestCluster> | undefined
-t.teardown(async () => (await sharedCluster)?.close())
+let databases: Promise<Databases> | undefined
+t.teardown(async () => (await databases)?.close())
 
 const houses = new WeakMap<Test, House[]>()
 
@@ -77,10 +81,10 @@ export function story(title: string, tell: (t: Test) => Promise<void>): void {
   })
 }
 
-/** A fresh database on this file's cluster. */
+/** A fresh database on the cluster that this file shares. */
 export async function freshDatabase(): Promise<string> {
-  sharedCluster ??= testCluster()
-  return (await sharedCluster).database()
+  databases ??= someDatabases()
+  return (await databases).database()
 }
 
 /** Runs a command of the CLI to its end. */
@@ -253,10 +257,18 @@ export class House {
     await this.start()
   }
 
-  /** Makes the running daemon's accounts, carriers and routes those, by the command of the CLI. */
+  /** Makes the running daemon's accounts, carriers and routes those, as the command of the CLI does. */
   async apply(gateway: Gateway): Promise<void> {
-    const { code, stderr } = await trunkline(['apply', this.gatewayFile(gateway), '--config', this.configFile])
-    if (code !== 0) throw new Error(`apply ended with ${code}: ${stderr}`)
+    const parsed = parseGateway(JSON.stringify(written(gateway)))
+    if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults))
+    const store = openStore({ url: this.directUrl, dataDir: this.dataDir, log: silent, pool: 1 })
+    try {
+      await store.firstTry
+      const applied = await applyGateway(store, new Secrets(await serverKey(this.dataDir)), parsed.file)
+      if (!applied.ok) throw new Error(JSON.stringify(applied.faults))
+    } finally {
+      await store.close()
+    }
   }
 
   /** Over the socket of its data directory. */
@@ -290,12 +302,22 @@ export class House {
     return sum
   }
 
-  private get directUrl(): string {
+  get directUrl(): string {
     const { database } = this.options
     if (typeof database === 'object') return database.direct
     if (this.databaseUrl !== null) return this.databaseUrl
     const socketDir = readFileSync(join(this.dataDir, 'postgres', 'cluster', 'data', 'postmaster.pid'), 'utf8')
     return `postgresql:///trunkline?host=${encodeURIComponent((socketDir.split('\n')[4] ?? '').trim())}&user=trunkline`
+  }
+
+  /** What the daemon's database answers. */
+  async query<Row extends object>(sql: string): Promise<Row[]> {
+    const client = await connect(this.directUrl)
+    try {
+      return (await client.query<Row>(sql)).rows
+    } finally {
+      await client.end()
+    }
   }
 
   /** The history's rows, by message and kind, once `enough` of them are there. */

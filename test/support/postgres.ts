@@ -1,5 +1,6 @@
-// A real PostgreSQL for tests: one embedded cluster a test file, with a migrated template
-// that each test clones. A janitor process outlives us and clears up, whatever ends us.
+// A real PostgreSQL for tests: the cluster that `npm test` lends to one file after the other, or
+// one of the file's own, with a migrated template that each test clones. A janitor process outlives
+// us and clears up what is ours, whatever ends us.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -38,35 +39,52 @@ export function janitor(dataDir: string): void {
   ;(child.stdin as unknown as { unref(): void }).unref()
 }
 
-export interface TestCluster {
-  readonly dataDir: string
+/** Where databases come from. */
+export interface Databases {
   /** A fresh clone of the migrated template; its URL. */
   database(): Promise<string>
-  /** The directory stays. */
-  stop(): Promise<void>
   close(): Promise<void>
 }
 
-const TEMPLATE = 'template_trunkline'
+export interface TestCluster extends Databases {
+  readonly dataDir: string
+  /** The directory stays. */
+  stop(): Promise<void>
+}
 
-/** @param options.fsync as the product has it; without it tests do not wait for the disk */
+const TEMPLATE = 'template_trunkline'
+/** The folder that `npm test` lends: the first file to need it starts its server, whose end is `npm test`'s. */
+const { LENT_CLUSTER } = process.env
+
+/** For a test that does nothing to the server itself. */
+export async function someDatabases(): Promise<Databases> {
+  if (LENT_CLUSTER === undefined) return testCluster()
+  const { url } = await startEmbedded({ dataDir: LENT_CLUSTER, log: silent, role: 'visitor' })
+  const admin = await connect(url)
+  await hasten(admin)
+  await makeTemplate(admin, url)
+  const { database, made } = clones(admin, url, `file_${process.pid}`)
+  return {
+    database,
+    async close() {
+      for (const name of made) await admin.query(`drop database ${name} with (force)`)
+      await admin.end()
+    },
+  }
+}
+
+/**
+ * A cluster of the file's own.
+ * @param options.fsync as the product has it; without it tests do not wait for the disk
+ */
 export async function testCluster(options: { fsync?: boolean } = {}): Promise<TestCluster> {
   const dataDir = temporaryDirectory()
   janitor(dataDir)
   const embedded: Embedded = await startEmbedded({ dataDir, log: silent, role: 'owner' })
-  const urlOf = (name: string): string => embedded.url.replace('/trunkline?', `/${name}?`)
   const admin = await connect(embedded.url)
-  if (!options.fsync) {
-    await admin.query('alter system set fsync = off')
-    await admin.query('select pg_reload_conf()')
-  }
-  await admin.query(`create database ${TEMPLATE}`)
-  const template = await connect(urlOf(TEMPLATE))
-  await migrate(template, silent)
-  await template.end()
-  let count = 0
+  if (!options.fsync) await hasten(admin)
+  await makeTemplate(admin, embedded.url)
   let running = true
-  let last: Promise<unknown> = Promise.resolve()
   const stop = async (): Promise<void> => {
     if (!running) return
     running = false
@@ -75,18 +93,49 @@ export async function testCluster(options: { fsync?: boolean } = {}): Promise<Te
   }
   return {
     dataDir,
-    async database() {
-      const name = `test_${++count}`
-      // One after the other: a client has one statement at a time, and a template one that copies it.
-      const made = last.then(() => admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`))
-      last = made.catch(() => {})
-      await made
-      return urlOf(name)
-    },
+    database: clones(admin, embedded.url, 'test').database,
     stop,
     async close() {
       await stop()
       rmSync(dataDir, { recursive: true })
+    },
+  }
+}
+
+const urlOf = (url: string, database: string): string => url.replace('/trunkline?', `/${database}?`)
+
+/** What a crash of the machine would lose is no loss here. */
+async function hasten(admin: pg.Client): Promise<void> {
+  for (const what of ['fsync', 'full_page_writes', 'autovacuum']) await admin.query(`alter system set ${what} = off`)
+  await admin.query('select pg_reload_conf()')
+}
+
+async function makeTemplate(admin: pg.Client, url: string): Promise<void> {
+  const { rowCount } = await admin.query('select from pg_database where datname = $1', [TEMPLATE])
+  if (rowCount !== 0) return
+  // Whoever is killed at this leaves none that looks whole.
+  const half = `${TEMPLATE}_half`
+  await admin.query(`drop database if exists ${half} with (force)`)
+  await admin.query(`create database ${half}`)
+  const template = await connect(urlOf(url, half))
+  await migrate(template, silent)
+  await template.end()
+  await admin.query(`alter database ${half} rename to ${TEMPLATE}`)
+}
+
+function clones(admin: pg.Client, url: string, prefix: string): Pick<Databases, 'database'> & { made: string[] } {
+  const made: string[] = []
+  let last: Promise<unknown> = Promise.resolve()
+  return {
+    made,
+    async database() {
+      const name = `${prefix}_${made.length + 1}`
+      made.push(name)
+      // One after the other: a client has one statement at a time, and a template one that copies it.
+      const done = last.then(() => admin.query(`create database ${name} template ${TEMPLATE} strategy file_copy`))
+      last = done.catch(() => {})
+      await done
+      return urlOf(url, name)
     },
   }
 }

@@ -6,7 +6,15 @@ import type { Test } from 'tap'
 import { ManualClock } from '../../src/base/clock.js'
 import { type ClassRank, Message, state } from '../../src/model/message.js'
 import type { Reply } from '../../src/model/outcome.js'
-import { type Claimer, type Ending, type HistoryRow, type Report, type Spool, way } from '../../src/spool/contract.js'
+import {
+  type Claimer,
+  type Ending,
+  type HistoryRow,
+  type QueueFilter,
+  type Report,
+  type Spool,
+  way,
+} from '../../src/spool/contract.js'
 import { spoolProperty } from './spool-model.js'
 
 export interface SpoolOptions {
@@ -1436,7 +1444,7 @@ function reports(t: Test, open: OpenSpool): void {
     await spool.synced()
     for (const one of claimer.claim(2)) spool.end(one, { state: state.REJECTED, error: 'no', doneMs: clock.now() })
     t.equal(spool.reply(1, { ...reply('hi'), extras: '{"to":"ü"}' }, way.mail), true)
-    t.equal(spool.event({ way: way.hook, of: 2 }, { type: 'account.test', data: '{"n":"é"}' }), true)
+    t.equal(spool.event({ way: way.hook, of: 2 }, { id: 'e1', type: 'account.test', atMs: 7, data: '{"n":"é"}' }), true)
     await spool.synced()
     const queues = [
       [1, way.bind],
@@ -1461,9 +1469,43 @@ function reports(t: Test, open: OpenSpool): void {
       spool.reportDone(told as Report)
     }
     t.same(spool.claimReports(1, 9, way.mail)[0]?.reply, { ...reply('hi'), extras: '{"to":"ü"}' })
-    t.match(spool.claimReports(2, 9, way.hook), [{ kind: 'event', event: { type: 'account.test', data: '{"n":"é"}' } }])
+    t.match(spool.claimReports(2, 9, way.hook), [
+      { kind: 'event', event: { id: 'e1', type: 'account.test', atMs: 7, data: '{"n":"é"}' } },
+    ])
     await spool.synced()
     t.same([...spool.reportAccounts(way.callback)], [])
+  })
+
+  t.test('what a service keeps is there until its moment, and after a crash if it was durable', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'kept', clock })
+    t.equal(spool.kept('otp 1'), undefined)
+    for (let i = 0; i < 600; i++) spool.keep(`otp ${i}`, Buffer.from(`code ${i}`), START_MS + MINUTE_MS)
+    spool.keep('answer', Buffer.from('200'), START_MS + HOUR_MS)
+    t.equal(spool.kept('otp 7')?.toString(), 'code 7', 'seen at once')
+    await spool.synced()
+    t.equal(spool.kept('otp 7')?.toString(), 'code 7')
+    spool.keep('otp 7', Buffer.from('longer'), START_MS + HOUR_MS)
+    spool.dropKept('otp 8')
+    t.equal(spool.kept('otp 8'), undefined)
+    await spool.synced()
+    spool.keep('lost', Buffer.from('x'), START_MS + HOUR_MS)
+    spool = await open(t, { store: 'kept', clock, killed: true })
+    t.same([spool.kept('lost'), spool.kept('otp 8')], [undefined, undefined])
+    t.equal(spool.kept('otp 599')?.toString(), 'code 599')
+    clock.advance(MINUTE_MS)
+    t.equal(spool.kept('otp 599'), undefined, 'its moment has come')
+    await settle(spool)
+    t.equal(spool.kept('otp 7')?.toString(), 'longer', 'it was put again')
+    spool.keep('otp 599', Buffer.from('anew'), START_MS + HOUR_MS)
+    await settle(spool)
+    t.equal(spool.kept('otp 599')?.toString(), 'anew')
+    await spool.close()
+    spool = await open(t, { store: 'kept', clock })
+    t.same(
+      ['answer', 'otp 7', 'otp 599', 'otp 1'].map(key => spool.kept(key)?.toString()),
+      ['200', 'longer', 'anew', undefined],
+    )
   })
 
   t.test('a mail of any size comes back as it was', async t => {
@@ -1744,6 +1786,104 @@ function changing(t: Test, open: OpenSpool): void {
     await sweep(spool, clock)
     await commitAll(spool, [message()])
     t.equal(claimer.claim(9).length, 1)
+  })
+
+  t.test('a message that moves to another lane is served there and only there, wherever it waits', async t => {
+    const clock = new ManualClock(START_MS)
+    let spool = await open(t, { store: 'move', clock, small: true })
+    const all = Array.from({ length: 30 }, (_, i) => message({ body: Buffer.from(`m${i}`) }))
+    await commitAll(spool, all)
+    const later = message({ scheduleMs: START_MS + HOUR_MS, body: Buffer.from('later') })
+    await commitAll(spool, [later])
+    const [first] = claimerOf(spool).claim(1)
+    const fresh = message({ body: Buffer.from('fresh') })
+    spool.commit(fresh)
+    t.equal(spool.move(first?.id as number, 2), false, 'not out of a carrier’s hands')
+    t.equal(spool.move(all[3]?.id as number, LANE), false, 'it stands there')
+    t.equal(spool.move(7, 2), false, 'there is no such message')
+    for (const m of [all[1], all[2], all[28], later, fresh]) t.equal(spool.move(m?.id as number, 2), true)
+    // Back again: it stands once, and at the end.
+    t.equal(spool.move(all[2]?.id as number, LANE), true)
+    await settle(spool)
+    await settle(spool)
+    t.same(
+      spool.figures().lanes.map(({ lane, waiting }) => [lane, waiting]),
+      [
+        [LANE, 27],
+        [2, 3],
+      ],
+    )
+    spool = await open(t, { store: 'move', clock, small: true, killed: true })
+    t.same(texts(claimerOf(spool, 2).claim(9)).sort(), ['fresh', 'm1', 'm28'])
+    const here = texts(drain(claimerOf(spool), spool))
+    t.equal(here.length, 28, 'with the one that was claimed')
+    t.equal(here.at(-1), 'm2')
+    clock.advance(HOUR_MS)
+    await settle(spool)
+    t.same(texts(claimerOf(spool, 2).claim(9)), ['later'])
+  })
+
+  t.test('what waits to be tried again goes when an operator says so, what waits for its hour does not', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const later = message({ scheduleMs: START_MS + HOUR_MS })
+    await commitAll(spool, [message(), message(), later])
+    const claimer = claimerOf(spool)
+    const [a, b] = claimer.claim(2) as [Message, Message]
+    spool.defer(a, START_MS + 2 * HOUR_MS)
+    t.equal(spool.retry(b.id), false, 'it is in a carrier’s hands')
+    t.equal(spool.inHand(b), true)
+    t.equal(spool.retry(a.id), true)
+    t.equal(spool.retry(a.id), false, 'it does not wait for that any more')
+    t.equal(spool.retry(later.id), false)
+    await settle(spool)
+    t.same(ids(claimer.claim(9)), [a.id])
+    t.equal(spool.figures().due, 1)
+  })
+
+  t.test('a walk finds all that has not ended, by account, class, lane and standing, from any id on', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const all = Array.from({ length: 700 }, (_, i) =>
+      message({ account: 1 + (i % 2), rank: (i % 3) as ClassRank, lane: 1 + (i % 5 === 0 ? 1 : 0) }),
+    )
+    await commitAll(spool, all)
+    const [sent, gone] = claimerOf(spool).claim(2) as [Message, Message]
+    spool.accepted(sent, 0, CARRIER, 'r1', true)
+    spool.end(gone, { state: state.REJECTED, error: '11', doneMs: START_MS })
+    const walked = async (filter: QueueFilter, after = 0): Promise<number[]> => {
+      const found: number[] = []
+      for await (const slice of spool.walk(filter, after)) {
+        found.push(...ids(slice.messages))
+        t.ok(slice.messages.every(({ id }) => id <= slice.after))
+      }
+      return found
+    }
+    const left = all.filter(m => m.id !== gone.id)
+    t.same(await walked({}), ids(left))
+    t.same(await walked({ account: 2 }), ids(left.filter(m => m.account === 2)))
+    t.same(await walked({ rank: 0, lanes: new Set([2]) }), ids(left.filter(m => m.rank === 0 && m.lane === 2)))
+    t.same(await walked({ standing: 'sent' }), [sent.id])
+    t.same(await walked({ standing: 'waiting' }, all[650]?.id), ids(left.slice(-49)))
+    t.same(await walked({ account: 9 }), [])
+  })
+
+  t.test('whether a receipt waits for its customer is known until it was taken', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock, small: true })
+    const all = Array.from({ length: 600 }, () => message())
+    await commitAll(spool, all)
+    t.equal(await spool.receiptWaits(1, all[0]?.id as number), false, 'it has not ended')
+    drain(claimerOf(spool), spool)
+    const last = all[599]?.id as number
+    t.equal(await spool.receiptWaits(1, last), true)
+    t.equal(await spool.receiptWaits(2, last), false, 'another account’s')
+    const reports = spool.claimReports(1, 600)
+    const mine = reports.find(({ receipt }) => receipt?.id === last) as Report
+    t.equal(await spool.receiptWaits(1, last), true, 'in a bind’s hands')
+    spool.reportDone(mine)
+    t.equal(await spool.receiptWaits(1, last), false)
+    t.equal(await spool.receiptWaits(1, all[0]?.id as number), true, 'of the same block')
   })
 
   t.test('a waiting message can get another text, wherever it waits, and keeps its place', async t => {

@@ -117,6 +117,8 @@ type Op =
   | { op: 'reports'; account: number; n: number }
   | { op: 'reportDone' | 'reportBack'; pick: number }
   | { op: 'rematch'; from: number; to: number }
+  | { op: 'move'; pick: number; to: number }
+  | { op: 'retry'; pick: number }
   | { op: 'readLog'; n: number; drop: boolean }
   | { op: 'time'; ms: number }
   | { op: 'sync' | 'turn' | 'pause' | 'reopen' | 'kill' }
@@ -219,6 +221,11 @@ const anyOp = (): fc.Arbitrary<Op> =>
         to: fc.integer({ min: 1, max: 3 }),
       }),
     },
+    {
+      weight: 5,
+      arbitrary: fc.record({ op: fc.constant('move' as const), pick, to: fc.integer({ min: 1, max: 3 }) }),
+    },
+    { weight: 4, arbitrary: fc.record({ op: fc.constant('retry' as const), pick }) },
     {
       weight: 2,
       arbitrary: fc.record({
@@ -554,6 +561,9 @@ class Story {
       }
       case 'rematch':
         return this.rematch(op.from, op.to)
+      case 'move':
+      case 'retry':
+        return this.elsewhere(op)
       case 'readLog':
         return this.readLog(op.n, op.drop)
       case 'time':
@@ -899,6 +909,32 @@ class Story {
     await this.sync()
   }
 
+  /** Into another lane, or to its carrier at once: what stands in a lane gets a new place at its end. */
+  private elsewhere(op: Op & { op: 'move' | 'retry' }): void {
+    const named = at([...this.world.entries.values()], op.pick)
+    if (!named) return
+    const entry = this.wholeOf(named)
+    const isDue = entry.place === 'due'
+    let done: boolean
+    if (op.op === 'move') {
+      const may = ['fresh', 'waiting', 'due'].includes(entry.place) && entry.lane !== op.to
+      done = this.spool.move(named.id, op.to)
+      same(done, may, `moved while ${entry.place}`)
+      if (done) entry.lane = op.to
+    } else {
+      const { scheduleMs = 0 } = this.spool.find(named.id) ?? {}
+      done = this.spool.retry(named.id)
+      same(done, isDue && entry.piece === null && scheduleMs <= this.clock.now(), `tried again while ${entry.place}`)
+    }
+    if (!done) return
+    const { dueMs } = this.spool.find(named.id) as Message
+    if (dueMs > 0) {
+      entry.place = 'due'
+      entry.dueMs = dueMs
+    } else if (!isDue || op.op === 'retry') this.promise([entry])
+    this.watch()
+  }
+
   private readLog(n: number, drop: boolean): void {
     const slice = this.spool.readLog(this.position, n)
     if (!slice) return
@@ -971,6 +1007,9 @@ class Story {
         `walked of account ${account}`,
       )
     }
+    const all: number[] = []
+    for await (const { messages } of this.spool.walk({}, 0)) all.push(...messages.map(({ id }) => id))
+    same(all.join(), this.unended().join(), 'walked of all')
     const like = Object.assign(new Message(), { account: 2 })
     const wanted = this.inPlace('waiting', 'due', 'claimed').filter(one => one.account === 2)
     same(
@@ -981,6 +1020,13 @@ class Story {
         .join(),
       'replaceable',
     )
+  }
+
+  private unended(): number[] {
+    return [...this.world.entries.values()]
+      .filter(({ place }) => place !== 'ended')
+      .map(({ id }) => id)
+      .sort((a, b) => a - b)
   }
 
   /** With nothing under way, the figures are those of the list. */

@@ -3,7 +3,7 @@
 // command and what a MIME part, protocols/smtp knows.
 
 import { mayComeFrom, networkOf } from '../../../protocols/net/address.js'
-import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
+import { type Recipient, type Sender, writtenMailbox } from '../../../protocols/smtp/commands.js'
 import type { Attempt, Customer, MailSink } from '../../../protocols/smtp/customer.js'
 import { type Reply, said } from '../../../protocols/smtp/replies.js'
 import type { Account } from '../../accounts/account.js'
@@ -21,6 +21,16 @@ export interface MailHost {
   readonly failures: FailedBinds
   readonly duplicates: Duplicates
   readonly smsDomains: ReadonlySet<string>
+  /** Our name. */
+  readonly hostname: string
+  /** Who reads the mail to the postmaster of our domains; null: nobody. */
+  readonly postmaster: string | null
+  /** Mail to any other domain is taken, and leaves as mail. */
+  readonly takesAll: boolean
+  /** Wall clock, ms. */
+  now(): number
+  /** A text message that came by mail was taken. */
+  noted(message: Message): void
   account(id: number): Account | undefined
   accountBySystemId(systemId: string): Account | undefined
   accountByKey(apiKey: string): Account | undefined
@@ -46,6 +56,12 @@ export interface Addressee {
   readonly recipient: Recipient
 }
 
+/** Where a mail goes as a mail. */
+export interface Forwarded {
+  readonly to: string
+  readonly recipient: Recipient
+}
+
 export class MailCustomer implements Customer {
   readonly address: string
   readonly port: number
@@ -55,6 +71,7 @@ export class MailCustomer implements Customer {
   sender: Sender | null = null
   source = ''
   readonly addressees: Addressee[] = []
+  readonly forwarded: Forwarded[] = []
   private readonly numbers = new Set<string>()
   private readonly host: MailHost
 
@@ -146,17 +163,38 @@ export class MailCustomer implements Customer {
     const { account, host } = this
     if (account === undefined) return answers.noAccount
     const { local, domain } = recipient.mailbox
+    const isOurs = domain === '' || host.smsDomains.has(domain)
+    if (isOurs && local.toLowerCase() === 'postmaster') {
+      return host.postmaster === null ? answers.noMailbox : this.forward(host.postmaster, recipient, account)
+    }
     if (domain === '') return answers.noMailbox
-    if (!host.smsDomains.has(domain)) return answers.noRelay
+    if (!isOurs) {
+      return host.takesAll ? this.forward(writtenMailbox(recipient.mailbox), recipient, account) : answers.noRelay
+    }
     const number = numberOf(local, account.mail.countryCode)
     if (number === null) return answers.noNumber
     if (this.sender?.mailbox.local === '') return answers.nullSender
     if (this.numbers.has(number)) return undefined
-    if (this.addressees.length >= account.mail.maxRecipients) return said.tooManyRecipients
+    if (this.isFull(account)) return said.tooManyRecipients
     const fault = host.door.judge(messageTo(number, this.source), account) ?? host.door.pace(account)
     if (fault !== undefined) return replyOf(fault)
     this.numbers.add(number)
     this.addressees.push({ number, recipient })
+    return undefined
+  }
+
+  private isFull({ mail }: Account): boolean {
+    return this.addressees.length + this.forwarded.length >= mail.maxRecipients
+  }
+
+  private forward(to: string, recipient: Recipient, account: Account): Reply | undefined {
+    if (this.forwarded.some(other => other.to === to)) return undefined
+    if (this.isFull(account)) return said.tooManyRecipients
+    const m = new Message()
+    m.destination_addr = to
+    const fault = this.host.door.judgeMail(m, account) ?? this.host.door.pace(account)
+    if (fault !== undefined) return fault.code === 'no_route' ? answers.noMailbox : replyOf(fault)
+    this.forwarded.push({ to, recipient })
     return undefined
   }
 
@@ -165,13 +203,14 @@ export class MailCustomer implements Customer {
     if (account === undefined || sender === null) return answers.noAccount
     const refusal = this.host.door.refusal(account)
     if (refusal !== undefined) return replyOf(refusal)
-    return new Incoming(this.host, this, account, sender, [...this.addressees], this.source)
+    return new Incoming(this.host, this, account, sender, [...this.addressees], [...this.forwarded], this.source)
   }
 
   reset(): void {
     this.sender = null
     this.source = ''
     this.addressees.length = 0
+    this.forwarded.length = 0
     this.numbers.clear()
   }
 

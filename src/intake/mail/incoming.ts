@@ -2,21 +2,29 @@
 // durable. What was cut or had come before is told in the answer. Holds of a mail what its text needs, never more.
 
 import { plainText } from '../../../protocols/gsm/lookalike.js'
-import type { Recipient, Sender } from '../../../protocols/smtp/commands.js'
+import { type Recipient, type Sender, writtenMailbox } from '../../../protocols/smtp/commands.js'
 import type { MailSink } from '../../../protocols/smtp/customer.js'
 import { MailReader, type ReadMail } from '../../../protocols/smtp/mail.js'
 import { subjectOf, textOf } from '../../../protocols/smtp/mime.js'
 import { type Reply, reply, said } from '../../../protocols/smtp/replies.js'
 import type { Account } from '../../accounts/account.js'
 import type { MailProfile } from '../../accounts/mailProfile.js'
-import { extrasOfMail, type Message } from '../../model/message.js'
-import { type Addressee, type MailCustomer, type MailHost, messageTo } from './customer.js'
+import type { Fault } from '../../model/fault.js'
+import { extrasOfMail, type MailNote, type Message } from '../../model/message.js'
+import { way } from '../../spool/contract.js'
+import { type Addressee, type Forwarded, type MailCustomer, type MailHost, messageTo } from './customer.js'
+import { Forwarding } from './forwarding.js'
 import { answers, replyOf } from './replies.js'
 import { fitted, ownWords, printable } from './text.js'
 
 const MOST_MESSAGE_ID = 200
 /** Ids that an answer names; its line has 512 octets. */
 const MOST_IDS = 20
+/** Characters of a header field that are kept with a message. */
+const MOST_FIELD = 250
+/** Of a notice that a text was cut: characters of what was, and recipients, that it names. */
+const MOST_CUT = 8_000
+const MOST_NAMED = 100
 /** registered_delivery, SMPP v3.4 §5.2.17; success alone is v5.0's. */
 const receipts = { none: 0, all: 1, failure: 2, success: 3 } as const
 
@@ -27,6 +35,8 @@ export class Incoming implements MailSink {
   private readonly account: Account
   private readonly sender: Sender
   private readonly addressees: readonly Addressee[]
+  /** The mail itself, where it leaves as one; null: nowhere. */
+  private readonly forwarding: Forwarding | null
   private readonly source: string
 
   constructor(
@@ -35,6 +45,7 @@ export class Incoming implements MailSink {
     account: Account,
     sender: Sender,
     addressees: readonly Addressee[],
+    forwarded: readonly Forwarded[],
     source: string,
   ) {
     this.host = host
@@ -43,10 +54,12 @@ export class Incoming implements MailSink {
     this.sender = sender
     this.addressees = addressees
     this.source = source
+    this.forwarding = forwarded.length === 0 ? null : new Forwarding(forwarded)
   }
 
   write(octets: Buffer): void {
     this.reader.write(octets)
+    this.forwarding?.add(octets)
   }
 
   drop(): void {
@@ -58,6 +71,10 @@ export class Incoming implements MailSink {
     const refusal = this.refusal(mail)
     if (refusal !== undefined) {
       answer(refusal)
+      return
+    }
+    if (this.addressees.length === 0) {
+      this.forward(mail, answer)
       return
     }
     const words = wordsOf(mail, this.account.mail.subject)
@@ -73,6 +90,9 @@ export class Incoming implements MailSink {
   }
 
   private refusal(mail: ReadMail): Reply | undefined {
+    const refusal = this.forwarding?.refusal
+    if (refusal !== undefined) return refusal
+    if (this.addressees.length === 0) return undefined
     if (this.reader.isTooComplex) return answers.tooComplex
     return isAutomatic(mail, this.account.mail) ? answers.automatic : undefined
   }
@@ -94,6 +114,8 @@ export class Incoming implements MailSink {
     const body = Buffer.from(text)
     const messages: Message[] = []
     const keys: string[] = []
+    const isSilent = isByProgram(mail)
+    const head = headOf(mail)
     let repeated = 0
     let firstId = 0
     for (const { number, recipient } of this.addressees) {
@@ -109,28 +131,131 @@ export class Incoming implements MailSink {
       }
       const m = messageTo(number, this.source)
       m.body = body
-      m.registered_delivery = receiptsFor(recipient)
+      // What a program sent is told to nobody: RFC 3834 §2.
+      m.registered_delivery = isSilent ? receipts.none : receiptsFor(recipient)
       m.clientRef = messageId
-      m.extras = extrasOfMail(noteOf(this.sender, recipient))
+      m.extras = extrasOfMail(noteOf(this.sender, recipient, head))
       messages.push(m)
     }
-    const fault = host.door.submitAll(messages, account)
+    const mails = this.mailsOf(mail, head, messageId)
+    const fault = this.judgeMails(mails) ?? host.door.submitAll(messages, account)
     if (fault !== undefined) {
       answer(replyOf(fault))
       return
     }
+    for (const m of mails) host.door.submitMail(m, account)
     for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
     if (repeated > 0) host.count('mail_duplicates', repeated)
-    if (cut > 0) host.count('mail_cut')
-    const told = accepted(messages, repeated, firstId, cut, maxParts)
+    for (const m of messages) host.noted(m)
+    if (cut > 0) {
+      host.count('mail_cut')
+      if (!isSilent) this.tellCut(messages, messageId, head, whole.slice(text.length))
+    }
+    this.answered(messages, mails, accepted([...messages, ...mails], repeated, firstId, cut, maxParts), answer)
+  }
+
+  /** It leaves as a mail alone. */
+  private forward(mail: ReadMail, answer: (reply: Reply) => void): void {
+    const mails = this.mailsOf(mail, headOf(mail), messageIdOf(mail))
+    const fault = this.judgeMails(mails) ?? this.host.door.refusal(this.account)
+    if (fault !== undefined) {
+      answer(replyOf(fault))
+      return
+    }
+    for (const m of mails) this.host.door.submitMail(m, this.account)
+    this.answered([], mails, accepted(mails, 0, 0, 0, 0), answer)
+  }
+
+  private mailsOf(mail: ReadMail, head: Head, messageId: string): readonly Message[] {
+    if (this.forwarding === null) return NO_MAILS
+    const { host, customer, sender } = this
+    const isSilent = isByProgram(mail) || sender.mailbox.local === ''
+    return this.forwarding.messages(host.door.spool, customer.address, host.hostname, host.now()).map((m, index) => {
+      const { recipient } = this.forwarding?.to[index] as Forwarded
+      m.source_addr = writtenMailbox(sender.mailbox)
+      m.registered_delivery = isSilent ? receipts.none : receiptsFor(recipient)
+      m.clientRef = messageId
+      m.extras = extrasOfMail({ ...noteOf(sender, recipient, head), relay: true })
+      return m
+    })
+  }
+
+  private judgeMails(mails: readonly Message[]): Fault | undefined {
+    for (const m of mails) {
+      const fault = this.host.door.judgeMail(m, this.account)
+      if (fault !== undefined) return fault
+    }
+    return undefined
+  }
+
+  private answered(
+    messages: readonly Message[],
+    mails: readonly Message[],
+    told: Reply,
+    answer: (reply: Reply) => void,
+  ): void {
+    const { host } = this
     // Of a mail that has come before too: what it repeats may still be on its way to the disk.
     host.door.spool.afterSync(() => {
       this.customer.mails++
       host.count('mail_accepted')
       host.count('mail_messages', messages.length)
+      if (mails.length > 0) host.count('mail_forwarded', mails.length)
       answer(told)
     })
   }
+
+  /** By mail, besides the answer: few people see what their mail program was answered. */
+  private tellCut(messages: readonly Message[], messageId: string, head: Head, cut: string): void {
+    const { door } = this.host
+    const wanting = this.addressees.filter(({ recipient }) => !recipient.notify?.includes('NEVER'))
+    if (!door.carriesMail || wanting.length === 0 || messages.length === 0) return
+    const kept = [...cut].slice(0, MOST_CUT).join('')
+    const data = {
+      note: noteOf(this.sender, (wanting[0] as Addressee).recipient, head),
+      messageId,
+      ids: messages.slice(0, MOST_NAMED).map(m => m.id),
+      to: wanting.slice(0, MOST_NAMED).map(({ recipient: { mailbox, orcpt } }) => ({
+        to: writtenMailbox(mailbox),
+        ...(orcpt === null ? {} : { orcpt }),
+      })),
+      parts: this.account.mail.maxParts,
+      cut: kept,
+      more: [...cut.slice(kept.length)].length,
+    }
+    const event = { id: '', type: 'mail.cut', atMs: this.host.now(), data: JSON.stringify(data) }
+    door.spool.event({ way: way.mail, of: this.account.id }, event)
+  }
+}
+
+const NO_MAILS: readonly Message[] = []
+const NOT_AUTOMATIC = /^\s*no\b/i
+
+/** RFC 3834 §5. */
+function isByProgram({ fields }: ReadMail): boolean {
+  const submitted = fields.get('auto-submitted')
+  return submitted !== undefined && !NOT_AUTOMATIC.test(submitted)
+}
+
+/** Of a header, what a notification or a reply by mail quotes. */
+type Head = Pick<MailNote, 'subject' | 'date' | 'author'>
+
+function headOf({ fields }: ReadMail): Head {
+  const subject = fieldOf(fields.get('subject'))
+  const date = fieldOf(fields.get('date'))
+  const author = fieldOf(fields.get('from'))
+  return {
+    ...(subject === undefined ? {} : { subject }),
+    ...(date === undefined ? {} : { date }),
+    ...(author === undefined ? {} : { author }),
+  }
+}
+
+/** Undefined: there is none, or it is too long to be kept whole. */
+function fieldOf(raw: string | undefined): string | undefined {
+  if (raw === undefined || raw === '' || raw.length > MOST_FIELD) return undefined
+  const text = /[\x80-\xff]/.test(raw) ? Buffer.from(raw, 'latin1').toString() : raw
+  return text.replace(/\p{Cc}+/gu, ' ').trim()
 }
 
 /** RFC 3834: what a program sent. `generated` takes what is no reply. */
@@ -170,13 +295,16 @@ function receiptsFor({ notify }: Recipient): number {
 }
 
 /** What a notification or a reply by mail will need. */
-function noteOf({ mailbox, envid, ret }: Sender, { notify, orcpt }: Recipient): object {
+export function noteOf({ mailbox, envid, ret }: Sender, recipient: Recipient, head: Head): MailNote {
+  const { notify, orcpt } = recipient
   return {
-    from: `${mailbox.local}@${mailbox.domain}`,
+    from: writtenMailbox(mailbox),
+    to: writtenMailbox(recipient.mailbox),
     ...(envid === null ? {} : { envid }),
     ...(ret === null ? {} : { ret }),
     ...(notify === null ? {} : { notify }),
     ...(orcpt === null ? {} : { orcpt }),
+    ...head,
   }
 }
 

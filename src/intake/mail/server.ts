@@ -12,6 +12,7 @@ import type { Clock } from '../../base/clock.js'
 import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
 import { Quiet } from '../../base/quiet.js'
+import type { Message } from '../../model/message.js'
 import type { FailedBinds } from '../smpp/failures.js'
 import type { Door } from '../submit.js'
 import { MailCustomer, type MailHost } from './customer.js'
@@ -35,6 +36,12 @@ export interface MailAccounts {
 export interface MailServerOptions
   extends Pick<SubmissionSettings, 'hostname' | 'maxOctets' | 'maxRecipients' | 'idleMs' | 'handshakeMs'> {
   readonly smsDomains: readonly string[]
+  /** Who reads the mail to the postmaster of our domains; null: nobody. */
+  readonly postmaster: string | null
+  /** Mail to any other domain is taken, and leaves as mail. */
+  readonly takesAll: boolean
+  /** A text message that came by mail was taken. */
+  noted(message: Message): void
   /** Whose mail needs no authentication, by address. */
   readonly trusted: readonly { readonly list: BlockList; readonly systemId: string }[]
   readonly proxies: BlockList | null
@@ -86,6 +93,11 @@ export class MailServer {
     const { options } = this
     const { door, failures, accounts, counters, log, clock, smsDomains, fault } = options
     return {
+      hostname: options.hostname,
+      postmaster: options.postmaster,
+      takesAll: options.takesAll,
+      now: clock.now,
+      noted: message => options.noted(message),
       door,
       failures,
       duplicates: new Duplicates(clock.mono),

@@ -384,7 +384,12 @@ class LaneClaimer implements Claimer {
   }
 
   get waiting(): boolean {
-    return this.rings[0].turns.length + this.rings[1].turns.length + this.rings[2].turns.length > 0
+    return this.first !== undefined
+  }
+
+  get first(): ClassRank | undefined {
+    const { rings } = this
+    return rings[0].turns.length > 0 ? 0 : rings[1].turns.length > 0 ? 1 : rings[2].turns.length > 0 ? 2 : undefined
   }
 
   serve(lanes: readonly number[]): void {

@@ -12,7 +12,7 @@ import type { Slabs } from './store.js'
 // kind 2, the same and then: flags (1 = notice, 2 = vendor, 4 = message) u8, part u8, network u32, where flagged vendor
 // (u16), and of the message segments u8, carrier u32, priceMicros f64, clientRef and extras (u16, UTF-8);
 // reply: carrier u32, eight octets, strings, body and tlvs (u16); kind 3, the same and then extras (u16, UTF-8);
-// event: type and data (u16, UTF-8).
+// event: atMs f64, id, type and data (u16, UTF-8).
 const FORMAT = 1
 const RECEIPT = 0
 const REPLY = 1
@@ -35,8 +35,8 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
     size += 13
     const a = r.receipt ?? r.reply
     if (!a) {
-      const { type, data } = r.event as EventReport
-      size += 4 + (type.length + data.length) * 3
+      const { id, type, data } = r.event as EventReport
+      size += 14 + (id.length + type.length + data.length) * 3
       continue
     }
     size += 54 + a.service_type.length + a.source_addr.length + a.destination_addr.length + a.tlvs.length
@@ -123,6 +123,8 @@ export function writeReports(reports: readonly Report[], slabs: Slabs): Buffer {
       octets(c.tlvs)
       if (c.extras) utf8(c.extras)
     } else if (r.event) {
+      at = to.writeDoubleLE(r.event.atMs, at)
+      utf8(r.event.id)
       utf8(r.event.type)
       utf8(r.event.data)
     }
@@ -165,8 +167,11 @@ export function readReports(
     const kind = from[at + 4]
     const atMs = from.readDoubleLE(at + 5)
     at += 13
-    if (kind === EVENT) each(atMs, null, null, { type: utf8(), data: utf8() })
-    else if (kind === RECEIPT || kind === RECEIPT_AND_MORE) {
+    if (kind === EVENT) {
+      const happenedMs = from.readDoubleLE(at)
+      at += 8
+      each(atMs, null, null, { atMs: happenedMs, id: utf8(), type: utf8(), data: utf8() })
+    } else if (kind === RECEIPT || kind === RECEIPT_AND_MORE) {
       const id = from.readDoubleLE(at)
       const doneMs = from.readDoubleLE(at + 8)
       at += 16

@@ -52,6 +52,7 @@ import { Blocks } from './blocks.js'
 import { Commits } from './commits.js'
 import { Due } from './due.js'
 import { Joins } from './joins.js'
+import { Kept } from './kept.js'
 import { defaultLimits, type LmdbLimits } from './limits.js'
 import { CLAIMED, DIRTY, FRESH, isKept, Live, QUEUED, RECENT, STORED, WRITING } from './live.js'
 import { Log } from './log.js'
@@ -121,6 +122,7 @@ export class LmdbSpool implements Spool {
   private readonly outbox: Outbox
   private readonly log: Log
   private readonly parked: Parked
+  private readonly keptThings: Kept
   private readonly sweep: Sweep
   private readonly index = new Present()
   private readonly joins: Joins
@@ -183,6 +185,7 @@ export class LmdbSpool implements Spool {
     )
     this.log = new Log(tables.log, marks.logDropped)
     this.parked = new Parked(tables.parked)
+    this.keptThings = new Kept(tables.kept, tables.keptEnds)
     this.sweep = new Sweep(tables.messages, this.live, this.limits.sweep, settings.receiptGraceMs)
     this.joins = new Joins(
       {
@@ -347,6 +350,7 @@ export class LmdbSpool implements Spool {
       this.blocks.pending ||
       this.outbox.pending ||
       this.parked.pending ||
+      this.keptThings.pending ||
       this.refs.pending ||
       this.log.pending
     )
@@ -363,9 +367,10 @@ export class LmdbSpool implements Spool {
     outbox.write(slabs)
     const logged = log.write()
     this.parked.write()
+    const kept = this.keptThings.write()
     refs.write()
     // A commit touches more pages than it has octets.
-    this.reserve.spent((slabs.used + logged) * 3)
+    this.reserve.spent((slabs.used + logged + kept) * 3)
     const marks = writeMarks({
       lastId: this.lastId,
       blockSeq: blocks.seq,
@@ -404,6 +409,7 @@ export class LmdbSpool implements Spool {
     this.written = []
     this.refs.written()
     this.due.written()
+    this.keptThings.written()
     this.ready = this.blocks.written()
     this.told = this.outbox.written()
     this.events.synced(ms, records)
@@ -609,6 +615,7 @@ export class LmdbSpool implements Spool {
     const mono = this.clock.mono()
     let more = this.due.release(now, this.limits.release, (dueMs, id) => this.releaseOne(dueMs, id))
     if (this.refs.tick(now)) more = true
+    if (this.keptThings.expire(now)) more = true
     if (mono - this.sweepDoneMs >= SWEEP_PAUSE_MS && this.sweep.next(now, m => this.expire(m, now))) {
       this.sweepDoneMs = mono
     }
@@ -904,6 +911,24 @@ export class LmdbSpool implements Spool {
 
   reportAccounts(by: Way = way.bind): Iterable<number> {
     return this.outbox.of(by)
+  }
+
+  // -- what services keep ----------------------------------------------------
+
+  keep(key: string, octets: Buffer, untilMs: number): boolean {
+    if (this.reserve.exhausted) return false
+    this.keptThings.put(key, octets, untilMs)
+    this.commits.note()
+    return true
+  }
+
+  kept(key: string): Buffer | undefined {
+    return this.keptThings.get(key, this.clock.now())
+  }
+
+  dropKept(key: string): void {
+    this.keptThings.remove(key)
+    this.commits.note()
   }
 
   // -- the log ---------------------------------------------------------------

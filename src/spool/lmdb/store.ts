@@ -27,6 +27,9 @@ export interface Tables {
   refs: Database<Buffer, number>
   /** arrival number -> a receipt that overtook its answer. */
   parked: Database<Buffer, number>
+  /** key -> what a service keeps until a moment, and [moment, key] -> nothing. */
+  kept: Database<Buffer, string>
+  keptEnds: Database<Buffer, [number, string]>
   meta: Database<Buffer, string>
 }
 
@@ -46,7 +49,7 @@ export function openTables(path: string, mapGb: number): Tables {
     // 8 kB halves the pages that a group commit of short records touches; measured 10 % less CPU a commit than 4 kB.
     pageSize: 8192,
   })
-  const table = <K extends number | number[] | string>(name: string): Database<Buffer, K> =>
+  const table = <K extends number | number[] | string | [number, string]>(name: string): Database<Buffer, K> =>
     root.openDB<Buffer, K>({ name, encoding: 'binary' })
   return {
     root,
@@ -59,6 +62,8 @@ export function openTables(path: string, mapGb: number): Tables {
     // Numbers of their own kind: a look-up costs half of one by an array.
     refs: root.openDB<Buffer, number>({ name: 'refPages', encoding: 'binary', keyEncoding: 'uint32' }),
     parked: table<number>('parked'),
+    kept: table<string>('kept'),
+    keptEnds: table<[number, string]>('keptEnds'),
     meta: table<string>('meta'),
   }
 }

@@ -2,6 +2,7 @@
 // whole or one for each part, and intermediate notifications. Knows what was asked; the outbox keeps it.
 
 import { isFinal, isOfMail, type Message, type MessageState, mark, state } from '../../model/message.js'
+import { isOfWeb } from '../../model/webExtras.js'
 import type { Ending, ReportQueue } from '../contract.js'
 import type { Outbox } from './outbox.js'
 
@@ -26,8 +27,8 @@ export function tellEnd(
   nowMs: number,
 ): void {
   if (others !== null) for (const { of, way } of others) outbox.addEnd(of, way, m, ending, nowMs)
-  // What came by mail is told by mail; no bind of the account asked for it.
-  if (isOfMail(m)) return
+  // What came by mail or over HTTP is told there; no bind of the account asked for it.
+  if (isOfMail(m) || isOfWeb(m)) return
   if (m.registered_delivery & mark.perPart && m.parts?.some(part => part.answered)) {
     // Each part that has reported was told then; what never will ends as the whole does.
     for (const [index, part] of m.parts.entries()) if (!isFinal(part.state)) tellPart(outbox, m, index, ending, nowMs)
@@ -36,7 +37,7 @@ export function tellEnd(
 
 /** One part is over. */
 export function tellPart(outbox: Outbox, m: Message, index: number, ending: Ending, nowMs: number): void {
-  if (!isOfMail(m) && wantsReceipt(m.registered_delivery, ending.state))
+  if (!isOfMail(m) && !isOfWeb(m) && wantsReceipt(m.registered_delivery, ending.state))
     outbox.addReceipt(m, ending, nowMs, false, index + 1)
 }
 

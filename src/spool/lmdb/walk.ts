@@ -148,17 +148,15 @@ export async function* walkAll(
   newest: number,
   pause: Pause,
 ): AsyncGenerator<WalkSlice> {
-  for (let n = LOOK; n === LOOK; ) {
+  for (let isMore = true; isMore; ) {
     const fitting: number[] = []
-    n = 0
+    let looked = 0
     for (const { key: id, value } of messages.getRange({ start: after + 1, end: newest + 1, limit: LOOK })) {
-      n++
+      looked++
       after = id
-      if (fits(value, filter)) fitting.push(id)
-      if (fitting.length < SLICE) continue
-      n = LOOK
-      break
+      if (fits(value, filter) && fitting.push(id) === SLICE) break
     }
+    isMore = looked === LOOK || fitting.length === SLICE
     const found: Message[] = []
     for (const id of fitting) {
       const m = live.message(id)
@@ -166,7 +164,7 @@ export async function* walkAll(
       if (m && m.standing !== 'ended' && (filter.standing === undefined || m.standing === filter.standing))
         found.push(m)
     }
-    yield { messages: found, after }
+    yield { messages: found, after, looked }
     if (!(await pause())) return
   }
 }

@@ -1,0 +1,150 @@
+// A file of numbers becomes a do-not-disturb list, or a part of one: read as CSV, staged and sorted by SQL, cut into
+// blocks; all in one transaction, and in memory for a chunk of the file at a time. What a number looks like, the caller
+// knows.
+
+import { parse } from 'csv-parse'
+import { from as copyFrom } from 'pg-copy-streams'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { changeDnd, type DndChange, type DndName } from './dndLists.js'
+import { phoneKey } from './phoneKey.js'
+
+export interface DndImport {
+  readonly list: DndName
+  /** What was in the list goes. */
+  readonly replaces: boolean
+  /** Of the file: its place from 0, or its name in the first line. */
+  readonly column: number | string
+  /** Digits of a number, international; undefined when it is none. */
+  number(text: string): string | undefined
+  /** Octets of the file that were read; and then numbers that were put into the list, of so many. */
+  progress(what: 'read' | 'written', n: number, of: number | null): void
+}
+
+export interface DndImported extends DndChange {
+  /** Lines with something in them, but for a heading. */
+  lines: number
+  /** Of those that are no numbers, the first. */
+  bad: { line: number; text: string }[]
+  badLines: number
+  /** Numbers that came before in the same file. */
+  repeated: number
+}
+
+/** The file has no such column. */
+export class NoColumn extends Error {}
+
+const MAX_BAD = 20
+const MAX_CELL = 40
+/** Numbers in one go. */
+const SLICE = 20_000
+
+export async function importDnd(store: Store, octets: AsyncIterable<Buffer>, options: DndImport): Promise<DndImported> {
+  // Not `transaction`: the file cannot be read a second time.
+  return store.withClient(async client => {
+    await client.query('begin')
+    try {
+      await client.query('create temp table staged (n bigint) on commit drop')
+      const lines = await stage(client, octets, options)
+      await client.query('create temp table sorted on commit drop as select distinct n from staged order by n')
+      await client.query('truncate staged')
+      const { rows } = await client.query<{ count: number }>('select count(*) from sorted')
+      const count = rows[0]?.count ?? 0
+      const slices = sorted(client, count, options)
+      const change = (await changeDnd(client, options.list, 'add', slices, options.replaces)) as DndChange
+      await client.query('commit')
+      return { ...change, ...lines, repeated: lines.lines - lines.badLines - count }
+    } catch (error) {
+      await client.query('rollback').catch(() => {})
+      throw error
+    }
+  })
+}
+
+async function stage(
+  client: SqlClient,
+  octets: AsyncIterable<Buffer>,
+  { column, number, progress }: DndImport,
+): Promise<Pick<DndImported, 'lines' | 'bad' | 'badLines'>> {
+  const counts = { lines: 0, bad: [] as DndImported['bad'], badLines: 0 }
+  let place = typeof column === 'number' ? column : -1
+  let isFirst = true
+  let rows = ''
+  const record = (cells: string[], line: number): void => {
+    const wasFirst = isFirst
+    isFirst = false
+    if (wasFirst && typeof column === 'string') {
+      place = cells.findIndex(cell => cell.trim().toLowerCase() === column.toLowerCase())
+      if (place < 0) throw new NoColumn(`the first line names no column ${column}: ${cells.join(', ')}`)
+      return
+    }
+    const cell = (cells[place] ?? '').trim()
+    if (cell === '' && cells.length <= 1) return
+    const digits = number(cell)
+    if (digits !== undefined) {
+      counts.lines++
+      rows += `${phoneKey(digits)}\n`
+      return
+    }
+    // A heading is no bad line.
+    if (wasFirst && !/\d/.test(cell)) return
+    counts.lines++
+    counts.badLines++
+    if (counts.bad.length < MAX_BAD) counts.bad.push({ line, text: cell.slice(0, MAX_CELL) })
+  }
+  const parser = parse({
+    bom: true,
+    relax_column_count: true,
+    relax_quotes: true,
+    // Taken as it comes: nothing is left to be read from the parser.
+    on_record: (cells: string[], { lines }: { lines: number }) => {
+      record(cells, lines)
+      return null
+    },
+  })
+  parser.resume()
+  const ended = new Promise<void>((resolve, reject) => {
+    parser.on('end', resolve)
+    parser.on('error', reject)
+  })
+  ended.catch(() => {})
+  const stream = client.query(copyFrom('copy staged from stdin'))
+  const copied = new Promise<void>((resolve, reject) => {
+    stream.on('finish', resolve)
+    stream.on('error', reject)
+  })
+  copied.catch(() => {})
+  const flush = async (): Promise<void> => {
+    const text = rows
+    rows = ''
+    if (text !== '') await Promise.race([new Promise(taken => stream.write(text, taken)), copied])
+  }
+  let read = 0
+  try {
+    for await (const chunk of octets) {
+      await Promise.race([new Promise(taken => parser.write(chunk, taken)), ended])
+      read += chunk.length
+      progress('read', read, null)
+      await flush()
+    }
+    parser.end()
+    await ended
+    await flush()
+    stream.end()
+    await copied
+  } catch (error) {
+    stream.destroy(error as Error)
+    throw error
+  }
+  return counts
+}
+
+async function* sorted(client: SqlClient, count: number, { progress }: DndImport): AsyncGenerator<number[]> {
+  await client.query('declare numbers no scroll cursor for select n from sorted order by n')
+  for (let done = 0; ; ) {
+    const { rows } = await client.query<[number]>({ text: `fetch ${SLICE} from numbers`, rowMode: 'array' })
+    if (rows.length === 0) return
+    yield rows.map(([n]) => n)
+    done += rows.length
+    progress('written', done, count)
+  }
+}

@@ -1,0 +1,214 @@
+// Messages over HTTP: handing in one, many, or a stream of them, cancelling, and what became of them. Knows requests and
+// answers; what a message is and whether it is taken, intake says.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { Account } from '../../accounts/account.js'
+import { idText } from '../../base/ids.js'
+import { batchBody, type MessageFields, type Recipient, sendBody } from '../../intake/web/fields.js'
+import type { Sent, SentOne, WebSender } from '../../intake/web/sender.js'
+import type { Fault } from '../../model/fault.js'
+import { Problem } from '../problem.js'
+import type { Api } from './api.js'
+import { problemOf, statusOfFault } from './faults.js'
+
+const MAX_KEY = 255
+
+const fault = z.object({ code: z.string(), detail: z.string() }).nullable()
+const sentAnswer = z
+  .object({
+    batch_id: z.string().nullable().describe('null for a dry run'),
+    message_ids: z.array(z.string()).describe('of those that were taken, in the order of the recipients'),
+    segments: z.number().describe('in all'),
+    price_micros: z.number(),
+    accepted: z.number(),
+    rejected: z.number(),
+    messages: z.array(
+      z.object({
+        to: z.string(),
+        message_id: z.string().nullable(),
+        status: z.enum(['accepted', 'rejected', 'valid']),
+        segments: z.number(),
+        error: fault,
+      }),
+    ),
+  })
+  .meta({ id: 'Sent' })
+
+const headers = z.object({
+  'idempotency-key': z
+    .string()
+    .min(1)
+    .max(MAX_KEY + 2)
+    .optional()
+    .describe('The same key and body again within 24 hours get the same answer, and nothing is sent twice.'),
+})
+
+export function smsRoutes(app: Api, sender: WebSender): void {
+  const routes = app.scope.withTypeProvider<ZodTypeProvider>()
+
+  routes.post(
+    '/sms/send',
+    {
+      schema: {
+        summary: 'Send a text to one or more numbers',
+        tags: ['Messages'],
+        headers,
+        body: sendBody,
+        response: { 200: sentAnswer, ...app.problems },
+      },
+    },
+    async (request, reply) => {
+      const { to, ...fields } = request.body
+      await answerOnce(request, reply, fields, Array.isArray(to) ? to : [to], '')
+      return reply
+    },
+  )
+
+  routes.post(
+    '/sms/send-batch',
+    {
+      bodyLimit: app.batchBytes,
+      schema: {
+        summary: 'Send one text to up to 1,000 numbers, as a batch with a name',
+        tags: ['Messages'],
+        headers,
+        body: batchBody,
+        response: { 200: sentAnswer, ...app.problems },
+      },
+    },
+    async (request, reply) => {
+      const { recipients, name, send_immediately, ...fields } = request.body
+      if (send_immediately) delete fields.schedule_at
+      await answerOnce(request, reply, fields, recipients, name)
+      return reply
+    },
+  )
+
+  async function answerOnce(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    fields: MessageFields,
+    recipients: readonly Recipient[],
+    name: string,
+  ): Promise<void> {
+    const account = app.callerOf(request)
+    const key = keyOf(request)
+    if (key === undefined || fields.dry_run) {
+      await app.said(reply, await body(account, fields, recipients, { name }))
+      return
+    }
+    const once = sender.once(
+      account,
+      key,
+      `${request.method} ${request.routeOptions.url} ${JSON.stringify(request.body)}`,
+    )
+    if (once.kind === 'running') {
+      throw new Problem(
+        409,
+        'still_running',
+        'It is being worked on',
+        'a request with this Idempotency-Key is not over yet',
+      )
+    }
+    if (once.kind === 'other') {
+      throw new Problem(
+        422,
+        'key_reused',
+        'The key was used',
+        'this Idempotency-Key came with another request within the last 24 hours',
+      )
+    }
+    if (once.kind === 'again') {
+      reply.header('idempotency-replayed', 'true')
+      await app.said(reply, once)
+      return
+    }
+    try {
+      const answer = await body(account, fields, recipients, { name, key, ...(once.ids ? { ids: once.ids } : {}) })
+      // What may succeed later is not remembered: the same key may try again.
+      if (answer.status === 429 || answer.status >= 500) sender.giveUp(account, key)
+      else sender.settle(account, key, answer.status, answer.body)
+      await app.said(reply, answer)
+    } catch (error) {
+      sender.giveUp(account, key)
+      throw error
+    }
+  }
+
+  /** What is answered, made in the turn of the event loop in which the last message was taken. */
+  async function body(
+    account: Account,
+    fields: MessageFields,
+    recipients: readonly Recipient[],
+    options: { name: string; key?: string; ids?: readonly number[] },
+  ): Promise<{ status: number; body: string }> {
+    if (recipients.length > app.maxRecipients) {
+      throw new Problem(
+        422,
+        'too_many_recipients',
+        'Too many recipients',
+        `${app.maxRecipients} at most in one request`,
+      )
+    }
+    const sent = fields.dry_run
+      ? sender.preview(account, fields, recipients)
+      : await sender.send(account, fields, recipients, options)
+    if ('code' in sent) return problemBody(sent)
+    const first = sent.messages.find(one => one.fault === null)
+    if (first === undefined) {
+      const why = (sent.messages[0] as SentOne).fault as Fault
+      return problemBody(why, sent)
+    }
+    return { status: 200, body: JSON.stringify(answerOf(sent, fields.dry_run)) }
+  }
+}
+
+function problemBody(why: Fault, sent?: Sent): { status: number; body: string } {
+  const many = sent !== undefined && sent.messages.length > 1
+  const errors = many
+    ? sent.messages.map(({ to, fault }, i) => ({ pointer: `/to/${i}`, to, code: fault?.code, detail: fault?.text }))
+    : undefined
+  const problem = problemOf(why, errors === undefined ? {} : { errors })
+  const { status, code, title, message, more } = problem
+  return {
+    status: statusOfFault(why),
+    body: JSON.stringify({ type: `urn:trunkline:problem:${code}`, title, status, detail: message, code, ...more }),
+  }
+}
+
+function answerOf({ batch, messages }: Sent, isDry: boolean): z.output<typeof sentAnswer> {
+  let segments = 0
+  const message_ids: string[] = []
+  const all = messages.map(({ to, id, segments: of, fault }) => {
+    if (fault === null) segments += of
+    if (id !== 0) message_ids.push(idText(id, 'decimal'))
+    return {
+      to,
+      message_id: id === 0 ? null : idText(id, 'decimal'),
+      status: fault !== null ? ('rejected' as const) : isDry ? ('valid' as const) : ('accepted' as const),
+      segments: of,
+      error: fault === null ? null : { code: fault.code, detail: fault.text },
+    }
+  })
+  const rejected = messages.filter(one => one.fault !== null).length
+  return {
+    batch_id: isDry ? null : batch,
+    message_ids,
+    segments,
+    price_micros: 0,
+    accepted: messages.length - rejected,
+    rejected,
+    messages: all,
+  }
+}
+
+/** Bare or as a structured string (RFC 8941): `abc`, `"abc"`. */
+function keyOf({ headers }: FastifyRequest): string | undefined {
+  const given = headers['idempotency-key']
+  if (typeof given !== 'string') return undefined
+  const key = /^"(.*)"$/.exec(given)?.[1] ?? given
+  if (key.length > 0 && key.length <= MAX_KEY) return key
+  throw new Problem(400, 'key_invalid', 'No such key', `Idempotency-Key must have 1 to ${MAX_KEY} characters`)
+}

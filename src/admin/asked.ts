@@ -1,0 +1,71 @@
+// What every route of the side-port does with a request: reads what was given by its schema, notes in the log who changed
+// what, and answers long work with a line of JSON for each step of it.
+
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
+import type { Access } from './access.js'
+import { Problem } from './problem.js'
+import type { AdminSubject } from './subject.js'
+
+/** Throws a Problem that names every fault. */
+export function read<T>(shape: z.ZodType<T>, given: unknown): T {
+  const result = shape.safeParse(given ?? {})
+  if (result.success) return result.data
+  const faults = result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }))
+  const words = faults.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ')
+  throw new Problem(422, 'invalid', 'The request is not as it must be', words, { faults })
+}
+
+/** The subject, whose directory and spool can be asked: not when it stops. */
+export function serving(subject: AdminSubject): AdminSubject {
+  if (!subject.stopping) return subject
+  throw new Problem(503, 'stopping', 'The daemon is stopping', 'ask another node, or again after the restart')
+}
+
+/** Notes a change and who asked for it. */
+export type Done = (request: FastifyRequest, action: string, more: Record<string, unknown>) => void
+
+export const auditor =
+  ({ log }: AdminSubject, access: Access): Done =>
+  (request, action, more) => {
+    log.info({ action, from: access.from(request.raw), ...more }, 'asked by an administrator')
+  }
+
+/** Works of this kind at a time. */
+const MAX_WORKS = 4
+let works = 0
+
+/**
+ * Answers with application/x-ndjson: a line for whatever `work` tells, and one for what it resolves with, marked
+ * `"end": true`; where it throws, a last line with `"problem"` as problem+json would have it. Whoever hangs up ends the
+ * work: `signal`. What was done by then stays done.
+ */
+export async function answerLines(
+  reply: FastifyReply,
+  subject: AdminSubject,
+  work: (tell: (line: object) => void, signal: AbortSignal) => Promise<object>,
+): Promise<void> {
+  if (works >= MAX_WORKS) {
+    throw new Problem(503, 'busy', 'Too much at a time', `${MAX_WORKS} such works run already: wait for one to end`)
+  }
+  const { raw } = reply.hijack()
+  const gone = new AbortController()
+  const write = (line: object): void => {
+    if (!raw.destroyed) raw.write(`${JSON.stringify(line)}\n`)
+  }
+  raw.on('error', () => {})
+  raw.on('close', () => gone.abort())
+  raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
+  works++
+  try {
+    write({ end: true, ...(await work(write, gone.signal)) })
+  } catch (error) {
+    if (!(error instanceof Problem)) subject.log.error({ err: error }, 'a fault of ours in the side-port')
+    const known =
+      error instanceof Problem ? error : new Problem(500, 'internal_fault', 'A fault of ours', 'see the log')
+    write({ problem: { status: known.status, code: known.code, title: known.title, detail: known.message } })
+  } finally {
+    works--
+    raw.end()
+  }
+}

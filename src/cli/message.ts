@@ -1,0 +1,144 @@
+// `trunkline message`: one message with its whole way, and lists of those that were.
+
+import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { MessageEntry, MessagePage, MessageStory } from '../admin/messages.js'
+import { whole } from './arguments.js'
+import { ask } from './ask.js'
+import { bad, faint, good, strong, table } from './print.js'
+import { type GlobalOptions, optionsOf } from './settings.js'
+
+interface ListOptions {
+  account?: string
+  number?: string
+  state?: string
+  since?: Date
+  from?: Date
+  to?: Date
+  limit: number
+}
+
+const ROOT = '/api/v1/admin/messages'
+const MOST_SHOWN = 100_000
+const PAGE = 500
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+export function register(program: Command): void {
+  const message = program.command('message').description('Messages: where they are, and what became of them.')
+  message
+    .command('show')
+    .argument('<id>', 'as it was answered: 16 decimal digits, or 14 hexadecimal ones')
+    .description('Shows a message and its whole way, whether it still waits or is over.')
+    .option('--text', 'its text too, while it waits; on the machine of the daemon only')
+    .addHelpText(
+      'after',
+      `
+What carriers answered to single tries is remembered for the last 65,536 answers and failures, and not over a restart.
+
+Examples:
+  trunkline message show 1234567890123456
+  trunkline message show 1234567890123456 --json | jq '.way[] | .at + " " + .event'`,
+    )
+    .action((id: string, _, command: Command) => show(id, optionsOf<{ text?: boolean }>(command)))
+  message
+    .command('list')
+    .description('Lists messages, the newest first, of the last day if nothing else is said.')
+    .option('--account <system_id>', 'of this account')
+    .option('--number <number>', 'from or to this address')
+    .option('--state <state>', 'DELIVERED, UNDELIVERABLE, …; ENROUTE: not over yet')
+    .addOption(new Option('--since <time>', 'accepted so long ago at most, such as 90m, 2h or 3d').argParser(ago))
+    .addOption(new Option('--from <moment>', 'accepted then or later, ISO 8601').argParser(moment).conflicts('since'))
+    .addOption(new Option('--to <moment>', 'accepted before').argParser(moment))
+    .addOption(new Option('--limit <n>', 'so many').argParser(whole(1, MOST_SHOWN)).default(50))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  trunkline message list --account shop --since 1h
+  trunkline message list --number 254700000001 --from 2026-01-31T08:00Z --to 2026-02-01
+  trunkline message list --account shop --state UNDELIVERABLE --json | jq -r '.[].error' | sort | uniq -c`,
+    )
+    .action((_, command: Command) => list(optionsOf<ListOptions>(command)))
+}
+
+function ago(word: string): Date {
+  const [, n, unit] = /^(\d{1,6})([smhd])$/.exec(word) ?? []
+  if (n === undefined) throw new InvalidArgumentError('It must be a time such as 90m, 2h or 3d.')
+  return new Date(Date.now() - Number(n) * UNITS[unit as keyof typeof UNITS])
+}
+
+function moment(word: string): Date {
+  const at = new Date(word)
+  if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('It must be a moment such as 2026-01-31T08:00Z.')
+  return at
+}
+
+async function list(options: ListOptions & GlobalOptions): Promise<void> {
+  const { account, number, state, since, from = since, to, limit } = options
+  const found: MessageEntry[] = []
+  for (let before: string | null = ''; before !== null && found.length < limit; ) {
+    const query = new URLSearchParams({
+      ...(account === undefined ? {} : { account }),
+      ...(number === undefined ? {} : { number: number.replace(/^\+/, '') }),
+      ...(state === undefined ? {} : { state: state.toUpperCase() }),
+      ...(from === undefined ? {} : { from: from.toISOString() }),
+      ...(to === undefined ? {} : { to: to.toISOString() }),
+      ...(before === '' ? {} : { before }),
+      limit: String(Math.min(PAGE, limit - found.length)),
+    })
+    const page = (await ask(options, { path: `${ROOT}?${query}` })) as MessagePage
+    found.push(...page.messages)
+    before = page.next
+  }
+  if (options.json) return console.log(JSON.stringify(found, null, 2))
+  if (found.length === 0) return console.log('no message is like that')
+  const rows = found.map(m => [
+    m.id,
+    timeOf(m.accepted_at),
+    m.account,
+    m.source,
+    m.destination,
+    stateWord(m.state),
+    m.error,
+    m.carrier ?? '-',
+    m.segments,
+  ])
+  console.log(table(['id', 'accepted', 'account', 'from', 'to', 'state', 'error', 'carrier', '>segments'], rows))
+}
+
+async function show(id: string, options: { text?: boolean } & GlobalOptions): Promise<void> {
+  const query = options.text ? '?text=true' : ''
+  const story = (await ask(options, { path: `${ROOT}/${encodeURIComponent(id)}${query}` })) as MessageStory
+  console.log(options.json ? JSON.stringify(story, null, 2) : screen(story, options.text === true))
+}
+
+function screen(m: MessageStory, withText: boolean): string {
+  const facts: [string, string][] = [
+    ['account', `${m.account}, ${m.class}`],
+    ['from, to', `${m.source} → ${m.destination}`],
+    ['route', `${m.route}${m.carrier === null ? '' : `, carrier ${m.carrier}`}`],
+    ['price', `${(m.price_micros / 1e6).toFixed(6)} for segments: ${m.segments}`],
+  ]
+  if (m.client_ref !== '') facts.push(['reference', m.client_ref])
+  if (m.scheduled_for !== null) facts.push(['scheduled', timeOf(m.scheduled_for)])
+  if (m.valid_until !== null) facts.push(['valid until', timeOf(m.valid_until)])
+  if (m.attempts !== null) facts.push(['tries', `not accepted: ${m.attempts}`])
+  if (m.receipt.asked !== null) {
+    facts.push(['receipt', m.receipt.asked ? `asked for; ${m.receipt.stands}` : 'not asked for'])
+  }
+  if (withText) facts.push(['text', m.text ?? faint('is kept only while it waits for a carrier')])
+  const way = m.way.map(({ at, event, detail }) => [at === null ? faint('-') : timeOf(at, true), event, detail])
+  return [
+    `${strong(m.id)}  ${stateWord(m.state)}${m.error === '' ? '' : `, error ${m.error}`}`,
+    ...facts.map(([name, words]) => `${name.padEnd(12)}${words}`),
+    '',
+    table(['when', 'what', ''], way),
+  ].join('\n')
+}
+
+function stateWord(state: string): string {
+  if (state === 'DELIVERED' || state === 'ACCEPTED') return good(state)
+  return state === 'ENROUTE' ? state : bad(state)
+}
+
+/** In UTC, as everywhere. */
+const timeOf = (at: string, withMs = false): string => at.slice(0, withMs ? 23 : 19).replace('T', ' ')

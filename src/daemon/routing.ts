@@ -1,0 +1,140 @@
+// The directory's routes, networks, prices and blocked prefixes as those who route ask for them, and what is learned of
+// carriers. Replaced as the rows change; decides nothing that routing could decide.
+
+import type { Account } from '../accounts/account.js'
+import type { CarrierRow } from '../accounts/carrier.js'
+import type { Directory, DirectoryPart } from '../accounts/directory.js'
+import type { Clock } from '../base/clock.js'
+import type { Counters } from '../base/figures.js'
+import { idTimeMs } from '../base/ids.js'
+import type { Log } from '../base/log.js'
+import { Quiet } from '../base/quiet.js'
+import type { Part } from '../carriers/driver.js'
+import { type Message, type MessageState, state } from '../model/message.js'
+import type { Outcome } from '../model/outcome.js'
+import { Blocked } from '../routing/blocked.js'
+import { Chooser, type Merits } from '../routing/choose.js'
+import { type LoopLimits, Loops } from '../routing/loops.js'
+import { PriceTable } from '../routing/prices.js'
+import { Quality, type Standing } from '../routing/quality.js'
+import { offsetAt } from '../routing/quietHours.js'
+import { digitsOf, type RouteRule, RouteTable, type Sender } from '../routing/table.js'
+
+/** Log lines a minute about guarded messages, of one account and of all. */
+const LINES = 5
+const LINES_IN_ALL = 60
+const NOBODY: Sender = { systemId: '', group: '' }
+const RECEIPTS = 3
+
+export interface RoutingHost {
+  readonly directory: Directory
+  readonly clock: Clock
+  readonly counters: Counters
+  readonly log: Log
+  readonly limits: LoopLimits
+}
+
+export class Routing implements Merits {
+  table: RouteTable
+  blocked: Blocked
+  readonly loops: Loops
+  readonly quality = new Quality()
+  private prices = new Map<string, PriceTable>()
+  private readonly chooser = new Chooser(this)
+  private readonly quiet: Quiet
+  private readonly host: RoutingHost
+
+  constructor(host: RoutingHost) {
+    this.host = host
+    this.loops = new Loops(host.limits)
+    this.quiet = new Quiet(LINES, LINES_IN_ALL, host.clock.mono)
+    this.table = this.tableNow()
+    this.blocked = new Blocked(host.directory.blocked())
+    this.priceCarriers(host.directory.carriers())
+  }
+
+  /** Reads what has changed. */
+  follow(part: DirectoryPart): void {
+    const { directory } = this.host
+    if (part === 'routes') this.table = this.tableNow()
+    else if (part === 'blocked') this.blocked = new Blocked(directory.blocked())
+    else if (part === 'carriers') this.priceCarriers(directory.carriers())
+  }
+
+  private tableNow(): RouteTable {
+    const { directory, clock } = this.host
+    const table = new RouteTable(directory.routes(), directory.networks())
+    // The first look at a zone is slow: not when a message waits.
+    for (const { times } of table.rules) for (const { zone } of times) offsetAt(zone, clock.now())
+    return table
+  }
+
+  private priceCarriers(rows: readonly CarrierRow[]): void {
+    for (const name of this.prices.keys()) if (!rows.some(row => row.name === name)) this.quality.forget(name)
+    this.prices = new Map(
+      rows.map(({ name, settings }) => [name, new PriceTable('prices' in settings ? settings.prices : {})]),
+    )
+  }
+
+  // -- asked by the door
+
+  guarded(code: 'destination_blocked' | 'loop_suspected', { systemId }: Account): void {
+    const { counters, log } = this.host
+    counters.add(code)
+    if (code === 'loop_suspected')
+      this.quiet.warn(log, systemId, { account: systemId }, 'the same message comes again and again: it goes round')
+  }
+
+  // -- asked by dispatch
+
+  /** The lane of a message whose route is gone; undefined when no route takes it now. */
+  rematch(m: Message): number | undefined {
+    const { directory, clock } = this.host
+    const sender = directory.account(m.account) ?? NOBODY
+    return this.table.match(sender, m, digitsOf(m.destination_addr), m.scheduleMs || clock.now())?.id
+  }
+
+  choose(rule: RouteRule, m: Message, isUp: (carrier: string) => boolean): string | undefined {
+    return this.chooser.choose(rule, m, isUp, this.host.clock.mono())
+  }
+
+  priceMicros(carrier: string, digits: string): number | undefined {
+    return this.prices.get(carrier)?.micros(digits)
+  }
+
+  areaOf(digits: string): string {
+    return this.table.areaOf(digits)
+  }
+
+  standing(carrier: string, area: string, nowMs = this.host.clock.mono()): Standing {
+    return this.quality.standing(carrier, area, nowMs)
+  }
+
+  // -- told by carriers and the spool
+
+  /** A carrier answered a part. */
+  answered(carrier: string, part: Part, outcome: Outcome): void {
+    // One of a message's parts stands for it.
+    if (part.index !== 0 || outcome.kind === 'throttled') return
+    const { message: m } = part
+    if (outcome.kind !== 'accepted') this.observe(carrier, m, { kind: 'refused' })
+    else if (outcome.ref !== '' && (part.registered_delivery & RECEIPTS) !== 0) {
+      m.sentMs = this.host.clock.mono()
+      this.observe(carrier, m, { kind: 'sent' })
+    }
+  }
+
+  /** A message ended that the carrier had. */
+  ended(carrier: string, m: Message, ending: MessageState): void {
+    if (ending === state.ACCEPTED || ending === state.DELETED || (m.ref === '' && m.parts === null)) return
+    const { clock } = this.host
+    // In memory since it was sent, or else since a restart or for long on disk: then it went about when it came.
+    const afterMs = m.sentMs > 0 ? clock.mono() - m.sentMs : clock.now() - Math.max(idTimeMs(m.id), m.scheduleMs)
+    this.observe(carrier, m, { kind: ending === state.DELIVERED ? 'delivered' : 'failed', afterMs })
+  }
+
+  private observe(carrier: string, m: Message, event: Parameters<Quality['observe']>[2]): void {
+    const area = this.table.learns ? this.table.areaOf(digitsOf(m.destination_addr)) : ''
+    this.quality.observe(carrier, area, event, this.host.clock.mono())
+  }
+}

@@ -1,0 +1,163 @@
+// Which mail a phone answers: by account, our number and the phone, the mail that the last text message between them came
+// from. An LMDB environment of its own with a table for each day, dropped whole after a week. Written a moment after the
+// mail was answered, so that nobody waits for a second disk; what a kill takes with it is in the spool still, and read
+// from there at the next start. Knows what makes two messages one conversation; a reply that finds none goes its usual way.
+
+import { mkdirSync } from 'node:fs'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { isOfMail, type Message } from '../model/message.js'
+import type { Reply } from '../model/outcome.js'
+import { digitsOf } from '../routing/table.js'
+import type { Spool } from '../spool/contract.js'
+import { readNote } from './mailNotices.js'
+
+const DAYS = 7
+const DAY_MS = 86_400_000
+const FLUSH_MS = 250
+/** Written in one go. */
+const AT_ONCE = 1_000
+/** Of one day. */
+const MOST = 1_000_000
+
+/** What a reply needs to become an answer to a mail. */
+export interface Conversation {
+  /** Who wrote the mail. */
+  readonly to: string
+  /** Domain at which the phone can be answered. */
+  readonly at: string
+  /** Message-ID without angle brackets; '' = none. */
+  readonly id: string
+  readonly subject: string
+}
+
+export interface ConversationsHost {
+  readonly path: string
+  now(): number
+  count(name: string, by?: number): void
+  fault(error: unknown): void
+}
+
+export class Conversations {
+  private readonly host: ConversationsHost
+  private readonly root: RootDatabase<string, string>
+  private readonly days = new Map<number, Database<string, string>>()
+  /** Not on disk yet. */
+  private fresh = new Map<string, string>()
+  private timer: NodeJS.Timeout | undefined
+  private isClosed = false
+
+  constructor(host: ConversationsHost) {
+    this.host = host
+    mkdirSync(host.path, { recursive: true })
+    this.root = open<string, string>({ path: host.path, encoding: 'string', maxDbs: DAYS + 9, overlappingSync: false })
+    for (const name of [...this.root.getKeys()]) this.table(Number(name))
+  }
+
+  private table(day: number): Database<string, string> {
+    let table = this.days.get(day)
+    if (table === undefined) {
+      table = this.root.openDB<string, string>({ name: `${day}`, encoding: 'string' })
+      this.days.set(day, table)
+    }
+    return table
+  }
+
+  private get today(): number {
+    return Math.floor(this.host.now() / DAY_MS)
+  }
+
+  /** A message that came by mail was accepted. */
+  note(m: Message): void {
+    if (this.isClosed) return
+    this.fresh.set(keyOf(m.account, m.source_addr, m.destination_addr), `${m.clientRef}\n${m.extras}`)
+    this.timer ??= setTimeout(() => this.flush(), FLUSH_MS)
+  }
+
+  /** What was accepted in the last moment before a kill. */
+  async restore(spool: Spool): Promise<void> {
+    for await (const { messages } of spool.walk({}, 0)) {
+      if (this.isClosed) return
+      for (const m of messages) if (isOfMail(m) && !m.isMail) this.note(m)
+    }
+  }
+
+  private flush(): void {
+    this.timer = undefined
+    if (this.isClosed) return
+    try {
+      this.write(AT_ONCE)
+    } catch (error) {
+      this.host.fault(error)
+    }
+    if (this.fresh.size > 0) this.timer = setTimeout(() => this.flush(), 1)
+  }
+
+  private write(most: number): void {
+    const { today } = this
+    const isNew = !this.days.has(today)
+    const table = this.table(today)
+    if (isNew) this.forget(today - DAYS)
+    const isFull = (table.getStats() as { entryCount: number }).entryCount >= MOST
+    let n = 0
+    for (const [key, value] of this.fresh) {
+      this.fresh.delete(key)
+      if (isFull) this.host.count('mail_conversations_not_kept')
+      else void table.put(key, value).catch(error => this.host.fault(error))
+      if (++n >= most) break
+    }
+  }
+
+  private forget(before: number): void {
+    for (const [day, table] of this.days) {
+      if (day >= before) continue
+      this.days.delete(day)
+      void table.drop().catch(error => this.host.fault(error))
+    }
+  }
+
+  /** The mail that a reply answers, which the account's number has got; null: none. */
+  find(account: number, { source_addr, destination_addr }: Reply): Conversation | null {
+    if (account === 0 || this.isClosed) return null
+    // Where the carrier chose the number, the message named none.
+    for (const ours of [destination_addr, '']) {
+      const found = this.get(keyOf(account, ours, source_addr))
+      if (found !== undefined) return read(found)
+    }
+    return null
+  }
+
+  private get(key: string): string | undefined {
+    const fresh = this.fresh.get(key)
+    if (fresh !== undefined) return fresh
+    const { today } = this
+    for (let day = today; day >= today - DAYS; day--) {
+      const found = this.days.get(day)?.get(key)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+
+  async close(): Promise<void> {
+    if (this.isClosed) return
+    clearTimeout(this.timer)
+    this.write(Number.POSITIVE_INFINITY)
+    this.isClosed = true
+    await this.root.flushed
+    await this.root.close()
+  }
+}
+
+const keyOf = (account: number, ours: string, phone: string): string =>
+  `${account} ${digitsOf(ours) || ours} ${digitsOf(phone) || phone}`
+
+function read(value: string): Conversation | null {
+  const end = value.indexOf('\n')
+  const note = readNote(value.slice(end + 1))
+  if (note === null) return null
+  return {
+    to: note.from,
+    at: note.to.slice(note.to.lastIndexOf('@') + 1),
+    id: value.slice(0, end),
+    subject: note.subject ?? '',
+  }
+}

@@ -1,0 +1,196 @@
+// What history knows of messages, for people who ask: the rows of one, or the latest that fit. Reads the spool's log first,
+// for rows move from there to SQL, and this order misses none. Writes nothing; what still waits the spool knows.
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { idTimeMs } from '../base/ids.js'
+import type { MessageState } from '../model/message.js'
+import type { HistoryRow, Spool } from '../spool/contract.js'
+import type { Store } from '../store/postgres.js'
+
+/** Rows of the log looked through at most: more are there only while SQL is away or far behind. */
+const MOST_LOGGED = 40_000
+const SLICE = 500
+/** An id's moment may be a little ahead of its row's, and a clock may have been set back. */
+const EARLY_MS = 86_400_000
+/** A question that takes the database longer is one that must be asked more narrowly. */
+const PATIENCE_MS = 8_000
+const CANCELED = '57014'
+
+export interface PastFilter {
+  readonly account?: number | undefined
+  /** As source or as destination. */
+  readonly number?: string | undefined
+  /** null: those that have not ended. */
+  readonly state?: MessageState | null | undefined
+  readonly fromMs: number
+  readonly toMs: number
+  /** Ids below this one. */
+  readonly before?: number | undefined
+  readonly limit: number
+}
+
+/** A message as it was accepted, and how it ended. */
+export interface PastMessage {
+  readonly accepted: HistoryRow
+  readonly ended: HistoryRow | undefined
+}
+
+/** The database needed too long for the answer. */
+export class TooWide extends Error {}
+
+export class Past {
+  private readonly spool: Pick<Spool, 'synced' | 'readLog'>
+  private readonly store: Pick<Store, 'query' | 'transaction'>
+
+  constructor(spool: Past['spool'], store: Past['store']) {
+    this.spool = spool
+    this.store = store
+  }
+
+  /** The rows of a message, the accepted one first. Throws what SQL throws, if the log has not all of them. */
+  async rowsOf(id: number): Promise<HistoryRow[]> {
+    const rows: HistoryRow[] = []
+    await this.logged(row => {
+      if (row.id === id) rows.push(row)
+    })
+    if (rows.length < 2) {
+      const { rows: stored } = await this.store.query<Stored>(OF_ONE, [id, new Date(idTimeMs(id) - EARLY_MS)])
+      for (const row of stored) if (!rows.some(({ kind }) => kind === KINDS[row.kind])) rows.push(rowOf(row))
+    }
+    return rows.sort((a, b) => (a.kind < b.kind ? -1 : 1))
+  }
+
+  /** The newest first. Throws {@link TooWide}, or what SQL throws. */
+  async latest(filter: PastFilter): Promise<PastMessage[]> {
+    const { account, number, state, fromMs, toMs, before = Number.MAX_SAFE_INTEGER, limit } = filter
+    const accepted = new Map<number, HistoryRow>()
+    const ended = new Map<number, HistoryRow>()
+    await this.logged(row => {
+      if (row.kind === 'ended') ended.set(row.id, row)
+      else if (
+        (account === undefined || row.account === account) &&
+        (number === undefined || row.source === number || row.destination === number) &&
+        row.atMs >= fromMs &&
+        row.atMs < toMs &&
+        row.id < before
+      ) {
+        accepted.set(row.id, row)
+      }
+    })
+    const values = [new Date(fromMs), new Date(toMs), before, limit, new Date(fromMs - EARLY_MS)]
+    const more = (value: unknown): string => `$${values.push(value as number)}`
+    const where: string[] = []
+    if (account !== undefined) where.push(`and a.account = ${more(account)}`)
+    if (number !== undefined) {
+      const $number = more(number)
+      where.push(`and (a.source = ${$number} or a.destination = ${$number})`)
+    }
+    // Of those whose end is still in the log, SQL would say that they have not ended.
+    const inLog = state === undefined ? [] : [...ended.keys()]
+    if (state === null) where.push('and e.id is null')
+    else if (state !== undefined) where.push(`and (e.state = ${more(state)} or a.id = any(${more(inLog)}))`)
+    for (const pair of await this.pairs(latestOf(where.join(' ')), values)) {
+      accepted.set(pair.accepted.id, pair.accepted)
+      if (pair.ended) ended.set(pair.accepted.id, pair.ended)
+    }
+    return [...accepted.values()]
+      .map(row => ({ accepted: row, ended: ended.get(row.id) }))
+      .filter(({ ended }) => state === undefined || (ended?.state ?? null) === state)
+      .sort((a, b) => b.accepted.id - a.accepted.id)
+      .slice(0, limit)
+  }
+
+  private async pairs(text: string, values: unknown[]): Promise<PastMessage[]> {
+    try {
+      return await this.store.transaction(async client => {
+        await client.query(`set local statement_timeout = ${PATIENCE_MS}`)
+        const { rows } = await client.query<Stored & Prefixed>(text, values)
+        return rows.map(row => ({ accepted: rowOf(row), ended: endOf(row) }))
+      })
+    } catch (error) {
+      if ((error as { code?: string }).code === CANCELED) throw new TooWide()
+      throw error
+    }
+  }
+
+  private async logged(each: (row: HistoryRow) => void): Promise<void> {
+    await this.spool.synced()
+    let after = 0
+    for (let n = 0; n < MOST_LOGGED; ) {
+      const slice = this.spool.readLog(after, SLICE)
+      if (slice === undefined) return
+      n += slice.rows.length
+      for (const row of slice.rows) each(row)
+      after = slice.position
+      await nextTurn()
+    }
+  }
+}
+
+interface Stored {
+  id: number
+  at: Date
+  price_micros: number
+  account: number
+  route: number
+  carrier: number
+  segments: number
+  rank: number
+  state: number
+  kind: 'a' | 'e'
+  source: string
+  destination: string
+  error: string
+  client_ref: string
+}
+
+interface Prefixed {
+  e_at: Date | null
+  e_state: number
+  e_carrier: number
+  e_error: string
+  e_price: number
+}
+
+const KINDS = { a: 'accepted', e: 'ended' } as const
+
+const COLUMNS = `a.id, a.at, a.price_micros, a.account, a.route, a.carrier, a.segments, a.rank, a.state, a.kind::text as kind,
+  a.source, a.destination, a.error, a.client_ref`
+/** The moment leaves out the days before it, each a table of its own. */
+const OF_ONE = `select ${COLUMNS} from history a where a.id = $1 and a.at >= $2`
+const latestOf = (where: string): string => `
+  select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price
+  from history a left join lateral (
+    select * from history e where e.id = a.id and e.kind = 'e' and e.at >= $5 limit 1) e on true
+  where a.kind = 'a' and a.at >= $1 and a.at < $2 and a.id < $3 ${where}
+  order by a.id desc limit $4`
+
+const rowOf = (row: Stored): HistoryRow => ({
+  kind: KINDS[row.kind],
+  atMs: row.at.getTime(),
+  id: row.id,
+  account: row.account,
+  rank: row.rank,
+  state: row.state as MessageState,
+  source: row.source,
+  destination: row.destination,
+  route: row.route,
+  carrier: row.carrier,
+  segments: row.segments,
+  priceMicros: row.price_micros,
+  error: row.error,
+  clientRef: row.client_ref,
+})
+
+function endOf(row: Stored & Prefixed): HistoryRow | undefined {
+  if (row.e_at === null) return undefined
+  return {
+    ...rowOf(row),
+    kind: 'ended',
+    atMs: row.e_at.getTime(),
+    state: row.e_state as MessageState,
+    carrier: row.e_carrier,
+    error: row.e_error,
+    priceMicros: row.e_price,
+  }
+}

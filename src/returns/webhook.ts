@@ -1,0 +1,421 @@
+// Webhooks and callbacks on their way: taken from the outbox while their receiver takes them, signed (Standard Webhooks
+// 1.0.0), tried again later and later, put aside when it is enough. A receiver that fails is left alone for a while, and only
+// it. Knows the outbox and HTTP answers; what an event says is events.ts's, who wants it accounts/hooks's.
+
+import type { Agent, request } from 'undici'
+import { signWebhook } from '../../protocols/http/webhook.js'
+import type { Reach } from '../../protocols/net/reach.js'
+import { accountOfHook, type Hook, type HookSettings, hookSettings } from '../accounts/hooks.js'
+import type { Clock } from '../base/clock.js'
+import { type Counters, Histogram } from '../base/figures.js'
+import type { Log } from '../base/log.js'
+import { Quiet } from '../base/quiet.js'
+import { readExtras } from '../model/webExtras.js'
+import { type Report, type Spool, type Way, way } from '../spool/contract.js'
+import { type Event, type EventHost, eventOf } from './events.js'
+import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
+
+/** Failures in a row after which a receiver is left alone, and for how long at first and at most. */
+const RESTS_AFTER = 3
+const REST_MS = 5_000
+const MAX_REST_MS = 300_000
+/** What a receiver may ask for with Retry-After. */
+const MAX_ASKED_MS = 3_600_000
+/** Events of one receiver that wait in memory for another try; of more, the one that was tried most is put aside. */
+const MAX_TRIES_HELD = 500
+/** On their way to all receivers. */
+const MAX_IN_FLIGHT = 256
+/** While SQL is away nothing can be put aside. */
+const ASIDE_AGAIN_MS = 60_000
+const TICK_MS = 250
+/** Octets of an answer that are read, so that its connection may be used again. */
+const MAX_ANSWER = 65_536
+const FAILURE_LINES = 2
+const FAILURE_LINES_IN_ALL = 60
+const CALLBACK: HookSettings = hookSettings.parse({})
+
+/** Where an event goes, and how. */
+interface Target {
+  readonly url: string
+  /** Newest first; all of them sign. */
+  readonly secrets: readonly string[]
+  readonly settings: HookSettings
+  /** null: the message itself named the URL. */
+  readonly hook: Hook | null
+}
+
+/** What is tried no more. */
+export interface Failure {
+  readonly account: number
+  readonly hook: number | null
+  readonly url: string
+  readonly event: Event
+  readonly attempts: number
+  readonly reason: string
+}
+
+export interface WebhooksHost extends EventHost {
+  readonly spool: Spool
+  readonly clock: Clock
+  readonly counters: Counters
+  readonly log: Log
+  readonly reach: Reach
+  /** [0, 1) */
+  random(): number
+  /** After the first try, the second, …; the last holds for all others. */
+  readonly retryMs: readonly number[]
+  /** Older events are not tried again. */
+  readonly keepMs: number
+  /** A receiver that has failed for so long is switched off. */
+  readonly disableAfterMs: number
+  /** The webhook of a queue; undefined when it is gone. */
+  hook(of: number): Hook | undefined
+  /** Its secrets, newest first. */
+  secretsOf(hook: Hook): readonly string[]
+  callbackSecret(account: number): string
+  /** Its text is eight septets in seven octets. */
+  isPacked(report: Report): boolean
+  /** Nothing is sent there any more. */
+  disable(hook: Hook, why: string): Promise<void>
+  /** Keeps it for those who look; rejects when it cannot be kept now. */
+  putAside(failure: Failure): Promise<void>
+  fault(error: unknown): void
+}
+
+interface Try {
+  readonly report: Report
+  readonly event: Event
+  attempts: number
+  dueMs: number
+}
+
+/** A queue of the outbox and its receiver. */
+class Receiver {
+  readonly way: Way
+  readonly of: number
+  inFlight = 0
+  /** Tried and not taken, in the order of their moments. */
+  readonly again: Try[] = []
+  /** Failures in a row, whatever failed. */
+  failures = 0
+  failingSinceMs = 0
+  restUntilMs = 0
+
+  constructor(by: Way, of: number) {
+    this.way = by
+    this.of = of
+  }
+
+  get idle(): boolean {
+    return this.inFlight === 0 && this.again.length === 0 && this.failures === 0
+  }
+}
+
+interface Client {
+  readonly request: typeof request
+  readonly plain: Agent
+  readonly secure: Agent
+}
+
+/** Large, and not every gateway has a webhook. */
+async function openClient(reach: WebhooksHost['reach']): Promise<Client> {
+  const { Agent, request } = await import('undici')
+  const agent = (plain: boolean): Agent =>
+    new Agent({ connections: 64, pipelining: 1, connect: { lookup: reach.lookup(plain), timeout: 10_000 } })
+  return { request, plain: agent(true), secure: agent(false) }
+}
+
+export class Webhooks {
+  /** First octet sent to the answer, ms. */
+  readonly latency = new Histogram()
+  private readonly host: WebhooksHost
+  private readonly receivers = new Map<string, Receiver>()
+  private client: Promise<Client> | undefined
+  private readonly rejoiner: Rejoiner
+  private readonly quiet: Quiet
+  private inFlight = 0
+  private ticker: NodeJS.Timeout | undefined
+  private rejoinedMs = 0
+  private stopping = false
+  private emptied: (() => void) | undefined
+
+  constructor(host: WebhooksHost) {
+    this.host = host
+    this.quiet = new Quiet(FAILURE_LINES, FAILURE_LINES_IN_ALL, host.clock.mono)
+    this.rejoiner = new Rejoiner(rejoinLimits, {
+      release: part => {
+        host.spool.giveBackReport(part)
+        setImmediate(() => this.pump(part.account, part.way))
+      },
+      newest: () => host.spool.newestReport,
+      isPacked: reply => host.isPacked({ reply } as Report),
+    })
+  }
+
+  /** What the outbox holds from before goes on. */
+  start(): void {
+    for (const by of [way.hook, way.callback]) for (const of of this.host.spool.reportAccounts(by)) this.pump(of, by)
+    this.ticker = setInterval(() => this.tick(), TICK_MS)
+  }
+
+  /** A queue got something, or its receiver has changed. */
+  pump(of: number, by: Way): void {
+    if (this.stopping) return
+    const key = `${by} ${of}`
+    const known = this.receivers.get(key)
+    const receiver = known ?? new Receiver(by, of)
+    if (known === undefined) this.receivers.set(key, receiver)
+    try {
+      this.serve(receiver)
+    } catch (error) {
+      this.host.fault(error)
+    }
+    if (receiver.idle) this.receivers.delete(key)
+  }
+
+  private serve(receiver: Receiver): void {
+    const { spool, clock } = this.host
+    const { of, way: by } = receiver
+    const now = clock.mono()
+    if (receiver.restUntilMs > now) return
+    const hook = by === way.hook ? this.host.hook(of) : null
+    if (hook === undefined) {
+      this.dropAll(receiver)
+      return
+    }
+    // Switched off: what is queued stays until it is too old, or the webhook is on again.
+    if (hook !== null && hook.disabled !== null) {
+      for (const { report } of receiver.again.splice(0)) this.back(report)
+      receiver.failures = 0
+      return
+    }
+    // After failures one goes first, to see.
+    const most = receiver.failures >= RESTS_AFTER ? 1 : (hook?.settings ?? CALLBACK).atOnce
+    for (;;) {
+      if (receiver.inFlight >= most || this.inFlight >= MAX_IN_FLIGHT) return
+      const [due] = receiver.again
+      if (due !== undefined && due.dueMs <= now) {
+        receiver.again.shift()
+        this.send(receiver, hook, due)
+        continue
+      }
+      const [report] = spool.claimReports(of, 1, by)
+      if (report === undefined) return
+      const whole = report.reply ? this.rejoiner.take(report, now) : report
+      if (whole === 'held') continue
+      if (whole === 'again') spool.reportDone(report)
+      else this.send(receiver, hook, { report: whole, event: eventOf(whole, this.host), attempts: 0, dueMs: 0 })
+    }
+  }
+
+  private send(receiver: Receiver, hook: Hook | null, one: Try): void {
+    receiver.inFlight++
+    this.inFlight++
+    const target = this.targetOf(hook, one.report)
+    const done = (): void => {
+      receiver.inFlight--
+      this.inFlight--
+      if (this.stopping) {
+        if (this.inFlight === 0) this.emptied?.()
+      } else this.pump(receiver.of, receiver.way)
+    }
+    this.post(target, one.event)
+      .then(
+        answer => this.answered(receiver, target, one, answer),
+        (error: NodeJS.ErrnoException) => this.failed(receiver, target, one, error.code ?? error.name, 0),
+      )
+      .catch(error => this.host.fault(error))
+      .finally(done)
+  }
+
+  private targetOf(hook: Hook | null, { account, receipt }: Report): Target {
+    const { host } = this
+    if (hook !== null) return { url: hook.url, secrets: host.secretsOf(hook), settings: hook.settings, hook }
+    const url = readExtras(receipt?.more?.message?.extras ?? '').web.callback ?? ''
+    return { url, secrets: [host.callbackSecret(account)], settings: CALLBACK, hook: null }
+  }
+
+  private async post(target: Target, event: Event): Promise<{ status: number; waitMs: number }> {
+    const { clock, reach } = this.host
+    this.client ??= openClient(reach)
+    const client = await this.client
+    const url = new URL(target.url)
+    const plain = url.protocol === 'http:'
+    reach.check(url.hostname, plain)
+    const body = `{"type":${JSON.stringify(event.type)},"timestamp":"${new Date(event.atMs).toISOString()}","data":${event.data}}`
+    const timestampS = Math.floor(clock.now() / 1_000)
+    const { timeoutMs } = target.settings
+    const from = clock.mono()
+    const answer = await client.request(url, {
+      method: 'POST',
+      dispatcher: plain ? client.plain : client.secure,
+      headersTimeout: timeoutMs,
+      bodyTimeout: timeoutMs,
+      signal: AbortSignal.timeout(timeoutMs),
+      headers: {
+        'content-type': 'application/json',
+        'user-agent': 'Trunkline',
+        'webhook-id': event.id,
+        'webhook-timestamp': String(timestampS),
+        'webhook-signature': signWebhook(target.secrets, event.id, timestampS, body),
+      },
+      body,
+    })
+    await answer.body.dump({ limit: MAX_ANSWER }).catch(() => {})
+    this.latency.observe(clock.mono() - from)
+    return { status: answer.statusCode, waitMs: waitMs(answer.headers['retry-after'], clock.now()) }
+  }
+
+  private async answered(
+    receiver: Receiver,
+    target: Target,
+    one: Try,
+    { status, waitMs }: { status: number; waitMs: number },
+  ): Promise<void> {
+    const { counters } = this.host
+    if (status >= 200 && status < 300) {
+      counters.add('webhooks_delivered')
+      this.done(one.report)
+      if (receiver.failures >= RESTS_AFTER) this.host.log.info(about(target), 'a webhook takes events again')
+      receiver.failures = 0
+      receiver.restUntilMs = 0
+      return
+    }
+    if (status === 410 && target.hook !== null) await this.host.disable(target.hook, 'HTTP 410')
+    await this.failed(receiver, target, one, `HTTP ${status}`, waitMs)
+  }
+
+  private async failed(receiver: Receiver, target: Target, one: Try, reason: string, askedMs: number): Promise<void> {
+    const { clock, counters, log, retryMs, keepMs, disableAfterMs } = this.host
+    counters.add('webhooks_failed')
+    if (this.stopping) return
+    one.attempts++
+    this.quiet.warn(
+      log,
+      `${receiver.way} ${receiver.of}`,
+      { ...about(target), reason, attempt: one.attempts },
+      'a webhook was not taken',
+    )
+    const now = clock.mono()
+    this.rest(receiver, now, askedMs)
+    const { hook, settings } = target
+    const isOver = one.attempts >= (settings.attempts ?? Number.POSITIVE_INFINITY)
+    if (isOver || clock.now() - one.report.atMs >= keepMs) {
+      await this.putAside(receiver, target, one, reason)
+      return
+    }
+    const wait = retryMs[Math.min(one.attempts, retryMs.length) - 1] ?? REST_MS
+    this.later(receiver, one, now + Math.max(askedMs, wait * (0.9 + this.host.random() * 0.2)))
+    if (receiver.again.length > MAX_TRIES_HELD) {
+      const most = receiver.again.reduce((a, b) => (b.attempts > a.attempts ? b : a))
+      receiver.again.splice(receiver.again.indexOf(most), 1)
+      await this.putAside(receiver, target, most, reason)
+    }
+    if (hook !== null && receiver.failures >= RESTS_AFTER && now - receiver.failingSinceMs >= disableAfterMs) {
+      await this.host.disable(hook, `failing: ${reason}`)
+    }
+  }
+
+  private rest(receiver: Receiver, now: number, askedMs: number): void {
+    if (receiver.failures++ === 0) receiver.failingSinceMs = now
+    // The URLs of callbacks belong to many: one that fails says nothing of the others.
+    if (receiver.way === way.callback) return
+    const rounds = receiver.failures - RESTS_AFTER
+    const restMs = rounds < 0 ? 0 : Math.min(MAX_REST_MS, REST_MS * 2 ** Math.min(rounds, 10))
+    receiver.restUntilMs = Math.max(receiver.restUntilMs, now + Math.max(restMs, askedMs))
+  }
+
+  private later(receiver: Receiver, one: Try, dueMs: number): void {
+    one.dueMs = dueMs
+    const { again } = receiver
+    let at = again.length
+    while (at > 0 && (again[at - 1] as Try).dueMs > dueMs) at--
+    again.splice(at, 0, one)
+  }
+
+  private async putAside(receiver: Receiver, target: Target, one: Try, reason: string): Promise<void> {
+    const { host } = this
+    const account = receiver.way === way.hook ? accountOfHook(receiver.of) : receiver.of
+    try {
+      const { url, hook } = target
+      await host.putAside({ account, hook: hook?.id ?? null, url, event: one.event, attempts: one.attempts, reason })
+    } catch (error) {
+      host.log.debug({ err: error }, 'a webhook cannot be put aside now')
+      this.later(receiver, one, host.clock.mono() + ASIDE_AGAIN_MS)
+      return
+    }
+    host.counters.add('webhooks_put_aside')
+    this.done(one.report)
+  }
+
+  /** Its webhook was removed: there is nobody to tell. */
+  private dropAll(receiver: Receiver): void {
+    const { spool, counters } = this.host
+    let count = 0
+    const drop = (report: Report): void => {
+      this.done(report)
+      count++
+    }
+    for (const { report } of receiver.again.splice(0)) drop(report)
+    for (const report of spool.claimReports(receiver.of, MAX_TRIES_HELD, receiver.way)) drop(report)
+    receiver.failures = 0
+    if (count === 0) return
+    counters.add('webhooks_dropped', count)
+    this.host.log.info({ count }, 'events of a webhook that was removed: dropped')
+    if (count >= MAX_TRIES_HELD) setImmediate(() => this.pump(receiver.of, receiver.way))
+  }
+
+  private done(report: Report): void {
+    const { spool, clock } = this.host
+    if (report instanceof Joined) {
+      this.rejoiner.done(report, clock.mono())
+      for (const part of report.parts) spool.reportDone(part)
+    } else spool.reportDone(report)
+  }
+
+  private back(report: Report): void {
+    const { spool } = this.host
+    if (report instanceof Joined) for (const part of report.parts) spool.giveBackReport(part)
+    else spool.giveBackReport(report)
+  }
+
+  private tick(): void {
+    const now = this.host.clock.mono()
+    for (const receiver of [...this.receivers.values()]) {
+      const due = receiver.again[0]?.dueMs ?? Number.POSITIVE_INFINITY
+      if (receiver.restUntilMs <= now && (due <= now || receiver.failures >= RESTS_AFTER))
+        this.pump(receiver.of, receiver.way)
+    }
+    if (this.rejoiner.held > 0 && now - this.rejoinedMs >= 1_000) {
+      this.rejoinedMs = now
+      this.rejoiner.tick(now)
+    }
+  }
+
+  /** Takes no more; what is on its way has `withinMs` to be answered, and is sent again after the next start if it was not. */
+  async stop(withinMs: number): Promise<void> {
+    this.stopping = true
+    clearInterval(this.ticker)
+    if (this.inFlight > 0 && withinMs > 0) {
+      await new Promise<void>(resolve => {
+        this.emptied = resolve
+        setTimeout(resolve, withinMs).unref()
+      })
+    }
+    const client = await this.client
+    await Promise.all([client?.plain.destroy(), client?.secure.destroy()])
+  }
+}
+
+/** For the log: URLs may hold secrets behind their origin. */
+const about = ({ url, hook }: Target) => ({
+  webhook: hook?.id ?? null,
+  to: URL.canParse(url) ? new URL(url).origin : '',
+})
+
+/** Retry-After, RFC 9110 §10.2.3: seconds or a date; 0 when there is none. */
+function waitMs(header: string | string[] | undefined, nowMs: number): number {
+  if (typeof header !== 'string') return 0
+  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - nowMs
+  return ms > 0 ? Math.min(ms, MAX_ASKED_MS) : 0
+}
