@@ -14,6 +14,7 @@ import { gatewayFaultLine } from './accounts/gatewayFile.js'
 import { Limits } from './accounts/limits.js'
 import { Secrets, serverKey } from './accounts/secrets.js'
 import { createAdmin } from './admin/admin.js'
+import type { ApiHost } from './admin/api/api.js'
 import { takeDirectory } from './admin/lock.js'
 import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
@@ -24,8 +25,8 @@ import { type DoorPorts, Doors } from './daemon/doors.js'
 import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
 import { MailOut } from './daemon/mailOut.js'
-import { Told } from './daemon/told.js'
 import { Routing } from './daemon/routing.js'
+import { Told } from './daemon/told.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
 import { Admission } from './intake/smpp/admission.js'
@@ -36,17 +37,20 @@ import { FailedBinds } from './intake/smpp/failures.js'
 import { Operations } from './intake/smpp/operations.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
+import { MAX_RECIPIENTS } from './intake/web/fields.js'
+import { WebSender } from './intake/web/sender.js'
 import { isOfMail, messageClasses } from './model/message.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
+import { InboundTable } from './returns/inboundTable.js'
 import { Lookup } from './returns/lookup.js'
 import { mailWants } from './returns/mailNotices.js'
 import { asMeant } from './returns/meant.js'
-import { InboundTable } from './returns/inboundTable.js'
+import { Past } from './returns/past.js'
 import { Receipts } from './returns/receipts.js'
-import { tellsOf } from './returns/tells.js'
 import { Reporter } from './returns/report.js'
+import { tellsOf } from './returns/tells.js'
 import { QuietHours } from './routing/quietHours.js'
 import { digitsOf } from './routing/table.js'
 import { way } from './spool/contract.js'
@@ -195,7 +199,16 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     routing.table,
   )
   const receipts = new Receipts(spool, counters)
-  const replies = openInbox({ spool, consent, clock, counters, directory, door, lines: () => lines, mailOut: () => mailOut })
+  const replies = openInbox({
+    spool,
+    consent,
+    clock,
+    counters,
+    directory,
+    door,
+    lines: () => lines,
+    mailOut: () => mailOut,
+  })
   const binds = new Binds()
   const totals = new BindTotals(binds)
   const trace = new Trace(log, clock)
@@ -375,6 +388,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   mailOut.start()
   opened.push(() => told.stop(0))
   opened.push(() => history.stop())
+  let isTicking = false
   const ticker = setInterval(tick, TICK_MS)
   const dispatchTicker = setInterval(() => dispatch.tick(), DISPATCH_TICK_MS)
   opened.push(() => {
@@ -394,45 +408,60 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     return running
   }
 
-  let ports: Daemon['ports'] | null = null
-  const admin = await createAdmin({
-    version,
-    startedMs,
+  const web: ApiHost = {
     clock,
-    log,
-    config,
-    spool,
-    dispatch,
-    routing,
-    lines,
-    binds,
-    totals,
-    tally,
-    smppCounts,
-    directory,
     counters,
-    history,
-    store,
-    desk: {
-      store,
-      secrets,
-      consent,
-      replies,
+    log,
+    accountByKey: key => directory.accountByKey(key),
+    sender: new WebSender({ door, clock, hasEnded: async id => (await lookup.ended(id)) !== undefined }),
+    spool,
+    past: new Past(spool, store),
+    maxRecipients: MAX_RECIPIENTS,
+    synced: () => spool.synced(),
+  }
+  let ports: Daemon['ports'] | null = null
+  const admin = await createAdmin(
+    {
+      version,
+      startedMs,
+      clock,
+      log,
+      config,
       spool,
-      refresh: () => directory.refresh(),
-      account: id => directory.account(id),
+      dispatch,
+      routing,
+      lines,
+      binds,
+      totals,
+      tally,
+      smppCounts,
+      directory,
+      counters,
+      history,
+      store,
+      desk: {
+        store,
+        secrets,
+        consent,
+        replies,
+        spool,
+        refresh: () => directory.refresh(),
+        account: id => directory.account(id),
+      },
+      syncMs,
+      commitRecords,
+      trace,
+      caught: mailOut.caught,
+      get ports() {
+        return ports
+      },
+      get stopping() {
+        return stopping
+      },
+      drain: () => void stop(),
     },
-    syncMs,
-    commitRecords,
-    trace,
-    get ports() {
-      return ports
-    },
-    get stopping() {
-      return stopping
-    },
-    drain: () => void stop(),
-  })
+    web,
+  )
   opened.push(() => admin.close())
   lock.serve(admin.handler)
   opened.push(() => doors.close())
@@ -487,7 +516,13 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   }
 
   function tick(): void {
-    if (spool.tick()) setImmediate(tick)
+    if (isTicking || !spool.tick()) return
+    isTicking = true
+    // A slice a commit: all that is due at one moment in one commit would hold up everybody else.
+    spool.afterSync(() => {
+      isTicking = false
+      tick()
+    })
   }
 
   async function inOrder(): Promise<void> {

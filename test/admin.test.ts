@@ -57,7 +57,7 @@ async function side(t: Test, config: { key?: string | null; metricsAccounts?: st
   const subject = new Subject({ ...config, dataDir })
   const socketPath = adminSocketPath(dataDir)
   const lock = await takeDirectory(dataDir, socketPath, process.pid)
-  const admin = await createAdmin(subject)
+  const admin = await createAdmin(subject, null)
   lock.serve(admin.handler)
   const port = await admin.listen({ host: '127.0.0.1', port: 0 })
   let closed: Promise<void> | undefined
@@ -110,6 +110,11 @@ const GUARDED: readonly (readonly [method: string, path: string])[] = [
   ['GET', 'accounts'],
   ['GET', 'carriers'],
   ['GET', 'routes'],
+  ['POST', 'routes'],
+  ['PATCH', 'routes/any'],
+  ['DELETE', 'routes/any'],
+  ['POST', 'routes/any/move'],
+  ['POST', 'routes/explain'],
   ['GET', 'trace'],
   ['PUT', 'trace'],
   ['POST', 'drain'],
@@ -335,7 +340,7 @@ t.test('what may be done', async t => {
     t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
     const socketPath = adminSocketPath(dataDir)
     const lock = await takeDirectory(dataDir, socketPath, process.pid)
-    const admin = await createAdmin(new Subject({ dataDir }))
+    const admin = await createAdmin(new Subject({ dataDir }), null)
     lock.serve(admin.handler)
     const port = await admin.listen({ host: '127.0.0.1', port: 0 })
     // A client that has sent half a request must not hold the daemon up.
@@ -679,8 +684,8 @@ t.test('commands', async t => {
       ],
       queue: [/^#1 +bulk +20 +1 min 30 s$/m, /^ +400 {2}accepted by a carrier/m],
       'account list': [/^acme +otp +50 +2\/4 +any +1\.50$/m, /^bravo .* suspended: unpaid$/m],
-      'carrier list': [/^up +smpp +up +1\/2 +50 +- +us@10\.0\.0\.9:2775$/m, /simulator +down +0\/0/m],
-      'route list': [/^1 +to "44" +class otp; destination 44, 45 +up:3, /m, /^2 +#1 +everything +up$/m],
+      'carrier list': [/^up +smpp +up +1\/2 +50 +- +- +us@10\.0\.0\.9:2775$/m, /simulator +down +0\/0/m],
+      'route list': [/^1 +to "44" +class otp; destination 44, 45 +up:3, /m, /^2 +#1 +everything +up +order$/m],
     }
     for (const { args, shown, json } of runs) {
       t.equal(shown.code, 0, args)

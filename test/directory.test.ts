@@ -160,7 +160,7 @@ t.test('applying makes the rows match, again changes nothing, and an export of i
   const before = (await store.query('select max(number) as n from changes')).rows
   const text = await exported(store)
   t.notMatch(text, /bench_0123456789abcdef|password: /, 'no secret is in an export')
-  t.same(await applied(store, text), unchanged)
+  t.match(await applied(store, text), unchanged)
   t.same(await exported(store), text)
   t.same((await store.query('select max(number) as n from changes')).rows, before, 'and notes no change')
 
@@ -315,8 +315,9 @@ routes: [{to: [sim]}]`,
   t.equal(directory.ownerOf('491711'), alice?.id)
   t.equal(directory.accountBySystemId('x'.repeat(5000)), undefined)
   t.equal(directory.accountBySystemId(''), undefined)
+  const SIM = { id: 1, name: 'sim', paused: false, kind: 'simulator' }
   t.same(directory.carriers(), [
-    { id: 1, name: 'sim', paused: false, kind: 'simulator', settings: { receiptDelayMs: 50, answer: 'accept' } },
+    { ...SIM, settings: { receiptDelayMs: 50, answer: 'accept', prices: {}, rewrite: { source: [], destination: [] } } },
   ])
   t.same(told, [`accounts ${alice?.id},${bob?.id}`, 'carriers 1', 'routes 1'])
 
@@ -501,14 +502,10 @@ t.test('apply and export work on the embedded database beside a daemon, and leav
   ])
   t.same(await run('export', backup as string), [`written to ${backup}`])
   t.equal(statSync(backup as string).mode & 0o777, 0o600)
-  t.same(await run('apply', backup as string, '--json'), [
-    JSON.stringify({
-      dryRun: false,
-      accounts: counts(0, 0, 0, 1),
-      carriers: counts(0, 0, 0, 1),
-      routes: counts(0, 0, 0, 1),
-    }),
-  ])
+  const [again = ''] = await run('apply', backup as string, '--json')
+  const one = counts(0, 0, 0, 1)
+  t.match(JSON.parse(again), { dryRun: false, accounts: one, carriers: one, routes: one })
+  t.notMatch(again, /"(created|updated|removed)":[1-9]/)
   await t.rejects(run('apply', faulty as string), {
     exit: 2,
     message: `${faulty}:1: accounts[0].systemId is missing\n${faulty}:2: route is no such key`,

@@ -158,10 +158,12 @@ story(
     const payload = Buffer.alloc(4 + 400, 'x')
     writeTlvBytes(payload, 0, tlv.message_payload, Buffer.alloc(400, 'x'))
     const { message_id } = await shop.submit(
-      { short_message: Buffer.alloc(0), validity_period: '000000000004000R' },
+      { short_message: Buffer.alloc(0), validity_period: '000000000008000R' },
       payload,
     )
     await carrier.until(() => carrier.submitted.length === from + 3, 'three parts')
+    // What was answered must have been read when the connection goes.
+    while ((await outcomes(daemon, 'up', 'throttled')) < 2);
     carrier.script.submit = deliver
     carrier.link.drop()
     await carrier.until(() => carrier.submitted.length === from + 4, 'the part that was not taken')
@@ -185,7 +187,6 @@ interface Fault {
 }
 
 const COUNT = 30
-const IMPATIENT = { enquireLinkMs: 200, responseMs: 700 }
 
 /** Does it with the `nth` submit_sm only; what came before is answered after a moment, so that a window is open. */
 const atOnce = (nth: number, fault: (sm: Submitted) => void) => (carrier: Smsc) => ({
@@ -213,13 +214,13 @@ const faults: Record<string, Fault> = {
   },
   'stops reading in the middle of a window': {
     script: atOnce(COUNT / 2, sm => sm.link.stall()),
-    settings: IMPATIENT,
+    settings: { enquireLinkMs: 200, responseMs: 700 },
     twice: true,
     tells: { name: 'link_closed' },
   },
   'answers after its time': {
     script: () => ({ submit: sm => sm.later(1_000, () => sm.deliver()) }),
-    settings: { ...IMPATIENT, window: COUNT },
+    settings: { responseMs: 700, window: COUNT },
     tells: { name: 'answer_late' },
   },
   'takes long for each answer, and has them in time': {
@@ -318,7 +319,9 @@ story(
     const receiver = await esme(t, daemon.smpp, { systemId: 'neighbour', bind: 'receiver' })
     const stats = await receiptsOf(t, receiver, all.length * COUNT, 30_000)
     const { slowestMs } = await busy.stop()
-    t.ok(slowestMs < 1_500, `the slowest of ${busy.ids.length} over another carrier took ${Math.round(slowestMs)} ms`)
+    // A few milliseconds where nothing else is at work; what waited for another's carrier would take many seconds.
+    const others = `the slowest of ${busy.ids.length} over another carrier took ${Math.round(slowestMs)} ms`
+    t.ok(slowestMs < 4_000, others)
 
     for (const [n, { name, what, fault, carrier }] of all.entries()) {
       await t.test(`a carrier that ${what}`, async t => {

@@ -1,12 +1,13 @@
 // Messages for later, and for after the quiet hours: when each goes, what becomes of it until then, and what a clock that
-// is set back or forward does to it. Door, spool and dispatch as the daemon has them, on a clock of the test's; the wire is
-// operations.test's and conformance-fields.test's.
+// is set back or forward does to it. Door, spool and dispatch as the daemon has them, on a clock of the test's, and the
+// settings against the real one; more of the wire is in operations.test and conformance-fields.test.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { standardCodings } from '../protocols/gsm/coding.js'
+import { command } from '../protocols/smpp/commands.js'
 import { Sm } from '../protocols/smpp/sm.js'
 import { status, statusName } from '../protocols/smpp/status.js'
 import type { Account } from '../src/accounts/account.js'
@@ -24,9 +25,13 @@ import { type Quiet, readQuiet } from '../src/model/quiet.js'
 import { Tally } from '../src/model/tally.js'
 import { QuietHours } from '../src/routing/quietHours.js'
 import { digitsOf, RouteTable } from '../src/routing/table.js'
-import { unguarded } from './support/unguarded.js'
 import { LmdbSpool } from '../src/spool/lmdb/spool.js'
+import { esme } from './support/esme.js'
+import { house, story, trunkline } from './support/house.js'
+import { within } from './support/peer.js'
+import { smsc } from './support/smsc.js'
 import { settle } from './support/spool-contract.js'
+import { unguarded } from './support/unguarded.js'
 
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -120,7 +125,16 @@ async function way(t: Test, { everywhere = 'off', own, bulkMs = 2 * DAY_MS }: Se
 
   function furnish(spool: LmdbSpool) {
     const lifetimes = { otpMs: HOUR_MS, transactionalMs: DAY_MS, bulkMs }
-    const door = new Door({ spool, routes, limits: new Limits(), clock, tally: new Tally(), lifetimes, quiet, ...unguarded })
+    const door = new Door({
+      spool,
+      routes,
+      limits: new Limits(),
+      clock,
+      tally: new Tally(),
+      lifetimes,
+      quiet,
+      ...unguarded,
+    })
     const retry = { firstMs: 1_000, capMs: HOUR_MS, maxAgeMs: 2 * DAY_MS }
     const dispatch = new Dispatch(
       {
@@ -347,3 +361,39 @@ t.test('an account’s own hours go before the gateway’s, off as well', async 
   const id = (await own.submit('at noon')) as number
   t.equal(own.house.spool.find(id)?.scheduleMs, NOON_MS + 30 * MINUTE_MS)
 })
+
+story(
+  'hours that the settings call quiet hold bulk, an account goes before them, and the customer sees it waits',
+  async t => {
+    const carrier = await smsc(t, { submit: sm => sm.accept() })
+    const clockAt = (hours: number): string => new Date(Date.now() + hours * HOUR_MS).toISOString().slice(11, 16)
+    const quietHours = { hours: `${clockAt(-1)}-${clockAt(2)}`, countries: ['DE=off'] }
+    const accounts = {
+      shop: { class: 'bulk', serviceTypes: { code: 'otp' } },
+      free: { class: 'bulk', quietHours: 'off' },
+    }
+    const daemon = await house(t, { accounts, carriers: { up: carrier }, config: { quietHours } })
+    const shop = await esme(t, daemon.smpp, { interfaceVersion: 0x50 })
+    const free = await esme(t, daemon.smpp, { systemId: 'free' })
+    // Where no country has a number, UTC counts.
+    const nowhere = { destination_addr: '9991234567', registered_delivery: 0 }
+    const held = await shop.submit({ ...nowhere, short_message: Buffer.from('held') })
+    t.equal(held.status, 'ESME_ROK')
+    const short = await shop.submit({ ...nowhere, validity_period: '000000003000000R' })
+    t.equal(short.status, 'ESME_RINVEXPIRY', 'it could never be sent')
+    await shop.submit({ ...nowhere, service_type: 'code', short_message: Buffer.from('otp') })
+    await shop.submit({ destination_addr: GERMAN, short_message: Buffer.from('German'), registered_delivery: 0 })
+    await free.submit({ ...nowhere, short_message: Buffer.from('free') })
+    t.same((await carrier.take(3)).map(sm => sm.text).sort(), ['German', 'free', 'otp'])
+
+    const state = async (): Promise<unknown> => {
+      const asked = shop.peer.request(command.query_sm, { message_id: held.message_id, source_addr: '1000' })
+      return (await within(asked, 'query_sm_resp')).fields
+    }
+    t.match(await state(), { message_state: 0, error_code: 0 }, 'SCHEDULED')
+    t.equal(await daemon.metric('trunkline_events_total', { name: 'held_quiet_hours' }), 1)
+    const { stdout } = await trunkline(['export', '--config', daemon.configFile])
+    t.match(stdout, 'quietHours: off')
+    t.equal(stdout.split('quietHours').length, 2, 'only where it differs from the gateway’s')
+  },
+)

@@ -1,16 +1,16 @@
 // Whole stories, the way out and the way back: the real daemon between a scripted customer and a scripted carrier.
 
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { command } from '../protocols/smpp/commands.js'
 import { parseReceipt } from '../protocols/smpp/receipt.js'
 import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
-import { type Delivered, esme } from './support/esme.js'
-import { house, story } from './support/house.js'
+import { type Delivered, type Esme, type EsmeOptions, esme } from './support/esme.js'
+import { type HistoryRow, house, story } from './support/house.js'
 import type { Peer } from './support/peer.js'
-import { type Submitted, smsc, submitSmResp } from './support/smsc.js'
+import { type Script, type Smsc, type Submitted, smsc, submitSmResp } from './support/smsc.js'
 
-// Each story has a house of its own; most of their time is waiting.
+// Most of their time is waiting.
 t.jobs = 4
 
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
@@ -32,20 +32,37 @@ function payload(octets: Buffer): Buffer {
   return stream
 }
 
-story('a message that nobody took in its time is reported EXPIRED and never sent', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  await carrier.bound()
-  await carrier.close()
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit({ validity_period: '000000000001000R' })
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'EXPIRED', dlvrd: '000' })
-  t.match((await daemon.history(2))[1], { kind: 'e', state: 3, carrier: 0 })
-  await carrier.open()
-  const later = await shop.submit({ short_message: Buffer.from('later') })
-  t.equal((await shop.next()).receipt.id, later.message_id)
-  t.same(texts(carrier.submitted), ['later'])
-})
+/** Where a tale is told: one customer and one carrier of a daemon that others have theirs on. */
+interface Room {
+  readonly carrier: Smsc
+  enter(t: Test, options?: EsmeOptions): Promise<Esme>
+  /** The rows of those messages, once there are so many. */
+  history(ids: readonly string[], enough: number): Promise<HistoryRow[]>
+}
+type Tale = (t: Test, room: Room) => Promise<void>
+const tales: { title: string; script: Script; settings: object; tell: Tale }[] = []
+
+/** A story that harms nobody who is on the same daemon; `settings` are its carrier's. */
+function tale(title: string, script: Script, tell: Tale, settings: object = {}): void {
+  tales.push({ title, script, settings, tell })
+}
+
+tale(
+  'a message that nobody took in its time is reported EXPIRED and never sent',
+  {},
+  async (t, { carrier, enter, history }) => {
+    await carrier.bound()
+    await carrier.close()
+    const shop = await enter(t)
+    const { message_id } = await shop.submit({ validity_period: '000000000001000R' })
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'EXPIRED', dlvrd: '000' })
+    t.match((await history([message_id], 2))[1], { kind: 'e', state: 3, carrier: 0 })
+    await carrier.open()
+    const later = await shop.submit({ short_message: Buffer.from('later') })
+    t.equal((await shop.next()).receipt.id, later.message_id)
+    t.same(texts(carrier.submitted), ['later'])
+  },
+)
 
 story('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
   let tries = 0
@@ -142,62 +159,66 @@ story('each of 500 messages stands in history once when it is accepted and once 
   )
 })
 
-story('a long text is cut for the carrier and its customer gets one receipt, after the last of its parts', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const text = 'abcdefghij'.repeat(40)
-  const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.from(text)))
+tale(
+  'a long text is cut for the carrier and its customer gets one receipt, after the last of its parts',
+  { submit: sm => sm.accept() },
+  async (t, { carrier, enter, history }) => {
+    const shop = await enter(t)
+    const text = 'abcdefghij'.repeat(40)
+    const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.from(text)))
 
-  const parts = await carrier.take(3)
-  const heads = parts.map(part => part.fields.short_message.subarray(0, 6).toString('hex'))
-  const reference = heads[0]?.slice(6, 8)
-  t.same(
-    heads,
-    [1, 2, 3].map(n => `050003${reference}030${n}`),
-  )
-  t.equal(parts.map(part => part.fields.short_message.subarray(6).toString()).join(''), text)
-  t.same(
-    parts.map(part => part.fields.esm_class),
-    [0x40, 0x40, 0x40],
-  )
+    const parts = await carrier.take(3)
+    const heads = parts.map(part => part.fields.short_message.subarray(0, 6).toString('hex'))
+    const reference = heads[0]?.slice(6, 8)
+    t.same(
+      heads,
+      [1, 2, 3].map(n => `050003${reference}030${n}`),
+    )
+    t.equal(parts.map(part => part.fields.short_message.subarray(6).toString()).join(''), text)
+    t.same(
+      parts.map(part => part.fields.esm_class),
+      [0x40, 0x40, 0x40],
+    )
 
-  const [first, second, third] = parts as [Submitted, Submitted, Submitted]
-  t.equal(await third.receipt(), 0)
-  t.equal(await first.receipt(), 0)
-  const short = await shop.submit()
-  t.equal(await (await carrier.next()).receipt(), 0)
-  t.equal((await shop.next()).receipt.id, short.message_id, 'a short message is reported before it')
-  t.equal(await second.receipt(), 0)
-  t.match((await shop.next()).receipt, {
-    id: message_id,
-    sub: '003',
-    dlvrd: '003',
-    stat: 'DELIVRD',
-    text: text.slice(0, 20),
-  })
-  t.equal((await daemon.history(4)).length, 4)
-})
+    const [first, second, third] = parts as [Submitted, Submitted, Submitted]
+    t.equal(await third.receipt(), 0)
+    t.equal(await first.receipt(), 0)
+    const short = await shop.submit()
+    t.equal(await (await carrier.next()).receipt(), 0)
+    t.equal((await shop.next()).receipt.id, short.message_id, 'a short message is reported before it')
+    t.equal(await second.receipt(), 0)
+    t.match((await shop.next()).receipt, {
+      id: message_id,
+      sub: '003',
+      dlvrd: '003',
+      stat: 'DELIVRD',
+      text: text.slice(0, 20),
+    })
+    t.equal((await history([message_id, short.message_id], 4)).length, 4)
+  },
+)
 
-story('a long text of which one part fails is reported as failed, once, with the parts that arrived', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'a')))
-  const [first, second] = (await carrier.take(2)) as [Submitted, Submitted]
-  await second.receipt()
-  await first.receipt({ stat: 'UNDELIV', err: '042' })
-  t.match((await shop.next()).receipt, { sub: '002', dlvrd: '001', stat: 'UNDELIV', err: '042' })
-  const rows = await daemon.history(2)
-  t.match(rows[1], { kind: 'e', state: 5, segments: 2 })
+tale(
+  'a long text of which one part fails is reported as failed, once, with the parts that arrived',
+  { submit: sm => sm.accept() },
+  async (t, { carrier, enter, history }) => {
+    const shop = await enter(t)
+    const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'a')))
+    const [first, second] = (await carrier.take(2)) as [Submitted, Submitted]
+    await second.receipt()
+    await first.receipt({ stat: 'UNDELIV', err: '042' })
+    t.match((await shop.next()).receipt, { sub: '002', dlvrd: '001', stat: 'UNDELIV', err: '042' })
+    const rows = await history([message_id], 2)
+    t.match(rows[1], { kind: 'e', state: 5, segments: 2 })
 
-  // The other way round, the part that arrived has the last word but not the decisive one.
-  await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'b')))
-  const [third, fourth] = (await carrier.take(2)) as [Submitted, Submitted]
-  await third.receipt({ stat: 'UNDELIV', err: '043' })
-  await fourth.receipt()
-  t.match((await shop.next()).receipt, { stat: 'UNDELIV', err: '043' })
-})
+    // The other way round, the part that arrived has the last word but not the decisive one.
+    await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(300, 'b')))
+    const [third, fourth] = (await carrier.take(2)) as [Submitted, Submitted]
+    await third.receipt({ stat: 'UNDELIV', err: '043' })
+    await fourth.receipt()
+    t.match((await shop.next()).receipt, { stat: 'UNDELIV', err: '043' })
+  },
+)
 
 story('a long text whose parts no carrier has taken is cut anew for the next carrier of its route', async t => {
   const first = await smsc(t, {
@@ -240,84 +261,98 @@ story('a long text of which a part was taken stays with its carrier, and only th
   t.equal(second.submitted.length, 0)
 })
 
-story('receipts that overtake their submit_sm_resp, by one write or by long, reach the customer once', async t => {
-  const carrier = await smsc(t, {
+tale(
+  'receipts that overtake their submit_sm_resp, by one write or by long, reach the customer once',
+  {
     submit: sm => {
       if (Number(sm.text) % 2 === 0) {
         void sm.receipt()
         sm.link.write(submitSmResp(sm))
       } else void sm.receipt().then(() => sm.accept())
     },
-  })
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 20 } } })
-  const shop = await esme(t, daemon.smpp)
-  const ids = (await shop.submitAll(40)).map(one => one.message_id)
-  const reported = (await shop.take(40)).map(one => one.receipt.id)
-  t.same([...reported].sort(), [...ids].sort())
-  t.equal((await daemon.history(80)).length, 80)
-})
+  },
+  async (t, { enter, history }) => {
+    const shop = await enter(t)
+    const ids = (await shop.submitAll(40)).map(one => one.message_id)
+    const reported = (await shop.take(40)).map(one => one.receipt.id)
+    t.same([...reported].sort(), [...ids].sort())
+    t.equal((await history(ids, 80)).length, 80)
+  },
+  { window: 20 },
+)
 
-story('a receipt that comes twice is delivered once, and one that names no message of ours is taken', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit()
-  const sm = await carrier.next()
-  t.equal(await sm.receipt({ id: 'NOBODY' }), 0)
-  t.equal(await sm.receipt(), 0)
-  t.equal(await sm.receipt(), 0)
-  const second = await shop.submit()
-  await (await carrier.next()).receipt()
-  t.same(
-    (await shop.take(2)).map(one => one.receipt.id),
-    [message_id, second.message_id],
-  )
-})
-
-story('a carrier that answers with hexadecimal ids and reports decimal ones is understood', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept('0001a2B3') })
-  const daemon = await house(t, { carriers: { up: { at: carrier, refs: 'hex-dec' } } })
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit()
-  const sm = await carrier.next()
-  t.equal(await sm.receipt({ id: String(0x1a2b3) }), 0)
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
-})
-
-story('a carrier may name a message in receipted_message_id and message_state alone', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept('ab-7') })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  await shop.submit()
-  const sm = await carrier.next()
-  const tlvs = hex('001e 0005 61622d3700  0427 0001 05')
-  await sm.link.request(command.deliver_sm, { source_addr: '1', destination_addr: '2', esm_class: 4 }, tlvs)
-  t.match((await shop.next()).receipt, { stat: 'UNDELIV' })
-})
-
-story('a receipt with a senseless message_state or an endless err is read by its text, and harms nobody', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  for (const message_state of ['0427 0000', '0427 0002 0102', '0427 0001 63', '0427 0005 0102030405']) {
+tale(
+  'a receipt that comes twice is delivered once, and one that names no message of ours is taken',
+  { submit: sm => sm.accept() },
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t)
     const { message_id } = await shop.submit()
     const sm = await carrier.next()
-    t.equal(await sm.receipt({ tlvs: hex(message_state), err: 'x'.repeat(100) }), 0)
-    t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
-  }
-})
+    t.equal(await sm.receipt({ id: 'NOBODY' }), 0)
+    t.equal(await sm.receipt(), 0)
+    t.equal(await sm.receipt(), 0)
+    const second = await shop.submit()
+    await (await carrier.next()).receipt()
+    t.same(
+      (await shop.take(2)).map(one => one.receipt.id),
+      [message_id, second.message_id],
+    )
+  },
+)
 
-story('an intermediate notification is not the end of a message, whatever it says', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit()
-  const sm = await carrier.next()
-  const notice = { ...receiptOf(sm.ref, 'UNDELIV'), esm_class: 0x20 }
-  t.equal((await sm.link.request(command.deliver_sm, notice)).status, 0)
-  t.equal(await sm.receipt(), 0)
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
-})
+tale(
+  'a carrier that answers with hexadecimal ids and reports decimal ones is understood',
+  { submit: sm => sm.accept('0001a2B3') },
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t)
+    const { message_id } = await shop.submit()
+    const sm = await carrier.next()
+    t.equal(await sm.receipt({ id: String(0x1a2b3) }), 0)
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  },
+  { refs: 'hex-dec' },
+)
+
+tale(
+  'a carrier may name a message in receipted_message_id and message_state alone',
+  { submit: sm => sm.accept('ab-7') },
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t)
+    await shop.submit()
+    const sm = await carrier.next()
+    const tlvs = hex('001e 0005 61622d3700  0427 0001 05')
+    await sm.link.request(command.deliver_sm, { source_addr: '1', destination_addr: '2', esm_class: 4 }, tlvs)
+    t.match((await shop.next()).receipt, { stat: 'UNDELIV' })
+  },
+)
+
+tale(
+  'a receipt with a senseless message_state or an endless err is read by its text, and harms nobody',
+  { submit: sm => sm.accept() },
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t)
+    for (const message_state of ['0427 0000', '0427 0002 0102', '0427 0001 63', '0427 0005 0102030405']) {
+      const { message_id } = await shop.submit()
+      const sm = await carrier.next()
+      t.equal(await sm.receipt({ tlvs: hex(message_state), err: 'x'.repeat(100) }), 0)
+      t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+    }
+  },
+)
+
+tale(
+  'an intermediate notification is not the end of a message, whatever it says',
+  { submit: sm => sm.accept() },
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t)
+    const { message_id } = await shop.submit()
+    const sm = await carrier.next()
+    const notice = { ...receiptOf(sm.ref, 'UNDELIV'), esm_class: 0x20 }
+    t.equal((await sm.link.request(command.deliver_sm, notice)).status, 0)
+    t.equal(await sm.receipt(), 0)
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
+  },
+)
 
 /** Fields of a receipt for `id`. */
 function receiptOf(id: string, stat = 'DELIVRD') {
@@ -370,15 +405,17 @@ story('under a throttling carrier nothing is lost, doubled or reordered, and the
   t.ok(throttled >= 5, `${throttled} throttled answers`)
 })
 
-story('a message that the carrier refuses is reported REJECTD with its code, and not tried again', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.refuse(status.ESME_RINVDSTADR) })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit()
-  t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD', err: '011', sub: '001', dlvrd: '000' })
-  t.match((await daemon.history(2))[1], { kind: 'e', state: 8, error: 'ESME_RINVDSTADR' })
-  t.equal(carrier.submitted.length, 1)
-})
+tale(
+  'a message that the carrier refuses is reported REJECTD with its code, and not tried again',
+  { submit: sm => sm.refuse(status.ESME_RINVDSTADR) },
+  async (t, { carrier, enter, history }) => {
+    const shop = await enter(t)
+    const { message_id } = await shop.submit()
+    t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD', err: '011', sub: '001', dlvrd: '000' })
+    t.match((await history([message_id], 2))[1], { kind: 'e', state: 8, error: 'ESME_RINVDSTADR' })
+    t.equal(carrier.submitted.length, 1)
+  },
+)
 
 story('messages in flight when a link is lost are sent again, the others once, and each is reported once', async t => {
   const carrier = await smsc(t, {
@@ -417,18 +454,21 @@ story('an answer that comes too late counts, and only one that never comes makes
   t.same(daemon.lines('carrier link closed'), [])
 })
 
-story('messages wait in order while their carrier is down and go when it comes back', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 5 } } })
-  await carrier.bound()
-  await carrier.close()
-  const shop = await esme(t, daemon.smpp)
-  await shop.submitAll(30)
-  t.equal(carrier.submitted.length, 0)
-  await carrier.open()
-  t.equal((await shop.take(30)).length, 30)
-  t.same(texts(carrier.submitted), numbers(30))
-})
+tale(
+  'messages wait in order while their carrier is down and go when it comes back',
+  {},
+  async (t, { carrier, enter }) => {
+    await carrier.bound()
+    await carrier.close()
+    const shop = await enter(t)
+    await shop.submitAll(30)
+    t.equal(carrier.submitted.length, 0)
+    await carrier.open()
+    t.equal((await shop.take(30)).length, 30)
+    t.same(texts(carrier.submitted), numbers(30))
+  },
+  { window: 5 },
+)
 
 story('a carrier that unbinds is left in order and bound again, without a message sent twice', async t => {
   const carrier = await smsc(t)
@@ -588,16 +628,18 @@ story('a receipt that the customer cannot take now comes again; one it rejects d
   t.equal(await daemon.metric('trunkline_events_total', { name: 'reports_refused' }), 1)
 })
 
-story('a receipt that was not answered when the connection went comes again over the next one', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp, { answer: () => undefined })
-  const { message_id } = await shop.submit()
-  await shop.next()
-  shop.peer.drop()
-  const again = await esme(t, daemon.smpp)
-  t.equal((await again.next()).receipt.id, message_id)
-})
+tale(
+  'a receipt that was not answered when the connection went comes again over the next one',
+  {},
+  async (t, { enter }) => {
+    const shop = await enter(t, { answer: () => undefined })
+    const { message_id } = await shop.submit()
+    await shop.next()
+    shop.peer.drop()
+    const again = await enter(t)
+    t.equal((await again.next()).receipt.id, message_id)
+  },
+)
 
 story('receipts that one bind has not answered when it goes come at once over another bind of the account', async t => {
   const carrier = await smsc(t, { submit: sm => sm.accept() })
@@ -653,13 +695,43 @@ story('a message from a phone reaches the owner of its number octet for octet, e
   t.same([shop.delivered.length, other.delivered.length], [2, 0])
 })
 
-story('a peer that binds as version 3.3 is sent no TLVs, and is told of messages all the same', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp, { interfaceVersion: 0x33 })
-  const { message_id } = await shop.submit()
-  const { receipt, pdu } = await shop.next()
-  t.equal(receipt.id, message_id)
-  t.equal(pdu.tlvs.length, 0)
-  t.match(parseReceipt((await carrier.next()).fields.short_message), undefined)
+tale(
+  'a peer that binds as version 3.3 is sent no TLVs, and is told of messages all the same',
+  {},
+  async (t, { carrier, enter }) => {
+    const shop = await enter(t, { interfaceVersion: 0x33 })
+    const { message_id } = await shop.submit()
+    const { receipt, pdu } = await shop.next()
+    t.equal(receipt.id, message_id)
+    t.equal(pdu.tlvs.length, 0)
+    t.match(parseReceipt((await carrier.next()).fields.short_message), undefined)
+  },
+)
+
+story('customers with a carrier each are on one daemon as if each were alone', async t => {
+  t.jobs = 2
+  const carriers = await Promise.all(tales.map(({ script }) => smsc(t, script)))
+  const daemon = await house(t, {
+    accounts: Object.fromEntries(tales.map((_, n) => [`shop${n}`, {}])),
+    carriers: Object.fromEntries(tales.map(({ settings }, n) => [`up${n}`, { at: carriers[n] as Smsc, ...settings }])),
+    routes: tales.map((_, n) => ({ match: { account: `shop${n}` }, to: [`up${n}`] })),
+  })
+  const told = tales.map(({ title, tell }, n) => {
+    const room: Room = {
+      carrier: carriers[n] as Smsc,
+      enter: async (t, options) => {
+        const customer = await esme(t, daemon.smpp, { systemId: `shop${n}`, ...options })
+        const submit = customer.submit.bind(customer)
+        // What comes again and again from one number to another goes round, whoever sends it.
+        customer.submit = (fields, tlvs) => submit({ source_addr: String(1000 + n), ...fields }, tlvs)
+        return customer
+      },
+      history: async (ids, enough) => {
+        const mine = (rows: HistoryRow[]) => rows.filter(row => ids.includes(row.id))
+        return mine(await daemon.history(rows => mine(rows).length >= enough))
+      },
+    }
+    return t.test(title, { buffered: true }, t => tell(t, room))
+  })
+  await Promise.all(told)
 })

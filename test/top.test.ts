@@ -75,7 +75,7 @@ t.test('what changed between two looks', async t => {
     { system_id: 'acme', in_per_s: 10, out_per_s: 0 },
     { system_id: 'shop', in_per_s: 0 },
   ])
-  t.same(second.answers.get('up'), { throttled: 2, deferred: 0, refused: 4, unsure: 0 })
+  t.same(second.carriers.get('up'), { out_per_s: 15, throttled: 2, deferred: 0, refused: 4, unsure: 0 })
   t.match(second.status.carriers, [{ ended: 2, delivered: 1, delivered_share: 0.5 }])
   // A bind that is gone takes its counts with it; another process counts from nothing.
   acme.submitted = 0
@@ -149,7 +149,7 @@ async function side(t: Test): Promise<Side> {
   const dataDir = mkdtempSync(join(tmpdir(), 'top-'))
   const { subject } = busy(t, dataDir)
   const lock = await takeDirectory(dataDir, adminSocketPath(dataDir), process.pid)
-  const admin = await createAdmin(subject)
+  const admin = await createAdmin(subject, null)
   lock.serve(admin.handler)
   let closed: Promise<void> | undefined
   const close = (): Promise<void> => {

@@ -41,6 +41,7 @@ import { smsc } from './support/smsc.js'
 
 const CLI = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 const TSHARK = '/usr/bin/tshark'
+const KEY = 'the-key-of-this-test'
 const needTshark = existsSync(TSHARK) ? {} : { skip: 'no Wireshark on this machine: /usr/bin/tshark' }
 
 function scratch(t: Test): string {
@@ -54,7 +55,8 @@ function scratch(t: Test): string {
 const blanked = (pdu: Buffer, texts = false): Buffer => {
   const copy = Buffer.concat([Buffer.from('ab'), pdu, Buffer.from('cd')])
   blankPdu(copy, 2, copy.length - 2, texts)
-  t.equal(`${copy.toString('latin1', 0, 2)}${copy.toString('latin1', copy.length - 2)}`, 'abcd', 'the octets beside it')
+  const beside = `${copy.toString('latin1', 0, 2)}${copy.toString('latin1', copy.length - 2)}`
+  if (beside !== 'abcd') throw new Error(`the octets beside it have changed: ${beside}`)
   return copy.subarray(2, -2)
 }
 const payload = (octets: Buffer): Buffer => {
@@ -370,16 +372,16 @@ interface Side {
   dataDir: string
   port: number
   close(): Promise<void>
-  open(query: string, over?: 'tcp'): Promise<IncomingMessage>
+  open(query: string, over?: 'tcp', key?: string): Promise<IncomingMessage>
 }
 
 async function side(t: Test): Promise<Side> {
   const dataDir = scratch(t)
-  const subject = new Subject({ dataDir, key: 'the-key-of-this-test' })
+  const subject = new Subject({ dataDir, key: KEY })
   subject.addCarrier('up', { figures: () => ({ links: [] }) } as never)
   const socketPath = adminSocketPath(dataDir)
   const lock = await takeDirectory(dataDir, socketPath, process.pid)
-  const admin = await createAdmin(subject)
+  const admin = await createAdmin(subject, null)
   lock.serve(admin.handler)
   const port = await admin.listen({ host: '127.0.0.1', port: 0 })
   let closed: Promise<void> | undefined
@@ -388,11 +390,11 @@ async function side(t: Test): Promise<Side> {
     return closed
   }
   t.teardown(close)
-  const open = (query: string, over?: 'tcp'): Promise<IncomingMessage> =>
+  const open = (query: string, over?: 'tcp', key = KEY): Promise<IncomingMessage> =>
     new Promise((resolve, reject) => {
       const path = `/api/v1/admin/trace/stream?${query}`
       const to = over === undefined ? { socketPath } : { host: '127.0.0.1', port }
-      const headers = { authorization: 'Bearer the-key-of-this-test' }
+      const headers = { authorization: `Bearer ${key}` }
       const asked = request({ ...to, path, headers, agent: false }, resolve)
       asked.on('error', reject)
       asked.end()
@@ -419,8 +421,8 @@ const traced = (more: Partial<TracedSession> = {}): TracedSession => ({
 t.test('the stream', async t => {
   t.test('who asks for nobody, for a name that is not there, or for texts over the network, is told so', async t => {
     const { open, subject } = await side(t)
-    const refusal = async (query: string, over?: 'tcp') => {
-      const response = await open(query, over)
+    const refusal = async (query: string, over?: 'tcp', key?: string) => {
+      const response = await open(query, over, key)
       return [response.statusCode, (JSON.parse(await textOf(response)) as { detail: string }).detail]
     }
     t.same(await refusal(''), [422, 'name an account, a carrier or an id, or ask for all'])
@@ -428,6 +430,7 @@ t.test('the stream', async t => {
     t.same(await refusal('carrier=up&carrier=away'), [422, 'no carrier is called away'])
     t.equal((await refusal('id=abc'))[0], 422)
     t.equal((await refusal('all=true&text=true', 'tcp'))[0], 403)
+    t.equal((await refusal('all=true', 'tcp', 'another key'))[0], 401)
     t.equal((await open('carrier=up', 'tcp')).statusCode, 200)
     subject.stopping = true
     t.equal((await refusal('all=true'))[0], 503)
@@ -617,6 +620,26 @@ story('a trace shows what was said, never a password, a text only when asked, an
   for (const one of everything) t.notMatch(String(one), /not-the-password|secret/)
   for (const one of [lines.out, everything[3]]) t.notMatch(String(one), /4711|A long one/)
 
+  // Why a trace cannot be, and how it ends.
+  const ran = (...args: string[]) => trunkline(['trace', '--config', daemon.configFile, ...args])
+  const nobody = await ran()
+  t.match([nobody.code, nobody.stderr], [2, /say whose PDUs/])
+  t.match(await ran('--account', 'nobody'), { code: 1, stderr: /no account is called nobody/ })
+  t.match(await ran('--all', '--json', '--pcap', 'x'), { code: 2, stderr: /not both/ })
+  t.match(await ran('--all', '--seconds', '0.1'), { code: 0, stderr: /0 PDUs of 0 sessions, 0 dropped/ })
+  t.match(await ran('--all', '--pcap', join(daemon.dir, 'no', 'such')), {
+    code: 1,
+    stderr: /cannot be written: ENOENT/,
+  })
+  const two = await tracing(t, daemon, '--account', 'shop', '--count', '2')
+  const one = await tracing(t, daemon, '--all')
+  await (await esme(t, daemon.smpp)).unbind()
+  t.equal(await two.exit(), 0, 'it ends after so many PDUs')
+  t.match([two.out.toString().split('\n').length, two.err], [3, /^2 PDUs of 1 sessions, 0 dropped\n$/])
+  await daemon.stop()
+  t.equal(await one.exit(), 1)
+  t.match(one.err, /the daemon has ended the trace/)
+
   if ('skip' in needTshark) {
     t.pass('Wireshark', needTshark)
     return
@@ -644,26 +667,4 @@ story('a trace shows what was said, never a password, a text only when asked, an
     'carrier up, session 1',
     /^carrier up, session \d/,
   ])
-})
-
-story('a trace says why it cannot be, and ends with the daemon', async t => {
-  const daemon = await house(t)
-  const ran = (...args: string[]) => trunkline(['trace', '--config', daemon.configFile, ...args])
-  const nobody = await ran()
-  t.match([nobody.code, nobody.stderr], [2, /say whose PDUs/])
-  t.match(await ran('--account', 'nobody'), { code: 1, stderr: /no account is called nobody/ })
-  t.match(await ran('--all', '--json', '--pcap', 'x'), { code: 2, stderr: /not both/ })
-  t.match(await ran('--all', '--seconds', '0.1'), { code: 0, stderr: /0 PDUs of 0 sessions, 0 dropped/ })
-  t.match(await ran('--all', '--pcap', join(daemon.dir, 'no', 'such')), {
-    code: 1,
-    stderr: /cannot be written: ENOENT/,
-  })
-  const two = await tracing(t, daemon, '--account', 'shop', '--count', '2')
-  const one = await tracing(t, daemon, '--all')
-  await (await esme(t, daemon.smpp)).unbind()
-  t.equal(await two.exit(), 0, 'it ends after so many PDUs')
-  t.match([two.out.toString().split('\n').length, two.err], [3, /^2 PDUs of 1 sessions, 0 dropped\n$/])
-  await daemon.stop()
-  t.equal(await one.exit(), 1)
-  t.match(one.err, /the daemon has ended the trace/)
 })

@@ -111,7 +111,7 @@ story('a webhook is told each end that it wants, signed, again until it says yes
   const [first, second, third] = await all.first(3)
   t.match(first, { type: 'message.delivered', isSigned: true, id: `msg_${good.message_id}_delivered` })
   const { data } = first as { data: object }
-  t.match(data, { id: good.message_id, status: 'delivered', to: '4915112345678', segments: 1, error_code: null })
+  t.match(data, { id: good.message_id, status: 'delivered', to: '12025550123', segments: 1, error_code: null })
   t.same([second?.id, third?.id], [first?.id, first?.id], 'a try is known by its id')
   t.same(second?.data, data)
   const bad = await shop.submit({ short_message: Buffer.from('no') })

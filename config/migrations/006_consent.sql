@@ -71,7 +71,7 @@ create table dnd_lists (
   updated_at timestamptz not null default now(),
   unique (account, name)
 );
--- Up to 500 numbers or so in a row. A number is its digits behind a 1; `first` is where a block begins, and `numbers` holds
+-- A thousand numbers or so in a row. A number is its digits behind a 1; `first` is where a block begins, and `numbers` holds
 -- four octets for each, least significant first: how far behind `first` it is.
 create table dnd_blocks (
   list int not null references dnd_lists on delete cascade,
@@ -81,3 +81,5 @@ create table dnd_blocks (
   change bigint not null,
   primary key (list, version, first)
 );
+-- Compression would gain little.
+alter table dnd_blocks alter column numbers set storage external;

@@ -161,6 +161,8 @@ export class MailClient {
   /** Sends one mail; only when it is ready and the one before was answered. Calls back once. */
   send(envelope: Envelope, body: Buffer, then: (sent: Sent) => void): void {
     const { connection } = this
+    // Its commands would become part of the mail before it.
+    if (this.pending !== null) throw new Error('one mail at a time')
     this.mails++
     let isHandedOver = false
     const answer = (sent: Sent): void => {

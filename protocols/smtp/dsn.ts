@@ -97,8 +97,7 @@ function statusOf({ reportingMta, envid, arrivalMs, recipients }: Dsn): string {
 }
 
 /** No line of a report may be longer than SMTP's 998 octets, or end early. */
-const field = (name: string, value: string): string =>
-  `${name}: ${value.replace(/\p{Cc}+/gu, ' ').slice(0, 900)}\r\n`
+const field = (name: string, value: string): string => `${name}: ${value.replace(/\p{Cc}+/gu, ' ').slice(0, 900)}\r\n`
 
 const dateOf = (ms: number): string => new Date(ms).toUTCString().replace(/GMT/, '+0000')
 

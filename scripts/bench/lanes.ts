@@ -113,8 +113,13 @@ async function otps(run: Run, codes: Sender, centre: Centre): Promise<Quantiles>
     tookMs.add((await arrived) - (codes.sentAt[0] as number))
     await pause(OTP_GAP_MS)
   }
-  return tookMs.quantiles()
+  const took = tookMs.quantiles()
+  const answer = codes.answerMs.quantiles()
+  run.say(`to the carrier ${shown(took)}; the answers of all of them so far ${shown(answer)}`)
+  return took
 }
+
+const shown = ({ p50, p99, max }: Quantiles): string => `p50 ${p50} ms, p99 ${p99} ms, highest ${max} ms`
 
 /** Milliseconds from the end of `trunkline apply` until something came over the other carrier; 0: it came before, null: nothing waited. */
 async function move(gateway: Gateway, to: object, centre: Centre): Promise<number | null> {
@@ -204,7 +209,7 @@ async function traffic(run: Run, sender: Sender, centre: Centre): Promise<Quanti
   while (left > 0) await pause(POLL_MS)
   const tookMs = new Latencies()
   for (let n = 0; n < count; n++) tookMs.add((arrivedAt[n] as number) - (sender.sentAt[n] as number))
-  const { p50, p99, max } = tookMs.quantiles()
-  run.say(`p50 ${p50} ms, p99 ${p99} ms, highest ${max} ms`)
-  return tookMs.quantiles()
+  const took = tookMs.quantiles()
+  run.say(shown(took))
+  return took
 }

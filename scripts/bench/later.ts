@@ -25,6 +25,8 @@ const SLOWEST = 8_000
 const LEAD_MS = 5_000
 /** The daemon's figures of its event loop are those of the last minute: what came before must not be in them. */
 const MINUTE_MS = 62_000
+/** They are taken this often. */
+const SAMPLED_MS = 6_000
 
 /** Figure 9. */
 export async function scheduled(run: Run): Promise<Measure[]> {
@@ -59,13 +61,9 @@ export async function scheduled(run: Run): Promise<Measure[]> {
       if (due !== count + run.count(100_000)) run.fault(`${due} are scheduled after the restart`)
 
       const atOnce = await burst(run, gateway, centre, run.count(AT_ONCE), () => 0, MINUTE_MS)
-      const steady = await burst(
-        run,
-        gateway,
-        centre,
-        run.count(RATE * RATE_S),
-        index => Math.floor(((index / run.count(RATE * RATE_S)) * RATE_S * 1000) / SLOT_MS) * SLOT_MS,
-      )
+      const seconds = Math.max(2, run.count(RATE_S))
+      const slot = (index: number): number => Math.floor((index * 1000) / RATE / SLOT_MS) * SLOT_MS
+      const steady = await burst(run, gateway, centre, RATE * seconds, slot)
       const what = `${grouped(count)} scheduled`
       const grew = firstMb === null || allMb === null ? null : allMb - firstMb
       run.say(`${grouped(before)} and ${grouped(rate)} submitted a second`)
@@ -88,17 +86,20 @@ export async function scheduled(run: Run): Promise<Measure[]> {
 interface Burst {
   readonly late: Quantiles
   readonly early: number
+  /** Processor time of the daemon a message, from their moment on; null where nobody says. */
+  readonly cpuMicros: number | null
   /** The event loop was held so long, at most. */
   readonly lagMs: number
   /** Messages a second, from the first to the last. */
   readonly rate: number
 }
 
-const lateness = (what: string, { late, lagMs, rate }: Burst, most?: number): Measure[] => [
+const lateness = (what: string, { late, lagMs, rate, cpuMicros }: Burst, most?: number): Measure[] => [
   { what: `${what}: late, p50`, unit: 'ms', value: late.p50 },
   { what: 'the same: p99', unit: 'ms', value: late.p99, ...(most === undefined ? {} : { most }) },
   { what: 'the same: the last', unit: 'ms', value: late.max },
   { what: 'the same: at the carrier', unit: 'msg/s', value: rate },
+  { what: 'the same: processor time of the daemon a message', unit: 'µs', value: cpuMicros },
   { what: 'the same: event loop held, at most in a minute', unit: 'ms', value: lagMs },
 ]
 
@@ -177,9 +178,20 @@ async function burst(
   const lead = dueMs - Date.now()
   if (lead < 0) run.fault('this machine is too slow: their moment came before all were submitted')
   run.say(`their moment comes in ${(lead / 1000).toFixed(1)} s`)
+  await pause(lead - POLL_MS)
+  const before = gateway.cpuMicros()
   while (left > 0) await pause(POLL_MS)
   if (early > 0) run.fault(`${early} messages were early`)
-  await pause(6_000)
+  await gateway.settled()
+  const after = gateway.cpuMicros()
+  await pause(SAMPLED_MS)
   const { loop_lag_max_ms } = (await gateway.status()).process
-  return { late: late.quantiles(), early, lagMs: loop_lag_max_ms, rate: (count * 1000) / Math.max(1, last - first) }
+  const cpuMicros = before === null || after === null ? null : (after - before) / count
+  return {
+    late: late.quantiles(),
+    early,
+    cpuMicros,
+    lagMs: loop_lag_max_ms,
+    rate: (count * 1000) / Math.max(1, last - first),
+  }
 }

@@ -3,8 +3,8 @@
 
 import type { ClassRank } from '../model/message.js'
 import type { Quiet } from '../model/quiet.js'
-import type { Hook } from './hooks.js'
 import type { ConsentProfile } from './consentProfile.js'
+import type { Hook } from './hooks.js'
 import type { MailProfile } from './mailProfile.js'
 import type { SmppProfile } from './smppProfile.js'
 

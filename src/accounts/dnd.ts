@@ -1,5 +1,5 @@
 // Do-not-disturb lists as this node has them: blocks of numbers in an LMDB environment of its own, and in memory only
-// where each block begins, twelve octets for a thousand numbers. Follows the lists in SQL; while a list is
+// where each block begins, eight octets for a thousand numbers. Follows the lists in SQL; while a list is
 // replaced, the one before is heeded.
 
 import { mkdirSync, rmSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { blockHas, blockOf } from './dndBlocks.js'
 /** Another format on disk is thrown away and loaded anew. */
 const FORMAT = 1
 /** Blocks in one go: what keeps the event loop under 5 ms. */
-const PAGE = 100
+const PAGE = 50
 const SWEEP = 500
 
 export interface DndListRow {

@@ -1,9 +1,9 @@
 // Numbers in a row as a block: four octets each, how far behind the block's first number it is. Look-up in a block,
 // changes to one, and cutting many numbers into blocks. Pure.
 
-/** What a block is cut to, and what it may grow to: two of the smaller fill a page of LMDB. */
-const CUT = 500
-const MOST = 1000
+/** What a block is cut to, and what it may grow to: a page of LMDB's, and two. */
+const CUT = 1000
+const MOST = 2000
 const FARTHEST = 0xffff_ffff
 
 export interface Block {

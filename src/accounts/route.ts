@@ -64,6 +64,8 @@ const digitsPrefix = address
   .regex(/^\+?\d{1,15}$/, 'must be the first digits of a number')
   .transform(prefix => prefix.replace('+', ''))
 
+const REGIONS = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
+
 function isZone(zone: string): boolean {
   try {
     return new Intl.DateTimeFormat('en', { timeZone: zone }) !== undefined
@@ -91,7 +93,9 @@ export const routeMatch = z.strictObject({
   country: oneOrMany(
     yamlText
       .regex(/^[A-Za-z]{2}$/, 'must be a country of two letters, like DE')
-      .transform(country => country.toUpperCase()),
+      // UK is GB.
+      .transform(country => new Intl.Locale(`und-${country}`).region ?? country)
+      .refine(country => REGIONS.of(country) !== undefined, 'must be a country of two letters, like DE'),
   ),
   network: oneOrMany(
     yamlText

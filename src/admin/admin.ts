@@ -6,6 +6,8 @@ import type { Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type FastifyError, type FastifyInstance, fastify } from 'fastify'
 import { Access } from './access.js'
+import { type ApiHost, apiRoutes, schemaProblem } from './api/api.js'
+import { catchPages } from './catch.js'
 import type { Handler } from './lock.js'
 import { Metrics } from './metrics.js'
 import { Problem, sendProblem } from './problem.js'
@@ -34,7 +36,8 @@ const noCompiler = (): never => {
   throw new Error('a route with a schema needs a compiler of its own')
 }
 
-export async function createAdmin(subject: AdminSubject): Promise<Admin> {
+/** `web`: what applications may ask for; null: nothing. */
+export async function createAdmin(subject: AdminSubject, web: ApiHost | null): Promise<Admin> {
   const { config, clock, log, counters } = subject
   const recent = new Recent(subject)
   const metrics = new Metrics(subject, recent)
@@ -44,7 +47,8 @@ export async function createAdmin(subject: AdminSubject): Promise<Admin> {
   const app = fastify({
     logger: false,
     bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: REQUEST_MS,
+    // Of a request that streams it is the silence that counts.
+    requestTimeout: 0,
     connectionTimeout: IDLE_MS,
     keepAliveTimeout: IDLE_MS,
     forceCloseConnections: true,
@@ -52,6 +56,7 @@ export async function createAdmin(subject: AdminSubject): Promise<Admin> {
     schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
   })
   app.server.maxConnections = MAX_CONNECTIONS
+  boundRequests(app)
   answerProblems(app, subject)
 
   app.get('/health', async () => ({
@@ -69,8 +74,13 @@ export async function createAdmin(subject: AdminSubject): Promise<Admin> {
     reply.type(metrics.contentType)
     return metrics.text()
   })
+  const { caught } = subject
+  if (caught !== null) app.register(async scope => catchPages(scope, caught, access))
   for (const prefix of ['/api/v1/admin', '/api/admin']) {
     app.register(async scope => adminRoutes(scope, subject, recent, access), { prefix })
+  }
+  if (web !== null) {
+    for (const prefix of ['/api/v1', '/api']) app.register(async scope => apiRoutes(scope, web), { prefix })
   }
   await app.ready()
 
@@ -90,6 +100,23 @@ export async function createAdmin(subject: AdminSubject): Promise<Admin> {
   }
 }
 
+/** A request must have come whole in its time, but for the routes that read as long as there is something to read. */
+function boundRequests(app: FastifyInstance): void {
+  const timers = new WeakMap<object, NodeJS.Timeout>()
+  app.addHook('onRequest', async ({ raw, routeOptions }, reply) => {
+    if ((routeOptions.config as { isLong?: boolean } | undefined)?.isLong) raw.setTimeout(IDLE_MS, () => raw.destroy())
+    else if (raw.headers['content-length'] !== undefined || raw.headers['transfer-encoding'] !== undefined) {
+      const late = (): void => {
+        const detail = `a request must come within ${REQUEST_MS / 1000} s`
+        void sendProblem(reply.header('connection', 'close'), new Problem(408, 'too_slow', 'Request Timeout', detail))
+      }
+      timers.set(raw, setTimeout(late, REQUEST_MS).unref())
+    }
+  })
+  app.addHook('preValidation', async ({ raw }) => clearTimeout(timers.get(raw)))
+  app.addHook('onRequestAbort', async ({ raw }) => clearTimeout(timers.get(raw)))
+}
+
 function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0] as string
@@ -100,6 +127,8 @@ function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
   })
   app.setErrorHandler<FastifyError | Problem>((error, request, reply) => {
     if (error instanceof Problem) return sendProblem(reply, error)
+    const faulty = schemaProblem(error)
+    if (faulty !== undefined) return sendProblem(reply, faulty)
     const code = error.statusCode ?? 500
     // What fastify itself refuses: a body that is no JSON, too long, of another type.
     if (code >= 400 && code < 500) {

@@ -90,9 +90,11 @@ export function carrierRoutes(app: FastifyInstance, subject: AdminSubject, recen
   for (const paused of [true, false]) {
     app.post(`/carriers/:name/${paused ? 'pause' : 'resume'}`, async request => {
       const { name } = read(named, request.params)
+      // What waits for a carrier that is resumed goes before the answer does.
+      const before = waitingFor(name, subject)
       const changed = await changing(() => pauseCarrier(desk.store, desk.secrets, name, paused))
       if (changed) done(request, paused ? 'carrier_pause' : 'carrier_resume', { carrier: name })
-      return { ...entryOf(name), changed, ...waitingFor(name, subject) }
+      return { ...entryOf(name), changed, ...(paused ? waitingFor(name, subject) : before) }
     })
   }
 

@@ -209,7 +209,7 @@ function choose(subject: AdminSubject, told: Explanation, rule: RouteRule, m: Me
 }
 
 function candidate(
-  { routing }: AdminSubject,
+  { routing, dispatch: { routes } }: AdminSubject,
   carrier: string,
   weight: number | null,
   digits: string,
@@ -217,7 +217,7 @@ function candidate(
   chosen: string | undefined,
 ): ExplainCandidate {
   const micros = routing.priceMicros(carrier, digits)
-  const { score, rate, samples, medianMs } = routing.standing(carrier, routing.areaOf(digits))
+  const { score, rate, samples, medianMs } = routing.standing(carrier, routes.learns ? routing.areaOf(digits) : '')
   return {
     carrier,
     up: isUp(carrier),

@@ -18,6 +18,8 @@ import type { AdminSubject } from './subject.js'
 const MAX_PAGE = 200
 /** A page that finds little answers after this long, and says where the next one begins. */
 const PAGE_MS = 250
+/** Changes that may wait for the disk: with fewer, each wait would be for little. */
+const SYNC_EVERY = 1_000
 /** Between two lines of progress. */
 const TELL_MS = 250
 const MAX_IDS = 1_000
@@ -273,7 +275,7 @@ async function page(
 
 /**
  * Goes through what fits. `each` answers what became of one: true, done; false, left; undefined, it was not meant. Waits
- * for the disk with each slice, so that no more is under way than one of them.
+ * for the disk again and again, and at the end: what is told as done is durable.
  */
 async function walk(
   subject: AdminSubject,
@@ -287,6 +289,7 @@ async function walk(
   const total = { looked: 0, matched: 0, done: 0, left: 0 }
   const all = desk.spool
   let toldMs = clock.mono()
+  let unsynced = 0
   const take = async (messages: readonly Message[]): Promise<void> => {
     const before = total.done
     for (const m of messages) {
@@ -297,7 +300,11 @@ async function walk(
       if (result) total.done++
       else total.left++
     }
-    if (total.done > before) await all.synced()
+    unsynced += total.done - before
+    if (unsynced >= SYNC_EVERY) {
+      unsynced = 0
+      await all.synced()
+    }
     if (clock.mono() - toldMs < TELL_MS) return
     toldMs = clock.mono()
     tell(total)
@@ -308,6 +315,7 @@ async function walk(
     if (signal.aborted) break
     await take(messages)
   }
+  await all.synced()
   if (subject.stopping) {
     throw new Problem(
       503,

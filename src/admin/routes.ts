@@ -6,6 +6,7 @@ import { z } from 'zod'
 import type { Access } from './access.js'
 import { auditor, read, serving } from './asked.js'
 import { carrierRoutes } from './carriers.js'
+import { catchRoutes } from './catch.js'
 import { consentRoutes } from './consent.js'
 import { inboundRoutes } from './inbound.js'
 import { accountEntry, carrierEntry, routeEntries } from './lists.js'
@@ -61,6 +62,8 @@ export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent:
   }))
 
   app.get('/routes', async () => ({ routes: routeEntries(subject) }))
+
+  if (subject.caught !== null) catchRoutes(app, subject.caught)
 
   app.post('/drain', async (request, reply) => {
     done(request, 'drain', {})

@@ -23,11 +23,11 @@ import { routeName } from './status.js'
 import type { AdminSubject } from './subject.js'
 
 const given = {
-  name: z.unknown(),
+  name: z.unknown().optional(),
   match: z.record(z.string(), z.unknown()).optional(),
-  to: z.unknown(),
-  by: z.unknown(),
-  named: z.unknown(),
+  to: z.unknown().optional(),
+  by: z.unknown().optional(),
+  named: z.unknown().optional(),
 }
 
 /** One of the four; a new route without stands last. */

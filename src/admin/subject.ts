@@ -10,16 +10,17 @@ import type { Secrets } from '../accounts/secrets.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters, Histogram } from '../base/figures.js'
 import type { Log } from '../base/log.js'
+import type { CaughtMails } from '../carriers/catch.js'
 import type { Dispatch, Line } from '../dispatch/dispatch.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { BindTotals } from '../intake/smpp/totals.js'
 import type { Message } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
+import type { HistoryFigures } from '../returns/history.js'
+import type { Replies } from '../returns/replies.js'
 import type { Blocked } from '../routing/blocked.js'
 import type { Standing } from '../routing/quality.js'
 import type { RouteRule } from '../routing/table.js'
-import type { HistoryFigures } from '../returns/history.js'
-import type { Replies } from '../returns/replies.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 
@@ -138,6 +139,8 @@ export interface AdminSubject {
     /** Shows it the sessions that it wants, from now on; returns how to stop. */
     tap(tap: TraceTap): () => void
   }
+  /** Mails that were caught; null: they are delivered. */
+  readonly caught: CaughtMails | null
   /** null until all listeners are up. */
   readonly ports: Ports | null
   readonly stopping: boolean

@@ -118,7 +118,14 @@ export class CatchCarrier implements Driver {
   figures(): DriverFigures {
     const stand = this.up ? 'ready' : 'closed'
     const { sinceMs } = this
-    const link = { stand, peer: 'caught', inFlight: this.parts.length, window: WINDOW, sinceMs, lastReason: '' } as const
+    const link = {
+      stand,
+      peer: 'caught',
+      inFlight: this.parts.length,
+      window: WINDOW,
+      sinceMs,
+      lastReason: '',
+    } as const
     return { up: this.up, links: [link], ratePerSecond: 0, unsure: 0 }
   }
 }

@@ -2,7 +2,7 @@
 // connection; whether another follows it, which link gets which part, and what an outcome leads to, others decide.
 
 import { readFileSync } from 'node:fs'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { command, responseTo } from '../../protocols/smpp/commands.js'
 import type { PduCounts } from '../../protocols/smpp/counts.js'
@@ -500,7 +500,8 @@ export const reasonOf = (error: unknown): string => (error as NodeJS.ErrnoExcept
 
 export function tlsOptions(tls: NonNullable<LinkSettings['tls']>, host: string): ConnectionOptions {
   return {
-    servername: tls.servername ?? host,
+    // An address is no server name (RFC 6066 §3); it is compared with the certificate all the same.
+    ...(tls.servername === undefined && isIP(host) ? {} : { servername: tls.servername ?? host }),
     rejectUnauthorized: tls.verify,
     ...(tls.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
     ...(tls.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),

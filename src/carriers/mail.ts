@@ -167,8 +167,9 @@ export class MailCarrier implements Driver {
       this.close(link)
       return
     }
-    if (!this.up) this.rise()
+    // Before anybody hears of it, who would give it another.
     if (link.part !== null) this.submit(link)
+    if (!this.up) this.rise()
     else this.events.room()
   }
 
@@ -343,7 +344,8 @@ export class MailCarrier implements Driver {
 }
 
 /** An address that is not ASCII stands in a message as the octets of its UTF-8. */
-const utf8 = (address: string): string => (/[\x80-\xff]/.test(address) ? Buffer.from(address, 'latin1').toString() : address)
+const utf8 = (address: string): string =>
+  /[\x80-\xff]/.test(address) ? Buffer.from(address, 'latin1').toString() : address
 
 /** RFC 5321 §4.2.1: 5yz never, 4yz later; a mail whose answer was lost after its last octet may have been taken. */
 function outcomeOf(sent: Sent): Outcome {

@@ -82,7 +82,7 @@ export async function probe(
       () => `${address}:${port}`,
     )
     if (tls) {
-      const secure = connectTls({ socket: tcp, ...tlsOptions(tls, host) })
+      const secure = connectTls({ socket: tcp, host, ...tlsOptions(tls, host) })
       socket = secure
       secure.on('error', () => {})
       await step(

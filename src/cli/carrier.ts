@@ -218,16 +218,17 @@ async function list(options: GlobalOptions): Promise<void> {
   const { carriers } = (await ask(options, { path: ROOT })) as { carriers: CarrierEntry[] }
   if (options.json) return console.log(JSON.stringify(carriers, null, 2))
   if (carriers.length === 0) return console.log("no carriers: 'trunkline carrier add' makes one")
-  const rows = carriers.map(({ name, kind, paused, up, links_ready, links, settings }) => [
+  const rows = carriers.map(({ name, kind, paused, up, links_ready, links, quality, settings }) => [
     name,
     kind,
     paused ? bad('paused') : up ? good('up') : bad('down'),
     `${links_ready}/${links}`,
     shown(settings.window),
     settings.throughput === 0 ? '-' : shown(settings.throughput),
+    quality === null ? '-' : `${(quality.delivery_rate * 100).toFixed(1)} %`,
     placeOf(settings),
   ])
-  console.log(table(['carrier', 'kind', '', '>links', '>window', '>parts/s', 'where'], rows))
+  console.log(table(['carrier', 'kind', '', '>links', '>window', '>parts/s', '>delivered', 'where'], rows))
 }
 
 function placeOf({ host, port, systemId }: Record<string, unknown>): string {

@@ -273,7 +273,10 @@ async function remove(name: string, options: GlobalOptions): Promise<void> {
 }
 
 function shown(options: GlobalOptions, what: string, answer: unknown): void {
-  if (options.json) return console.log(JSON.stringify(answer))
+  if (options.json) {
+    console.log(JSON.stringify(answer))
+    return
+  }
   const { position, name, match, to, by, notes, changed } = answer as ChangedRoute & { changed?: boolean }
   const how = changed === false ? 'unchanged' : what
   console.log(`${how} ${strong(name)}, route ${position}: ${matches(match)} to ${targets(to)} by ${by}`)

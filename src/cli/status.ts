@@ -55,7 +55,12 @@ function screen(now: Status): string {
   ]
   if (queue.unclaimed > 0) facts.push(['unclaimed', `${count(queue.unclaimed)} replies that belong to no account`])
   if (spool.crashed) {
-    facts.push(['crash', `the last run was killed; ${count(spool.resent_after_crash)} messages were sent again`])
+    const kept = now.counters.unsure_after_crash ?? 0
+    const others = kept === 0 ? '' : `, ${count(kept)} may have been sent and were not`
+    facts.push([
+      'crash',
+      `the last run was killed; ${count(spool.resent_after_crash)} messages were sent again${others}`,
+    ])
   }
   if (now.trace.length > 0) facts.push(['trace', now.trace.join(', ')])
   const state = now.ready ? good('ready') : bad(`not ready: ${now.why.join('; ')}`)

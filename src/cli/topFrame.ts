@@ -164,22 +164,23 @@ function lanes({ queue }: Status): Span[][] {
   return largest.map(lane => [lane.route, lane.class, short(lane.waiting), age(lane)])
 }
 
-function carriers({ status, answers }: View, sort: SortBy): Span[][] {
+function carriers({ status, carriers }: View, sort: SortBy): Span[][] {
   const inFlight = (one: CarrierStatus): number => one.links.reduce((all, link) => all + link.in_flight, 0)
-  const key = sort === 'rate' ? (one: CarrierStatus) => one.rate_per_s : inFlight
+  const rate = (one: CarrierStatus): number => carriers.get(one.name)?.out_per_s ?? 0
+  const key = sort === 'rate' ? rate : inFlight
   return sorted(status.carriers, sort, key).map(one => {
     const bound = one.links.filter(({ stand }) => stand !== 'closed' && stand !== 'binding').length
     const window = one.links.reduce((all, link) => all + link.window, 0)
     // The class with the most answers in the last minute.
     const [latency] = Object.values(one.latency).sort((a, b) => b.count - a.count)
-    const said = answers.get(one.name)
+    const said = carriers.get(one.name)
     const stand: Span = one.paused ? ['paused', bad] : one.up ? ['up', good] : ['down', bad]
     return [
       one.name,
       stand,
       `${bound}/${one.links.length}`,
       `${short(inFlight(one))}/${short(window)}`,
-      short(one.rate_per_s),
+      short(rate(one)),
       one.pace_per_s === 0 ? '-' : short(one.pace_per_s),
       millis(latency?.p50_ms ?? null),
       millis(latency?.p99_ms ?? null),

@@ -27,11 +27,14 @@ export interface View {
   /** Of one CPU; null before the second look. */
   cpu_percent: number | null
   accounts: readonly AccountView[]
-  /** Answers of carriers other than accepting, since the start, by kind. */
-  answers: ReadonlyMap<string, Answers>
+  /** By name. */
+  carriers: ReadonlyMap<string, CarrierView>
 }
 
-export interface Answers {
+export interface CarrierView {
+  /** Parts a second that it accepted. */
+  out_per_s: number
+  /** Answers other than accepting, since the start, by kind. */
   throttled: number
   deferred: number
   refused: number
@@ -61,6 +64,10 @@ export class Watch {
       receipts: perSecond(({ counters }) => counters.receipts_delivered ?? 0),
     }
     if (then !== undefined) this.history = [...this.history, rates].slice(-HISTORY)
+    const oldLines = new Map(then?.status.carriers.map(one => [one.name, one.accepted]))
+    // Counts go with their bind or their carrier: one that is gone, or was made anew, makes no rate below zero.
+    const rate = (now: number, was: number | undefined): number =>
+      then === undefined || was === undefined ? 0 : Math.max(0, now - was) / seconds
     const olds = new Map(then?.status.binds.accounts.map(one => [one.system_id, one]))
     return {
       status,
@@ -69,22 +76,24 @@ export class Watch {
       cpu_percent: then === undefined ? null : perSecond(({ process }) => process.cpu_s) * 100,
       accounts: status.binds.accounts.map(one => {
         const old = olds.get(one.system_id)
-        // Counts go with their bind: one that is gone makes no rate below zero.
-        const rate = (now: number, was: number | undefined): number =>
-          then === undefined || was === undefined ? 0 : Math.max(0, now - was) / seconds
         return {
           ...one,
           in_per_s: rate(one.submitted, old?.submitted),
           out_per_s: rate(one.delivered, old?.delivered),
         }
       }),
-      answers: new Map(status.carriers.map(carrier => [carrier.name, answersOf(carrier)])),
+      carriers: new Map(
+        status.carriers.map(one => [
+          one.name,
+          { out_per_s: rate(one.accepted, oldLines.get(one.name)), ...answersOf(one) },
+        ]),
+      ),
     }
   }
 }
 
 /** For --json: a line each look. */
-export function viewObject({ status, rates, cpu_percent, accounts, answers }: View): object {
+export function viewObject({ status, rates, cpu_percent, accounts, carriers }: View): object {
   return {
     in_per_s: rates.in,
     out_per_s: rates.out,
@@ -92,7 +101,7 @@ export function viewObject({ status, rates, cpu_percent, accounts, answers }: Vi
     receipts_per_s: rates.receipts,
     cpu_percent,
     accounts,
-    answers: Object.fromEntries(answers),
+    carriers: Object.fromEntries(carriers),
     status,
   }
 }
@@ -104,9 +113,11 @@ const accepted = ({ messages }: Status): number => sum(Object.values(messages.ac
 const ended = ({ messages }: Status): number =>
   sum(Object.values(messages.ended).flatMap(states => Object.values(states)))
 
+type Answers = Omit<CarrierView, 'out_per_s'>
+
 /** `refused:0x0b` and its like, by what stands before the colon. */
 function answersOf({ counts }: CarrierStatus): Answers {
-  const answers = { throttled: 0, deferred: 0, refused: 0, unsure: 0 }
+  const answers: Answers = { throttled: 0, deferred: 0, refused: 0, unsure: 0 }
   for (const [name, count] of Object.entries(counts)) {
     const kind = name.split(':', 1)[0] as keyof Answers
     if (name.includes(':') && kind in answers) answers[kind] += count

@@ -28,16 +28,7 @@ export interface InboxHost {
   mailOut(): MailOut
 }
 
-export function openInbox({
-  spool,
-  consent,
-  clock,
-  counters,
-  directory,
-  door,
-  lines,
-  mailOut,
-}: InboxHost): Replies {
+export function openInbox({ spool, consent, clock, counters, directory, door, lines, mailOut }: InboxHost): Replies {
   return new Replies({
     spool,
     consent,

@@ -60,7 +60,7 @@ export class Line {
   private refs: ConcatRefs
   private readonly random: () => number
   pumping = false
-  /** It is pumped in the next turn of the event loop. */
+  /** It is pumped after the commit being gathered. */
   isSoon = false
 
   constructor(
@@ -152,6 +152,8 @@ export class Dispatch {
   /** The routes for which everything in lanes without a route was looked at, and when. */
   private rematchedFor: RouteTable | null = null
   private rematchedMs = 0
+  /** A slice of what lanes without a route hold is on its way to disk. */
+  private isMoving = false
   /** The disk was full when something could have been sent. */
   private isHeldUp = false
   /** Messages that were in flight when the last run was killed and may be sent twice: at most this many. */
@@ -322,7 +324,7 @@ export class Dispatch {
   private pumpSoon(line: Line): void {
     if (line.isSoon) return
     line.isSoon = true
-    setImmediate(() => {
+    this.host.spool.afterSync(() => {
       line.isSoon = false
       this.pump(line)
     })
@@ -379,7 +381,7 @@ export class Dispatch {
     const isCutSo = isCut && m.parts?.length === parts.length
     if (m.unsure && !isCutSo) {
       // What was sent of it would be sent again.
-      this.host.spool.unsure(m)
+      this.leaveUnsure(line, m)
       return
     }
     if (parts.length === 1 && m.parts === null) {
@@ -522,6 +524,7 @@ export class Dispatch {
       for (const line of this.lines.values()) this.pump(line)
     }
     const now = this.host.clock.mono()
+    if (this.isMoving) return
     if (this.rematchedFor === this.routes && now - this.rematchedMs < REMATCH_MS) return
     let more = false
     for (const { lane } of spool.figures().lanes) {
@@ -536,7 +539,12 @@ export class Dispatch {
       if (again && moved) more = true
     }
     if (more) {
-      setImmediate(() => this.tick())
+      this.isMoving = true
+      // A slice a commit, as with all that goes through many.
+      spool.afterSync(() => {
+        this.isMoving = false
+        this.tick()
+      })
       return
     }
     this.rematchedFor = this.routes

@@ -131,6 +131,7 @@ export class Door {
   }
 
   private take(m: Message, account: Account, replace: boolean): void {
+    if (m.isPutOff) this.quiet.held()
     m.replaceable = account.smpp.replace
     if (replace && this.takesPlace(m)) return
     if (account.smpp.longMessages === 'rejoin' && isJoinable(m, account.smpp)) {
@@ -221,17 +222,17 @@ export class Door {
     if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
     const now = this.clock.now()
-    const route = this.routes.match(account, m, digits, m.scheduleMs || now)
-    if (route === undefined) return noRoute
-    m.lane = route.id
     if (m.rank === BULK) {
       const untilMs = this.quiet.until(digits, Math.max(now, m.scheduleMs), account.quietHours)
       if (untilMs > 0) {
         if (m.validUntilMs > now && m.validUntilMs <= untilMs) return neverLoud
         m.scheduleMs = untilMs
-        this.quiet.held()
+        m.isPutOff = true
       }
     }
+    const route = this.routes.match(account, m, digits, m.scheduleMs || now)
+    if (route === undefined) return noRoute
+    m.lane = route.id
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid

@@ -153,6 +153,8 @@ export class Message {
 
   /** Not before this moment, ms; 0 = at once. */
   scheduleMs = 0
+  /** That is the end of the quiet hours at its destination, and not what its sender said. Not on disk. */
+  isPutOff = false
   /** Not after this moment, ms. */
   validUntilMs = 0
   /** The customer said so: carriers are told. False: it is our own default. */

@@ -23,7 +23,9 @@ const MOST_OPEN = 1_000
 const CLAIM = 64
 /** Recipients of one notification. */
 const MOST_RECIPIENTS = 100
-const TICK_MS = 1_000
+const TICK_MS = 250
+/** Notifications wait so long for others of the same mail. */
+const GATHER_MS = 500
 /** After a full queue or disk. */
 const PAUSE_MS = 5_000
 /** Log lines a minute, of one account and of all. */
@@ -55,6 +57,12 @@ interface Told {
   readonly notice: Notice
 }
 
+/** What became of one mail, for recipients that are told together. */
+interface Gathered {
+  readonly dueMs: number
+  readonly told: Told[]
+}
+
 export class MailReturns {
   private readonly host: MailReturnsHost
   private readonly rejoiner: Rejoiner
@@ -62,8 +70,8 @@ export class MailReturns {
   private readonly quiet: Quiet
   private readonly open = new Map<number, number>()
   private readonly paused = new Set<number>()
-  /** By mail: its sender has been told enough for this minute. */
-  private readonly waiting = new Map<string, Told[]>()
+  /** By mail, the oldest first. */
+  private readonly waiting = new Map<string, Gathered>()
   private timer: NodeJS.Timeout | undefined
   private isStopping = false
 
@@ -93,11 +101,10 @@ export class MailReturns {
       const room = MOST_OPEN - (this.open.get(account) ?? 0)
       const reports = room <= 0 ? [] : spool.claimReports(account, Math.min(room, CLAIM), way.mail)
       if (reports.length === 0) return
-      const byMail = new Map<string, Told[]>()
       for (const report of reports) {
         this.count(account, 1)
         try {
-          this.take(report, byMail)
+          this.take(report)
         } catch (error) {
           // What cannot be written would stand at the head of the queue for ever.
           counts.add('mail_returns_unwritable')
@@ -105,11 +112,10 @@ export class MailReturns {
           fault(error)
         }
       }
-      for (const [mail, told] of byMail) this.tell(mail, told)
     }
   }
 
-  private take(report: Report, byMail: Map<string, Told[]>): void {
+  private take(report: Report): void {
     if (report.reply) this.takeReply(report)
     else if (report.event) this.takeCut(report, JSON.parse(report.event.data) as CutNotice)
     else {
@@ -119,10 +125,7 @@ export class MailReturns {
         return
       }
       if (this.isOurs([report], notice.note.from)) return
-      const mail = `${senderOf(report, notice)} ${notice.note.envid ?? ''} ${notice.messageId}`
-      const told = byMail.get(mail)
-      if (told) told.push({ report, notice })
-      else byMail.set(mail, [{ report, notice }])
+      this.gather({ report, notice })
     }
   }
 
@@ -136,15 +139,14 @@ export class MailReturns {
 
   // -- notifications ---------------------------------------------------------------
 
-  private tell(mail: string, told: Told[]): void {
-    const before = this.waiting.get(mail)
-    if (before) before.push(...told)
-    else if (this.pace.take(senderOf((told[0] as Told).report, (told[0] as Told).notice))) this.notify(told)
-    else {
-      this.waiting.set(mail, told)
-      this.host.counts.add('mail_notices_gathered')
-      this.tickSoon()
-    }
+  /** Recipients of one mail often fail together: their sender is told once. */
+  private gather(told: Told): void {
+    const { note, messageId } = told.notice
+    const mail = `${senderOf(told)} ${note.envid ?? ''} ${messageId || told.report.receipt?.id}`
+    const gathered = this.waiting.get(mail)
+    if (gathered) gathered.told.push(told)
+    else this.waiting.set(mail, { dueMs: this.host.clock.mono() + GATHER_MS, told: [told] })
+    this.tickSoon()
   }
 
   private notify(told: readonly Told[]): void {
@@ -330,9 +332,11 @@ export class MailReturns {
       const n = this.rejoiner.tick(this.host.clock.mono())
       if (n > 0) this.host.counts.add('replies_not_rejoined', n)
     }
-    for (const [mail, told] of this.waiting) {
-      const { report, notice } = told[0] as Told
-      if (!this.pace.take(senderOf(report, notice))) continue
+    const now = this.host.clock.mono()
+    for (const [mail, { dueMs, told }] of this.waiting) {
+      if (dueMs > now) break
+      // Who has been told enough for this minute hears of it in the next, and of more at once.
+      if (!this.pace.take(senderOf(told[0] as Told))) continue
       this.waiting.delete(mail)
       this.notify(told)
     }
@@ -348,4 +352,4 @@ export class MailReturns {
   }
 }
 
-const senderOf = ({ account }: Report, { note }: Notice): string => `${account} ${note.from}`
+const senderOf = ({ report, notice }: Told): string => `${report.account} ${notice.note.from}`

@@ -175,5 +175,5 @@ function intro({ reportingMta }: NoticeHead, { date }: MailNote): string {
 
 /** The subject that it had, where people can read it as it stands. */
 function quoted({ subject = '' }: MailNote): string {
-  return subject === '' || subject.includes('=?') ? '' : ` "${subject.slice(0, MOST_QUOTED)}"`
+  return subject === '' || subject.includes('=?') ? '' : ` (${subject.slice(0, MOST_QUOTED)})`
 }

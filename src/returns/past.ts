@@ -100,6 +100,22 @@ export class Past {
       .slice(0, limit)
   }
 
+  /** Of an account's messages with ids from `first` to `last`, those that have ended: how many in which state. */
+  async endedBetween(account: number, first: number, last: number): Promise<Map<MessageState, number>> {
+    const logged = new Map<number, MessageState>()
+    await this.logged(row => {
+      const { id } = row
+      if (row.kind === 'ended' && row.account === account && id >= first && id <= last) logged.set(id, row.state)
+    })
+    const counts = new Map<MessageState, number>()
+    for (const s of logged.values()) counts.set(s, (counts.get(s) ?? 0) + 1)
+    const since = new Date(idTimeMs(first) - EARLY_MS)
+    const values = [account, first, last, since, [...logged.keys()]]
+    const { rows } = await this.store.query<{ state: MessageState; count: number }>(ENDED_BETWEEN, values)
+    for (const { state, count } of rows) counts.set(state, (counts.get(state) ?? 0) + count)
+    return counts
+  }
+
   private async pairs(text: string, values: unknown[]): Promise<PastMessage[]> {
     try {
       return await this.store.transaction(async client => {
@@ -157,6 +173,9 @@ const KINDS = { a: 'accepted', e: 'ended' } as const
 const COLUMNS = `a.id, a.at, a.price_micros, a.account, a.route, a.carrier, a.segments, a.rank, a.state, a.kind::text as kind,
   a.source, a.destination, a.error, a.client_ref`
 /** The moment leaves out the days before it, each a table of its own. */
+const ENDED_BETWEEN = `
+  select state, count(*)::bigint as count from history
+  where account = $1 and id between $2 and $3 and at >= $4 and kind = 'e' and not id = any($5) group by state`
 const OF_ONE = `select ${COLUMNS} from history a where a.id = $1 and a.at >= $2`
 const latestOf = (where: string): string => `
   select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price

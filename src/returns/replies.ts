@@ -66,6 +66,7 @@ export class Replies {
       maxSize: PARTS,
       sizeCalculation: () => 1,
       ttl: PARTS_MS,
+      ttlResolution: 0,
       perf: { now: () => host.clock.mono() },
     })
   }

@@ -14,20 +14,20 @@ export interface LoopLimits {
 
 /** From the first of the same on. */
 const WINDOW_MS = 60_000
-/** Places that a message may have. */
+/** Places that a message may have: a line of the processor's cache. */
 const WAYS = 4
 const SETS = 1 << 16
-const MOST = 0xffff
+// A place: print, account, moment of the first in ms, and how often: returns << 16 | repeats.
+const PLACE = 4
+const ACCOUNT = 1
+const SINCE = 2
+const COUNTS = 3
+const REPEATS = 0xffff
+const RETURN = 0x10000
 
 export class Loops {
   private readonly limits: LoopLimits
-  // Of each place, those of a set beside each other.
-  private readonly prints = new Uint32Array(SETS * WAYS)
-  private readonly accounts = new Uint32Array(SETS * WAYS)
-  /** ms, in 32 bits. */
-  private readonly since = new Uint32Array(SETS * WAYS)
-  private readonly repeats = new Uint16Array(SETS * WAYS)
-  private readonly returns = new Uint16Array(SETS * WAYS)
+  private readonly cells = new Uint32Array(SETS * WAYS * PLACE)
 
   constructor(limits: LoopLimits) {
     this.limits = limits
@@ -35,37 +35,34 @@ export class Loops {
 
   /** Counts it, whose account is known; true when it has come too often. `nowMs` is monotonic. */
   suspect(m: Message, nowMs: number): boolean {
-    const { limits, repeats, returns } = this
+    const { limits, cells } = this
     if (limits.returns === 0 && limits.repeats === 0) return false
     const now = nowMs >>> 0
-    const { body } = m
-    let a = text(text(0x811c9dc5, m.source_addr), m.destination_addr)
-    let b = a ^ 0x5bd1e995
-    for (let i = 0; i < body.length; i++) {
-      const octet = body[i] as number
-      a = Math.imul(a ^ octet, 0x01000193)
-      b = Math.imul(b + octet, 0x85ebca6b) ^ (b >>> 13)
-    }
-    const first = (mixed(a) & (SETS - 1)) * WAYS
-    const print = mixed(b) || 1
+    const seed = text(text(0x811c9dc5, m.source_addr), m.destination_addr)
+    const print = printOf(m.body, seed ^ 0x5bd1e995, 0x85ebca6b) || 1
+    const first = (printOf(m.body, seed, 0x01000193) & (SETS - 1)) * WAYS * PLACE
     let free = first
-    for (let i = first; i < first + WAYS; i++) {
-      const isOld = age(now, this.since[i]) >= WINDOW_MS
-      if (this.prints[i] === print && !isOld) {
-        if ((repeats[i] as number) < MOST) (repeats[i] as number)++
-        if (this.accounts[i] !== m.account && (returns[i] as number) < MOST) (returns[i] as number)++
-        return over(returns[i] as number, limits.returns) || over(repeats[i] as number, limits.repeats)
+    for (let at = first; at < first + WAYS * PLACE; at += PLACE) {
+      const isOld = age(now, cells[at + SINCE]) >= WINDOW_MS
+      const counts = cells[at + COUNTS] as number
+      if (cells[at] === print) {
+        // Whose it was at first is remembered beyond the window: a slow circle is one too.
+        const isReturn = cells[at + ACCOUNT] !== m.account
+        const before = isOld ? 0 : counts
+        const after = before + ((before & REPEATS) === REPEATS ? 0 : isReturn ? RETURN + 1 : 1)
+        if (isOld) cells[at + SINCE] = now
+        cells[at + COUNTS] = after
+        return over(after >>> 16, limits.returns) || over(after & REPEATS, limits.repeats)
       }
-      if (isOld) repeats[i] = 0
+      if (isOld) cells[at + COUNTS] = 0
       // What came once makes room before what came often, and of those the oldest.
-      const less = (repeats[i] as number) - (repeats[free] as number)
-      if (less < 0 || (less === 0 && age(now, this.since[i]) > age(now, this.since[free]))) free = i
+      const less = ((cells[at + COUNTS] as number) & REPEATS) - ((cells[free + COUNTS] as number) & REPEATS)
+      if (less < 0 || (less === 0 && age(now, cells[at + SINCE]) > age(now, cells[free + SINCE]))) free = at
     }
-    this.prints[free] = print
-    this.accounts[free] = m.account
-    this.since[free] = now
-    repeats[free] = 1
-    returns[free] = 0
+    cells[free] = print
+    cells[free + ACCOUNT] = m.account
+    cells[free + SINCE] = now
+    cells[free + COUNTS] = 1
     return false
   }
 }
@@ -81,7 +78,20 @@ function text(seed: number, address: string): number {
   return Math.imul(h ^ 0x100, 0x01000193)
 }
 
-function mixed(h: number): number {
+/** Four octets at a time. */
+function printOf(octets: Buffer, seed: number, factor: number): number {
+  let h = seed ^ octets.length
+  let i = 0
+  for (; i + 4 <= octets.length; i += 4) {
+    const word =
+      (octets[i] as number) |
+      ((octets[i + 1] as number) << 8) |
+      ((octets[i + 2] as number) << 16) |
+      ((octets[i + 3] as number) << 24)
+    h = Math.imul(h ^ word, factor)
+    h ^= h >>> 15
+  }
+  for (; i < octets.length; i++) h = Math.imul(h ^ (octets[i] as number), factor)
   h ^= h >>> 15
   h = Math.imul(h, 0x2c1b3c6d)
   h ^= h >>> 12

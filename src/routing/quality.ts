@@ -117,8 +117,8 @@ export class Quality {
   /** `area`: see RouteTable.areaOf; '' when only the carrier as a whole is to learn. `nowMs` is monotonic. */
   observe(carrier: string, area: string, event: QualityEvent, nowMs: number): void {
     const afterMs = 'afterMs' in event ? Math.max(0, event.afterMs) : 0
+    if (afterMs >= (SLOTS - 1) * SLOT_MS) return
     const slot = Math.floor(Math.max(0, nowMs - afterMs) / SLOT_MS)
-    if (Math.floor(nowMs / SLOT_MS) - slot >= SLOTS) return
     this.note(this.cell(carrier, '', nowMs), slot, event, afterMs)
     if (area !== '') this.note(this.cell(carrier, area, nowMs), slot, event, afterMs)
   }

@@ -82,7 +82,7 @@ export class Subject implements AdminSubject {
   }
   readonly dispatch: Dispatch
   /** Operators' changes are told with the real house: test/operator.test.ts. */
-  readonly desk = undefined as unknown as AdminSubject['desk']
+  readonly desk = {} as unknown as AdminSubject['desk']
   readonly lines = { running: new Map<number, RunningCarrier>() }
   readonly binds = new Binds()
   readonly totals = new BindTotals(this.binds)
@@ -104,6 +104,7 @@ export class Subject implements AdminSubject {
   readonly counters = new Counters()
   readonly history = { figures: { rows: 0, slices: 0, failures: 0, lagMs: 0 } }
   store = { ready: true }
+  readonly caught = null
   readonly syncMs = new Histogram()
   readonly commitRecords = new Histogram([1, 10, 100])
   traced: readonly string[] = []

@@ -28,6 +28,9 @@ export interface Gateway {
   carriers?: Record<string, Smsc | ({ at?: Smsc } & Record<string, unknown>)>
   /** All to the carriers in their order, if not given. */
   routes?: object[]
+  networks?: object[]
+  blocked?: object[]
+  inbound?: object[]
 }
 
 export interface HouseOptions extends Gateway {
@@ -117,6 +120,7 @@ export class House {
   private stderr = ''
   private readonly cleaning: (() => void)[] = []
   private readonly waiting = new Waiting()
+  private noticing: Promise<unknown> | undefined
 
   constructor(options: HouseOptions) {
     this.options = options
@@ -272,18 +276,27 @@ export class House {
   }
 
   /** Over the socket of its data directory. */
-  async get(path: string): Promise<{ status: number; body: string }> {
+  get(path: string): Promise<{ status: number; body: string }> {
+    return this.ask('GET', path)
+  }
+
+  /** `body` goes as JSON. */
+  async ask(method: string, path: string, body?: unknown): Promise<{ status: number; body: string }> {
+    const headers = body === undefined ? {} : { 'content-type': 'application/json' }
     return within(
       new Promise((resolve, reject) => {
-        const asked = request({ socketPath: adminSocketPath(this.dataDir), path, agent: false }, response => {
-          let body = ''
-          response.setEncoding('utf8').on('data', (text: string) => {
-            body += text
-          })
-          response.on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-        })
+        const asked = request(
+          { socketPath: adminSocketPath(this.dataDir), method, path, headers, agent: false },
+          response => {
+            let text = ''
+            response.setEncoding('utf8').on('data', (piece: string) => {
+              text += piece
+            })
+            response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }))
+          },
+        )
         asked.on('error', reject)
-        asked.end()
+        asked.end(body === undefined ? undefined : JSON.stringify(body))
       }),
       path,
     )
@@ -327,7 +340,8 @@ export class House {
     try {
       let changed = (): void => {}
       let rows: HistoryRow[] = []
-      await client.query(NOTICE)
+      this.noticing ??= client.query(NOTICE)
+      await this.noticing
       await client.query('listen story')
       client.on('notification', () => changed())
       const all = async (): Promise<HistoryRow[]> => {
@@ -380,8 +394,12 @@ const HISTORY = `
   select id::text, kind::text, state, source, destination, error, segments, carrier from history order by id, kind`
 
 /** The gateway file. */
-function written({ accounts = { shop: {} }, carriers = {}, routes }: Gateway): object {
+function written({ accounts = { shop: {} }, carriers = {}, routes, ...rest }: Gateway): object {
+  const { networks = [], blocked = [], inbound = [] } = rest
   return {
+    networks,
+    blocked,
+    inbound,
     accounts: Object.entries(accounts).map(([systemId, rest]) => ({ systemId, password: 'secret', ...rest })),
     carriers: Object.entries(carriers).map(([name, given]) => {
       const { at, ...rest } = 'port' in given && 'links' in given && 'script' in given ? { at: given as Smsc } : given

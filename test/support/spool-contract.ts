@@ -208,6 +208,7 @@ function takingIn(t: Test, open: OpenSpool): void {
     t.same(heard.ready, [])
     await spool.synced()
     t.equal(claimer.waiting, true)
+    t.equal(claimer.first, 1)
     t.same(heard.ready, [LANE])
     t.equal(claimer.claim(2).length, 1)
     t.equal(claimer.waiting, false)

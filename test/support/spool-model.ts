@@ -12,9 +12,9 @@ const START_MS = Date.UTC(2026, 0, 5, 9)
 const MINUTE_MS = 60_000
 const PARK_MS = 10 * MINUTE_MS
 const GRACE_MS = 60 * MINUTE_MS
-const RUNS = process.env.LONG ? 3_000 : 200
+const RUNS = process.env.LONG ? 3_000 : 100
 /** Then it ends, be it telling stories or making one that failed shorter. */
-const LIMIT_MS = process.env.LONG ? 120_000 : 20_000
+const LIMIT_MS = process.env.LONG ? 120_000 : 10_000
 /** Texts that a spool with small memory waits for. */
 const PIECED = 4
 const PIECES_MS = 5 * MINUTE_MS

@@ -5,11 +5,14 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
-import type { WebSender } from '../../intake/web/sender.js'
+import type { Clock } from '../../base/clock.js'
 import { Problem } from '../problem.js'
 import { type CallerHost, Callers } from './caller.js'
 import { retryAfterS } from './faults.js'
+import { phoneRoutes } from './phone.js'
 import { smsRoutes } from './sms.js'
+import { type PastHost, smsPastRoutes } from './smsPast.js'
+import { streamRoutes } from './stream.js'
 
 /** Octets of a request with a thousand recipients. */
 const BATCH_BYTES = 512 * 1024
@@ -25,8 +28,7 @@ const problem = z
   })
   .meta({ id: 'Problem', description: 'RFC 9457' })
 
-export interface ApiHost extends CallerHost {
-  readonly sender: WebSender
+export interface ApiHost extends CallerHost, PastHost {
   readonly maxRecipients: number
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
@@ -35,11 +37,14 @@ export interface ApiHost extends CallerHost {
 /** What topics are given. */
 export interface Api {
   readonly scope: FastifyInstance
+  readonly clock: Clock
   readonly maxRecipients: number
   readonly batchBytes: number
   /** Answers that every route may give. */
   readonly problems: Record<string, typeof problem>
   callerOf(request: FastifyRequest): Account
+  /** Resolves when everything taken until now is durable. */
+  synced(): Promise<void>
   /** Answers once all that was taken is durable. */
   said(reply: FastifyReply, answer: { status: number; body: string }): Promise<void>
 }
@@ -56,10 +61,12 @@ export function apiRoutes(scope: FastifyInstance, host: ApiHost): void {
   })
   const api: Api = {
     scope,
+    clock: host.clock,
     maxRecipients: host.maxRecipients,
     batchBytes: BATCH_BYTES,
     problems,
     callerOf: request => accounts.get(request) as Account,
+    synced: () => host.synced(),
     said: async (reply, { status, body }) => {
       await host.synced()
       const again = retryAfterS(status)
@@ -70,6 +77,9 @@ export function apiRoutes(scope: FastifyInstance, host: ApiHost): void {
     },
   }
   smsRoutes(api, host.sender)
+  streamRoutes(api, host.sender)
+  smsPastRoutes(api, host)
+  phoneRoutes(api)
 }
 
 /** The faults of a request that is not as its schema says; undefined: it is something else. */

@@ -167,11 +167,11 @@ export class Incoming implements MailSink {
   }
 
   private mailsOf(mail: ReadMail, head: Head, messageId: string): readonly Message[] {
-    if (this.forwarding === null) return NO_MAILS
-    const { host, customer, sender } = this
+    const { forwarding, host, customer, sender } = this
+    if (forwarding === null) return NO_MAILS
     const isSilent = isByProgram(mail) || sender.mailbox.local === ''
-    return this.forwarding.messages(host.door.spool, customer.address, host.hostname, host.now()).map((m, index) => {
-      const { recipient } = this.forwarding?.to[index] as Forwarded
+    return forwarding.messages(host.door.spool, customer.address, host.hostname, host.now()).map((m, index) => {
+      const { recipient } = forwarding.to[index] as Forwarded
       m.source_addr = writtenMailbox(sender.mailbox)
       m.registered_delivery = isSilent ? receipts.none : receiptsFor(recipient)
       m.clientRef = messageId

@@ -12,7 +12,8 @@ const statuses: Readonly<Record<FaultCode, number>> = {
   destination_stopped: status.ESME_RINVDSTADR,
   destination_dnd: status.ESME_RINVDSTADR,
   no_route: status.ESME_RINVDSTADR,
-  loop_suspected: status.ESME_RSUBMITFAIL,
+  // Refused for good: ESME_RSUBMITFAIL would be tried again, and go round again.
+  loop_suspected: status.ESME_RINVDSTADR,
   too_long: status.ESME_RINVMSGLEN,
   body_invalid: status.ESME_RINVMSGLEN,
   coding_unsupported: status.ESME_RSUBMITFAIL,

@@ -39,7 +39,7 @@ export interface BatchNote {
   readonly atMs: number
   readonly accepted: number
   readonly rejected: number
-  /** First id and how many were taken from there on. */
+  /** From the first id to the last. */
   readonly ids: readonly (readonly [number, number])[]
 }
 
@@ -92,13 +92,13 @@ export class WebSender {
 
   /**
    * Takes what can be taken of it; durable when it resolves. A Fault: nothing was taken. `ids` are those of a request that
-   * a crash has cut short: what was taken then is not taken again.
+   * a crash has cut short: what was taken then is not taken again. `part`: of something larger, which notes it.
    */
   async send(
     account: Account,
     fields: MessageFields,
     recipients: readonly Recipient[],
-    options: { name?: string; key?: string; ids?: readonly number[] } = {},
+    options: { name?: string; key?: string; ids?: readonly number[]; part?: boolean } = {},
   ): Promise<Sent | Fault> {
     const { door, clock } = this.host
     const { spool } = door
@@ -125,9 +125,9 @@ export class WebSender {
       atMs: clock.now(),
       accepted,
       rejected: messages.length - accepted,
-      ids: [[ids[0] as number, ids.length]],
+      ids: [[ids[0] as number, ids.at(-1) as number]],
     }
-    if (accepted > 0 && (messages.length > 1 || name !== '')) this.noteBatch(batch, note)
+    if (accepted > 0 && !options.part && (messages.length > 1 || name !== '')) this.noteBatch(batch, note)
     return { batch, messages }
   }
 
