@@ -45,7 +45,6 @@ import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
 import { InboundTable } from './returns/inboundTable.js'
 import { Lookup } from './returns/lookup.js'
-import { mailWants } from './returns/mailNotices.js'
 import { asMeant } from './returns/meant.js'
 import { Past } from './returns/past.js'
 import { Receipts } from './returns/receipts.js'
@@ -248,7 +247,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     keepMs: config.spool.keepReceiptsHours * 3_600_000,
     fault: faulty,
   })
-  spool.tells = (message, ending) => tellsOf(message, ending, directory.account(message.account), mailWants)
+  spool.tells = (message, ending) =>
+    tellsOf(message, ending, directory.account(message.account), (m, how) => mailOut.tells(m, how))
   spool.events = {
     ready: lane => dispatch.ready(lane),
     report: (of, by) => {

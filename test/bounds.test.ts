@@ -27,11 +27,11 @@ import { Tally } from '../src/model/tally.js'
 import { Lookup } from '../src/returns/lookup.js'
 import { QuietHours } from '../src/routing/quietHours.js'
 import type { RouteTable } from '../src/routing/table.js'
-import { unguarded } from './support/unguarded.js'
 import type { Report, Spool } from '../src/spool/contract.js'
 import { Present } from '../src/spool/lmdb/present.js'
 import { LmdbSpool } from '../src/spool/lmdb/spool.js'
 import type { Store } from '../src/store/postgres.js'
+import { unguarded } from './support/unguarded.js'
 
 const START_MS = Date.UTC(2026, 0, 5, 9)
 const ENROUTE = 1
@@ -87,12 +87,20 @@ async function rooms(t: Test, more: Partial<Account> = {}, profile: Record<strin
     ...more,
   } as unknown as Account
   const routes = {
-    match: (_sender: unknown, _m: unknown, digits: string) =>
-      digits.startsWith('44') ? undefined : { id: LANE },
+    match: (_sender: unknown, _m: unknown, digits: string) => (digits.startsWith('44') ? undefined : { id: LANE }),
   } as unknown as RouteTable
   const lifetimes = { otpMs: 3_600_000, transactionalMs: 86_400_000, bulkMs: 86_400_000 }
   const quiet = new QuietHours({ everywhere: null, countries: new Map() }, new Counters())
-  const door = new Door({ spool, routes, limits: new Limits(), clock, tally: new Tally(), lifetimes, quiet, ...unguarded })
+  const door = new Door({
+    spool,
+    routes,
+    limits: new Limits(),
+    clock,
+    tally: new Tally(),
+    lifetimes,
+    quiet,
+    ...unguarded,
+  })
   const faults: unknown[] = []
   const operations = new Operations({
     door,

@@ -317,7 +317,10 @@ routes: [{to: [sim]}]`,
   t.equal(directory.accountBySystemId(''), undefined)
   const SIM = { id: 1, name: 'sim', paused: false, kind: 'simulator' }
   t.same(directory.carriers(), [
-    { ...SIM, settings: { receiptDelayMs: 50, answer: 'accept', prices: {}, rewrite: { source: [], destination: [] } } },
+    {
+      ...SIM,
+      settings: { receiptDelayMs: 50, answer: 'accept', prices: {}, rewrite: { source: [], destination: [] } },
+    },
   ])
   t.same(told, [`accounts ${alice?.id},${bob?.id}`, 'carriers 1', 'routes 1'])
 

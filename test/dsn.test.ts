@@ -7,7 +7,7 @@ import t from 'tap'
 import { lines } from '../protocols/smtp/client.js'
 import { readMailbox, writtenMailbox } from '../protocols/smtp/commands.js'
 import { composeText } from '../protocols/smtp/compose.js'
-import { composeDsn, type Dsn } from '../protocols/smtp/dsn.js'
+import { composeDsn, type Dsn, type RecipientStatus } from '../protocols/smtp/dsn.js'
 import { ManualClock } from '../src/base/clock.js'
 import { type MessageState, state } from '../src/model/message.js'
 import { cutDsn, dsnOf, noticeOf, statusOf } from '../src/returns/mailNotices.js'
@@ -70,13 +70,13 @@ t.test('a notification has the parts and fields that RFC 3464 asks for, in their
 t.test('an address that is not ASCII makes it a global one (RFC 6533)', async t => {
   const [one] = dsn.recipients
   const text = (
-    await composeDsn({ ...dsn, recipients: [{ ...(one as never), address: 'grüße@sms.example.com' }] })
+    await composeDsn({ ...dsn, recipients: [{ ...(one as RecipientStatus), address: 'grüße@sms.example.com' }] })
   ).toString()
   t.match(text, /^Content-Type: message\/global-delivery-status\r$/m)
   t.match(text, /^Final-Recipient: utf-8; grüße@sms\.example\.com\r$/m)
 })
 
-t.test('nothing that stands in a mail adds a field to its notification, or a line without CRLF', async t => {
+t.test('nothing that stands in a mail adds a field to its notification, or a line without CRLF', async () => {
   const nasty = fc.string({
     unit: fc.constantFrom('a', ' ', '\r', '\n', '\r\n', ':', '<', '"', 'é', '=?', '\0', 'Bcc: x@y\r\n', '.'),
   })
@@ -88,7 +88,7 @@ t.test('nothing that stands in a mail adds a field to its notification, or a lin
         subject: a,
         envid: b === '' ? null : b,
         text: c,
-        recipients: [{ ...(one as never), original: `rfc822;${c}`, diagnostic: b }],
+        recipients: [{ ...(one as RecipientStatus), original: `rfc822;${c}`, diagnostic: b }],
         original: { from: a, to: b, subject: c, date: a, messageId: 'a@b' },
       })
       const text = octets.toString('latin1')
@@ -170,7 +170,7 @@ t.test('recipients of one mail stand in one notification, and what was cut in an
   })
 })
 
-t.test('octets go with CRLF at every line end and nowhere else, wherever they were cut', async t => {
+t.test('octets go with CRLF at every line end and nowhere else, wherever they were cut', async () => {
   const part = fc.constantFrom('\r', '\n', '\r\n', 'a', '.', 'x'.repeat(65_534), '')
   fc.assert(
     fc.property(fc.array(part, { maxLength: 12 }), parts => {

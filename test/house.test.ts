@@ -284,6 +284,16 @@ t.test('commands', async t => {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
     t.match(trunkline(['--version']), { code: 0, out: version })
   })
+
+  t.test('serve loads nothing large before a setting or a row asks for it', async t => {
+    const serve = join(root, 'dist', 'src', 'cli', 'serve.js')
+    const text = `import(process.argv[1]).then(() => console.log(Object.keys(require.cache).join()))`
+    const { stdout } = spawnSync(process.execPath, ['-e', text, serve], { encoding: 'utf8' })
+    t.match(stdout, '/node_modules/fastify/')
+    for (const name of ['undici', 'mailparser', 'smtp-server', 'libphonenumber-js', 'ajv', 'pino-pretty']) {
+      t.notMatch(stdout, `/node_modules/${name}/`)
+    }
+  })
 })
 
 t.test('asking a daemon', async t => {

@@ -22,6 +22,7 @@ import { type Smsc, type Submitted, smsc } from './support/smsc.js'
 t.jobs = 2
 
 const ROOT = '/api/v1/admin'
+const KEY = 'the-admin-key-of-this-test'
 
 interface Answer<T> {
   status: number
@@ -301,6 +302,7 @@ story('an operator sees what waits and what was, and does with it what he wants'
       { name: 'south', match: { destination: ['99'] }, to: ['south'] },
     ],
     config: {
+      admin: { listen: '127.0.0.1:0', key: KEY },
       retry: { transactional: { firstMs: 600_000, capMs: 600_000 }, otp: { firstMs: 60_000, capMs: 60_000 } },
     },
   })
@@ -337,6 +339,10 @@ story('an operator sees what waits and what was, and does with it what he wants'
     t.equal(off.way[1]?.detail, 'north to north')
     t.equal(off.way[2]?.detail, 'north: ESME_RSYSERR')
     t.equal((await look(id, '?text=true')).text, 'hello world')
+    const far = `http://127.0.0.1:${daemon.admin}${ROOT}/messages/${id}`
+    const headers = { 'x-api-key': KEY }
+    t.equal((await fetch(far, { headers })).status, 200)
+    t.equal((await fetch(`${far}?text=true`, { headers })).status, 403, 'not over the network')
 
     await asked(daemon, 'POST', '/queue/retry', { id: [id] })
     const sm = (await north.take(2))[1] as Submitted

@@ -225,6 +225,8 @@ t.test('every command and option of trunkline that a document names is one', asy
       [...line.matchAll(use)].map(([, name = '', rest = '']) => ({
         file,
         name,
+        // One of its own commands, where it has any.
+        called: [name, ...(/^ ([a-z]+)/.exec(rest)?.slice(1) ?? [])],
         options: rest.match(/--[a-z-]+/g) ?? [],
       })),
     ),
@@ -236,13 +238,21 @@ t.test('every command and option of trunkline that a document names is one', asy
     uses.filter(({ name }) => !commands.includes(name)),
     [],
   )
-  const withOptions = [...new Set(uses.filter(({ options }) => options.length > 0).map(({ name }) => name))]
+  const withOptions = uses.filter(({ options }) => options.length > 0)
   const helps = new Map<string, string>()
-  for (const name of withOptions) helps.set(name, (await trunkline(['help', name])).stdout)
+  for (const { name, called } of withOptions) {
+    const all = called.join(' ')
+    if (helps.has(all)) continue
+    const help = (await trunkline(['help', name])).stdout
+    const isOwn = called[1] !== undefined && new RegExp(`^ {2}${called[1]} `, 'm').test(help)
+    helps.set(all, isOwn ? help + (await trunkline([...called, '--help'])).stdout : help)
+  }
   const has = (help: string | undefined, option: string): boolean => new RegExp(`${option}[ ,=\\n]`).test(help ?? '')
   t.same(
-    uses.flatMap(({ file, name, options }) =>
-      options.filter(option => !has(helps.get(name), option) && !has(global, option)).map(o => `${file}: ${name} ${o}`),
+    uses.flatMap(({ file, name, called, options }) =>
+      options
+        .filter(option => !has(helps.get(called.join(' ')), option) && !has(global, option))
+        .map(o => `${file}: ${name} ${o}`),
     ),
     [],
   )

@@ -24,9 +24,12 @@ export interface MailHead {
 /** A mail of one text. */
 export function composeText(head: MailHead, text: string): Promise<Buffer> {
   const root = mimeRoot('text/plain; charset=utf-8', head)
-  root.setContent(text)
+  root.setContent(clean(text))
   return root.build()
 }
+
+/** Lines end with LF here, whatever ended them: the frame makes CRLF of it. */
+export const clean = (text: string): string => text.replace(/\r\n?/g, '\n')
 
 /** The outermost part of a mail of this type, its header written. */
 export function mimeRoot(type: string, { from, to, subject, messageId, atMs, fields }: MailHead): MimeNode {

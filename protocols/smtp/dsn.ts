@@ -2,7 +2,7 @@
 // read it. Knows the form alone; whether there is to be one, and what happened, others say. RFC 3461 §6, RFC 3464,
 // RFC 6522; RFC 6533 where an address is not ASCII.
 
-import { type Address, mimeRoot, threadOf } from './compose.js'
+import { type Address, clean, mimeRoot, threadOf } from './compose.js'
 
 /** What became of a mail for one recipient. */
 export interface RecipientStatus {
@@ -68,7 +68,7 @@ export function composeDsn(dsn: Dsn): Promise<Buffer> {
       ...(original.messageId === '' ? {} : threadOf(original.messageId)),
     },
   })
-  root.createChild('text/plain; charset=utf-8').setContent(dsn.text)
+  root.createChild('text/plain; charset=utf-8').setContent(clean(dsn.text))
   const isGlobal = dsn.recipients.some(({ address, original }) => NON_ASCII.test(address + (original ?? '')))
   const status = root.createChild(isGlobal ? 'message/global-delivery-status' : 'message/delivery-status')
   // A string would be looked at for characters that a coding must hide: a message part has none (RFC 6522 §3).

@@ -171,6 +171,8 @@ export function readFields(kind: CarrierKind, stored: unknown): CarrierFields {
 
 const schemas = { smpp: smppSettings, simulator: simulatorSettings, smtp: smtpSettings } as const
 
+export const carrierKinds = Object.keys(schemas) as [CarrierKind, ...CarrierKind[]]
+
 /** The keys that settings of this kind have. */
 export const settingsShape = (kind: CarrierKind): object => schemas[kind].shape
 

@@ -7,6 +7,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import { type FastifyError, type FastifyInstance, fastify } from 'fastify'
 import { Access } from './access.js'
 import { type ApiHost, apiRoutes, schemaProblem } from './api/api.js'
+import { Docs } from './api/docs.js'
 import { catchPages } from './catch.js'
 import type { Handler } from './lock.js'
 import { Metrics } from './metrics.js'
@@ -81,6 +82,17 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
   }
   if (web !== null) {
     for (const prefix of ['/api/v1', '/api']) app.register(async scope => apiRoutes(scope, web), { prefix })
+    const docs = new Docs(web, subject.version)
+    for (const url of ['/openapi.json', '/docs', '/docs/*']) {
+      app.get(url, (request, reply) => {
+        reply.hijack()
+        docs.answer(request.raw, reply.raw).catch(error => {
+          log.error({ err: error }, 'a fault of ours in the side-port')
+          reply.raw.destroy()
+        })
+      })
+    }
+    app.addHook('onClose', () => docs.close())
   }
   await app.ready()
 

@@ -4,7 +4,7 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { standardCodings } from '../../protocols/gsm/coding.js'
-import { type CarrierRow, type SmppSettings, smppSettings } from '../accounts/carrier.js'
+import { type CarrierRow, carrierKinds, type SmppSettings, smppSettings } from '../accounts/carrier.js'
 import {
   addCarrier,
   CarrierFaulty,
@@ -32,7 +32,7 @@ const password = z.string().max(64).optional()
 
 const addBody = z.strictObject({
   name: z.string(),
-  kind: z.enum(['smpp', 'simulator']).default('smpp'),
+  kind: z.enum(carrierKinds).default('smpp'),
   paused: z.boolean().default(false),
   /** As in a gateway file. */
   settings: settings.default({}),

@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { text as textOf } from 'node:stream/consumers'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parse } from 'yaml'
+import { carrierKinds } from '../accounts/carrier.js'
 import type { LinkEntry, LinksEntry } from '../admin/carriers.js'
 import type { CarrierEntry } from '../admin/lists.js'
 import type { ProbeStep } from '../carriers/probe.js'
@@ -152,7 +153,7 @@ function withSettings(command: Command): Command {
     .option('--host <host>', 'its host')
     .option('--port <port>', 'its port', port)
     .option('--system-id <id>', 'as whom to bind')
-    .addOption(new Option('--kind <kind>', 'what it speaks').default('smpp'))
+    .addOption(new Option('--kind <kind>', 'what it speaks').choices(carrierKinds).default('smpp'))
     .addOption(setOption())
     .option('--password-file <file>', 'its password, the first line of a file; - is standard input')
     .option('--no-password', 'it wants none')

@@ -16,6 +16,7 @@ import { isOfMail, type Message, state } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
 import { Conversations } from '../returns/conversations.js'
 import { MailReturns } from '../returns/mail.js'
+import { mailWants } from '../returns/mailNotices.js'
 import type { Ending, Spool } from '../spool/contract.js'
 import type { Lines } from './lines.js'
 
@@ -107,6 +108,17 @@ export class MailOut {
     }
     if (spool.crashed) this.conversations.restore(spool).catch(fault)
     this.returns.start()
+  }
+
+  /** Whether the sender of a message that came by mail is told of its end: they asked, and some carrier takes mails. */
+  tells(message: Message, ending: Ending): boolean {
+    if (!mailWants(message, ending)) return false
+    const { door, counters, log } = this.host
+    if (door.carriesMail) return true
+    counters.add('mail_notices_no_carrier')
+    const { id, account } = message
+    this.quiet.warn(log, 'no carrier', { id, account }, 'no carrier takes mails: a sender is not told, history has it')
+    return false
   }
 
   /** Whether a phone's message to a number of the account answers a mail, and can leave as one. */

@@ -59,13 +59,22 @@ export function apiRoutes(scope: FastifyInstance, host: ApiHost): void {
   scope.addHook('onRequest', async request => {
     accounts.set(request, await callers.of(request))
   })
+  topics(scope, host, request => accounts.get(request))
+}
+
+/** The routes of every topic; `callerOf` says whose request it is. */
+export function topics(
+  scope: FastifyInstance,
+  host: ApiHost,
+  callerOf: (request: FastifyRequest) => Account | undefined,
+): void {
   const api: Api = {
     scope,
     clock: host.clock,
     maxRecipients: host.maxRecipients,
     batchBytes: BATCH_BYTES,
     problems,
-    callerOf: request => accounts.get(request) as Account,
+    callerOf: request => callerOf(request) as Account,
     synced: () => host.synced(),
     said: async (reply, { status, body }) => {
       await host.synced()

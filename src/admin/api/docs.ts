@@ -1,0 +1,70 @@
+// The description of the API for programs (OpenAPI 3.1) and for people (/docs, with requests to try): made from the schemas
+// of the routes themselves, when somebody asks for the first time. Knows documents; no request of the API passes here.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type FastifyInstance, fastify } from 'fastify'
+import {
+  jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  serializerCompiler,
+  validatorCompiler,
+} from 'fastify-type-provider-zod'
+import { type ApiHost, topics } from './api.js'
+
+const DESCRIPTION = `Text messages over HTTP. Every request bears an API key: \`Authorization: Bearer KEY\` or \`X-API-Key: KEY\`.
+What is wrong is told as problem+json (RFC 9457) with a stable \`code\`. A request with an \`Idempotency-Key\` may be made again.`
+
+/** The application that answers /openapi.json and /docs; what it knows of the API are its schemas. */
+async function build(host: ApiHost, version: string): Promise<FastifyInstance> {
+  const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
+    import('@fastify/swagger'),
+    import('@fastify/swagger-ui'),
+  ])
+  const app = fastify({ logger: false })
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Trunkline', version, description: DESCRIPTION, license: { name: 'MIT', identifier: 'MIT' } },
+      servers: [{ url: '/' }],
+      components: {
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer', description: 'an API key' },
+          key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+        },
+      },
+      security: [{ bearer: [] }, { key: [] }],
+    },
+    transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
+  })
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { tryItOutEnabled: true, persistAuthorization: true },
+  })
+  app.register(async scope => topics(scope, host, () => undefined), { prefix: '/api/v1' })
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
+  await app.ready()
+  return app
+}
+
+export class Docs {
+  private readonly host: ApiHost
+  private readonly version: string
+  private app: Promise<FastifyInstance> | undefined
+
+  constructor(host: ApiHost, version: string) {
+    this.host = host
+    this.version = version
+  }
+
+  async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.app ??= build(this.host, this.version)
+    ;(await this.app).routing(request, response)
+  }
+
+  async close(): Promise<void> {
+    await (await this.app)?.close()
+  }
+}
