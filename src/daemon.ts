@@ -18,6 +18,7 @@ import type { ApiHost } from './admin/api/api.js'
 import { takeDirectory } from './admin/lock.js'
 import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
+import { idTimeMs } from './base/ids.js'
 import type { RootLog } from './base/log.js'
 import { Quiet } from './base/quiet.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
@@ -39,7 +40,7 @@ import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
 import { MAX_RECIPIENTS } from './intake/web/fields.js'
 import { WebSender } from './intake/web/sender.js'
-import { isOfMail, messageClasses } from './model/message.js'
+import { EXTRAS_OF_ANSWER, isOfMail, messageClasses } from './model/message.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
@@ -150,7 +151,6 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     retentionDays: config.history.retentionDays,
   })
 
-  const routing = new Routing({ directory, clock, counters, log, limits: config.loops })
   const limits = new Limits()
   const tally = new Tally()
   const quiet = new QuietHours(
@@ -160,6 +160,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     counters,
   )
+  const routing = new Routing({ directory, clock, counters, log, limits: config.loops, quietHours: quiet })
   const door = new Door({
     spool,
     routes: routing.table,
@@ -186,6 +187,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       weightOf: account => directory.account(account)?.weight ?? 1,
       rematch: m => routing.rematch(m),
       choose: (rule, m, isUp) => routing.choose(rule, m, isUp),
+      unwanted: m => {
+        if (!consent.hasChangedSince(idTimeMs(m.id)) || m.isMail || m.extras === EXTRAS_OF_ANSWER) return undefined
+        const account = directory.account(m.account)
+        return account && consent.held(account, m.rank, digitsOf(m.destination_addr))?.code
+      },
       quietUntil: m => {
         const own = directory.account(m.account)?.quietHours
         const untilMs = quiet.until(digitsOf(m.destination_addr), clock.now(), own)

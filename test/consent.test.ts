@@ -244,6 +244,15 @@ story(
     t.equal(await submit(shop, 'OTP'), 'ESME_ROK')
     t.equal(await submit(shop, '', '4917112345679'), 'ESME_ROK')
     t.equal(await submit(other), 'ESME_ROK')
+    const later = await shop.submit({ destination_addr: '4917112345670', schedule_delivery_time: '000000000003000R' })
+    t.equal(later.status, 'ESME_ROK')
+    t.equal(await carrier.mobileOriginated(from('stop', '1000', '4917112345670')), 0)
+    t.equal(await text(shop), 'stop')
+    t.match(
+      (await shop.next()).receipt,
+      { id: later.message_id, stat: 'REJECTD' },
+      'one that waits ends when its turn comes',
+    )
     const sent = (await carrier.take(4)).map(({ fields, text }) => [fields.source_addr, fields.destination_addr, text])
     t.same(sent[1], ['1000', PHONE, 'You are out.'], 'told so, once, past its own STOP')
     t.equal(await daemon.metric('trunkline_events_total', { name: 'refused_stopped' }), 2)
@@ -279,7 +288,7 @@ story(
     t.equal(await submit(other, 'OTP'), 'ESME_RINVDSTADR', 'as the account wants it')
     t.equal(
       await daemon.metric('trunkline_events_total', { name: 'consent_answers' }),
-      2,
+      3,
       'a phone that asks twice is answered once',
     )
 

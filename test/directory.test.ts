@@ -106,7 +106,7 @@ t.test('a gateway file names all its faults at once, each with its path and line
     numbers: [491]
 carriers:
   - name: a
-    kind: smtp
+    kind: fax
   - name: b
     kind: smpp
     host: h

@@ -5,14 +5,20 @@ import t from 'tap'
 import { buildConcatUdh } from '../protocols/gsm/udh.js'
 import type { Account } from '../src/accounts/account.js'
 import { consentProfile } from '../src/accounts/consentProfile.js'
+import { applyGateway } from '../src/accounts/gatewayApply.js'
+import { exportGateway } from '../src/accounts/gatewayExport.js'
+import { parseGateway } from '../src/accounts/gatewayFile.js'
 import {
   fileInbound,
   type InboundRule,
   readInbound,
+  type StoredInbound,
   storedInboundMatch,
   storedInboundTarget,
 } from '../src/accounts/inbound.js'
+import { INBOUND } from '../src/accounts/inboundRows.js'
 import { firstWord, folded } from '../src/accounts/optWords.js'
+import { Secrets } from '../src/accounts/secrets.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
 import type { Message } from '../src/model/message.js'
@@ -20,6 +26,8 @@ import type { Reply } from '../src/model/outcome.js'
 import { InboundTable, type Inquiry } from '../src/returns/inboundTable.js'
 import { queuesOf, Replies } from '../src/returns/replies.js'
 import { type Report, type ReportQueue, type Spool, type Way, way } from '../src/spool/contract.js'
+import { openStore } from '../src/store/postgres.js'
+import { silent, someDatabases } from './support/postgres.js'
 
 let ids = 0
 /** As it comes from a gateway file. */
@@ -319,3 +327,65 @@ t.test('what belongs to nobody is shown, given and dropped, the oldest first', a
     ],
   )
 })
+
+t.test(
+  'rules and what an account wants of STOP come from a gateway file, keep their order, and are exported as they were',
+  async t => {
+    const databases = await someDatabases()
+    t.teardown(() => databases.close())
+    const store = openStore({ url: await databases.database(), dataDir: '/nonexistent', log: silent, pool: 2 })
+    t.teardown(() => store.close())
+    await store.firstTry
+    const secrets = new Secrets(Buffer.alloc(32, 7))
+    const apply = async (text: string): Promise<unknown> => {
+      const parsed = parseGateway(text)
+      if (!parsed.ok) return parsed.faults
+      const done = await applyGateway(store, secrets, parsed.file)
+      return done.ok ? done.report : done.faults
+    }
+    const file = (rules: string): string => `
+accounts:
+  - systemId: shop
+    consent: { stop: false, help: Call us, confirm: null }
+  - systemId: other
+inbound:
+${rules}`
+    const rules = `
+  - { name: cars, match: { number: ['1234', '+49*'], keyword: Car }, to: { account: other, by: hook } }
+  - { match: { source: '44', carrier: [up] }, to: { account: shop } }`
+    const unchanged = { created: 0, updated: 0, removed: 0, unchanged: 2 }
+    t.match(await apply(file(rules)), { inbound: { created: 2 } })
+    t.match(await apply(file(rules)), { accounts: unchanged, inbound: unchanged })
+    let text = ''
+    await exportGateway(store, piece => {
+      text += piece
+    })
+    t.match(await apply(text), { accounts: unchanged, inbound: unchanged }, 'an export changes nothing')
+    t.match(text, /consent:\n +help: Call us\n +stop: false\n/)
+    const swapped = rules
+      .trim()
+      .split('\n')
+      .reverse()
+      .map(line => `  ${line.trim()}`)
+      .join('\n')
+    t.match(await apply(file(swapped)), { inbound: { updated: 2 } })
+    const { rows } = await store.query<StoredInbound>(INBOUND)
+    t.match(rows.map(readInbound), [
+      { position: 1, account: 'shop', sources: ['44'], carriers: ['up'], by: [] },
+      { position: 2, name: 'cars', account: 'other', numbers: ['1234', '49*'], keywords: ['CAR'], by: ['hook'] },
+    ])
+    t.match(await apply('accounts: [{ systemId: shop }]'), [
+      { path: 'inbound[1].to.account', text: 'names no account: other' },
+    ])
+    t.match(await apply('inbound: [{ to: { account: ghost } }]'), [
+      { path: 'inbound[0].to.account', text: 'names no account: ghost' },
+    ])
+    t.match(await apply('inbound: [{ match: { number: 1234 }, to: { account: shop } }]'), [
+      { text: /put it in quotes/ },
+    ])
+    t.match(await apply('inbound: [{ name: a, to: { account: shop } }, { name: a, to: { account: shop } }]'), [
+      { path: 'inbound[1].name' },
+    ])
+    t.match(await apply('inbound: []'), { inbound: { removed: 2 } })
+  },
+)

@@ -11,7 +11,8 @@ import { status } from '../protocols/smpp/status.js'
 import type { LinksEntry } from '../src/admin/carriers.js'
 import type { CarrierEntry } from '../src/admin/lists.js'
 import type { MessageEntry, MessagePage, MessageStory } from '../src/admin/messages.js'
-import type { CountedLane, QueuedMessage, QueuePage, WorkLine } from '../src/admin/queue.js'
+import type { CountedLane, QueuePage, WorkLine } from '../src/admin/queue.js'
+import type { QueuedMessage } from '../src/admin/queued.js'
 import type { ProbeStep } from '../src/carriers/probe.js'
 import { adminSocketPath } from '../src/config.js'
 import { esme } from './support/esme.js'
@@ -72,9 +73,10 @@ const place = ({ port }: Smsc) => ({ host: '127.0.0.1', port, systemId: 'us', re
 
 story('an operator has carriers added, changed, tried, paused and removed while the house runs', async t => {
   let most = Number.POSITIVE_INFINITY
+  let knows = true
   const carrier: Smsc = await smsc(t, {
     bind: ({ password }) => {
-      if (password !== 'up' && password !== 'from a file') return status.ESME_RINVPASWD
+      if (!knows || (password !== 'up' && password !== 'from a file')) return status.ESME_RINVPASWD
       return carrier.links.size < most ? 0 : status.ESME_RALYBND
     },
   })
@@ -82,6 +84,7 @@ story('an operator has carriers added, changed, tried, paused and removed while 
     carriers: { up: carrier, sim: { kind: 'simulator' } },
     routes: [{ match: {}, to: ['up'] }],
     config: { log: { level: 'debug' } },
+    expected: /^carrier refuses our credentials/,
   })
   await carrier.bound()
 
@@ -250,6 +253,23 @@ story('an operator has carriers added, changed, tried, paused and removed while 
     t.match((await asked(daemon, 'POST', '/carriers/up/resume')).json, { paused: false, changed: true, waiting: 3 })
     await carrier.take(3)
   })
+
+  await t.test(
+    'a carrier whose links stand still is tried again when it is resumed, though it was not paused',
+    async t => {
+      const last = 'carrier refuses our credentials: not tried again until it is changed or resumed'
+      await asked(daemon, 'PATCH', '/carriers/up', { set: { refusedBinds: 1 } })
+      knows = false
+      await carrier.close()
+      await carrier.open()
+      await daemon.line(last)
+      const { links } = (await asked<LinksEntry>(daemon, 'GET', '/carriers/up/links')).json
+      t.match(links, [{ stand: 'closed', next_try_s: null, last_reason: /stands still/ }])
+      knows = true
+      t.match((await asked(daemon, 'POST', '/carriers/up/resume')).json, { changed: false })
+      await carrier.bound()
+    },
+  )
 
   await t.test('the commands do what the side-port does, say it in a line, and end with a code that tells', async t => {
     await asked(daemon, 'POST', '/carriers/up/pause')

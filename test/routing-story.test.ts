@@ -134,6 +134,7 @@ story(
       /sender +"SHOP" is one of the account's/,
       /destination +4915112345678, in DE, network 262-01 \(one\)/,
       /class +transactional, the account's/,
+    /consent +nothing is known against it/,
       /not codes: class must be otp/,
       /carrier +the first that is up: up/,
       /source "SHOP" becomes "15550001"; destination "\+4915112345678" becomes "015112345678"/,
@@ -248,15 +249,29 @@ async function keepSubmitting(shop: Esme, isOver: () => boolean): Promise<void> 
 }
 
 story('a message that a carrier brings back to us goes round a few times and no more', async t => {
+  const accounts = { shop: {}, self: {} }
   const daemon = await house(t, {
-    accounts: { shop: {}, self: {} },
+    accounts,
     carriers: { up: { kind: 'simulator' } },
-    routes: [{ to: ['up'] }],
+    routes: [{ match: { network: '901' }, to: ['up'] }],
+    networks: [{ mccmnc: '90112', prefixes: ['44'] }],
+    blocked: [{ prefix: '4477', account: 'shop' }],
   })
-  const carrier = { kind: 'smpp', host: '127.0.0.1', port: daemon.smpp, systemId: 'self', password: 'secret' }
-  await daemon.apply({ accounts: { shop: {}, self: {} }, carriers: { ring: carrier }, routes: [{ to: ['ring'] }] })
   const shop = await esme(t, daemon.smpp)
-  const { message_id } = await shop.submit({ short_message: Buffer.from('round and round') })
+  const circle = { destination_addr: '447700900123', short_message: Buffer.from('round and round') }
+  t.equal((await shop.submit(circle)).status, 'ESME_RINVDSTADR', 'blocked')
+  // What the next file leaves out is blocked no more, and the network has other numbers.
+  const ring = { kind: 'smpp', host: '127.0.0.1', port: daemon.smpp, systemId: 'self', password: 'secret' }
+  await daemon.apply({
+    accounts,
+    carriers: { ring },
+    routes: [{ match: { network: '901' }, to: ['ring'] }],
+    networks: [{ mccmnc: '90112', prefixes: ['447700'] }],
+  })
+  await daemon.line('carrier bound')
+  t.match(await explained(t, daemon, { account: 'shop', to: circle.destination_addr }), { outcome: 'routed' })
+  t.match(await explained(t, daemon, { account: 'shop', to: '442071234567' }), { outcome: 'no_route' })
+  const { message_id } = await shop.submit(circle)
   await daemon.line('the same message comes again and again: it goes round')
   t.match((await shop.next()).receipt, { id: message_id, stat: 'REJECTD' })
   t.equal((await daemon.history(22)).length, 22, 'it came once, and ten times again')

@@ -74,6 +74,17 @@ class Carrier implements Driver {
   }
 }
 
+const routeOf = (id: number) =>
+  readRoute({
+    id,
+    position: 1,
+    name: '',
+    match: {},
+    targets: [{ carrier: 'up', weight: null }],
+    choose_by: '',
+    named: 'listed',
+  })
+
 interface Settings {
   everywhere?: string
   own?: string
@@ -97,17 +108,7 @@ async function way(t: Test, { everywhere = 'off', own, bulkMs = 2 * DAY_MS }: Se
       keepReportsPerAccount: 1_000,
       receiptGraceMs: HOUR_MS,
     })
-  const routes = new RouteTable([
-    readRoute({
-      id: 1,
-      position: 1,
-      name: '',
-      match: {},
-      targets: [{ carrier: 'up', weight: null }],
-      choose_by: '',
-      named: 'listed',
-    }),
-  ])
+  const routes = new RouteTable([routeOf(1)])
   const quiet = new QuietHours({ everywhere: readQuiet(everywhere) ?? null, countries: new Map() }, counters)
   const account = {
     id: 7,
@@ -121,6 +122,8 @@ async function way(t: Test, { everywhere = 'off', own, bulkMs = 2 * DAY_MS }: Se
     quietHours: own === undefined ? undefined : (readQuiet(own) as Quiet),
     smpp: readProfile({}),
   } as unknown as Account
+  /** The lane of what has none. */
+  let other: number | undefined
   let house = furnish(await open())
 
   function furnish(spool: LmdbSpool) {
@@ -143,8 +146,9 @@ async function way(t: Test, { everywhere = 'off', own, bulkMs = 2 * DAY_MS }: Se
         random: () => 0.5,
         retry: [retry, retry, retry],
         weightOf: () => 1,
-        rematch: () => undefined,
+        rematch: () => other,
         choose: () => undefined,
+        unwanted: () => undefined,
         quietUntil: m => quiet.until(digitsOf(m.destination_addr), clock.now(), account.quietHours),
         codingsOf: () => standardCodings,
         fault: error => t.fail(String(error)),
@@ -192,6 +196,11 @@ async function way(t: Test, { everywhere = 'off', own, bulkMs = 2 * DAY_MS }: Se
       await settle(house.spool)
       await turn()
       await settle(house.spool)
+    },
+    /** The route gets another number, as when it is deleted and made anew. */
+    reroute(): void {
+      other = 2
+      house.dispatch.useRoutes(new RouteTable([routeOf(other)]))
     },
     async restart(): Promise<void> {
       await house.spool.close()
@@ -260,6 +269,19 @@ t.test(
     t.equal(await submit('z', { schedule_delivery_time: '990101000000000+' }), 'ESME_RINVSCHED', 'not 1999')
   },
 )
+
+t.test('what was scheduled by a route that is gone takes another as soon as its moment comes', async t => {
+  const { submit, house, at, clock, reroute } = await way(t)
+  await submit('later', { schedule_delivery_time: utc(NOON_MS + HOUR_MS) })
+  reroute()
+  house.dispatch.tick()
+  clock.advance(10_000)
+  await at(NOON_MS + HOUR_MS)
+  t.same(house.carrier.texts, [])
+  house.dispatch.tick()
+  await at(NOON_MS + HOUR_MS)
+  t.same(house.carrier.texts, ['later'], 'with the next tick, a second later')
+})
 
 t.test(
   'what is scheduled can be cancelled and replaced until its moment, and its validity counts from then',

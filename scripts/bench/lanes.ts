@@ -24,6 +24,7 @@ const OTHER_PACE = 2_000
 const SLICE_S = 5
 const PAIRS = 4
 const POLL_MS = 20
+const SETTLE_MS = 2_000
 
 const account = (systemId: string, name: string) => ({
   systemId,
@@ -153,23 +154,23 @@ export async function deadCarrier(run: Run): Promise<Measure[]> {
       await gateway.linksBound(LINKS)
       const other = await Sender.bind(gateway.smppPort, 'other')
       run.say('warming up')
-      await traffic(run, other, live)
-      const without: Quantiles[] = []
-      const beside: Quantiles[] = []
+      await traffic(run, gateway, other, live)
+      const without: Slice[] = []
+      const beside: Slice[] = []
       for (let pair = 0; pair < PAIRS; pair++) {
-        without.push(await traffic(run, other, live))
+        without.push(await traffic(run, gateway, other, live))
         await gateway.apply(over('dead'))
         await run.load(gateway, ownTools, { count, receipts: 'none', serialFrom: pair * count })
         await gateway.settled()
         run.say(`${grouped((await gateway.status()).queue.waiting)} wait for a carrier that is away`)
-        beside.push(await traffic(run, other, live))
+        beside.push(await traffic(run, gateway, other, live))
         // They go over the other one: the next slice has nothing beside it again.
         await gateway.apply(over('live'))
         await gateway.settled(true)
       }
       other.close()
       const what = `${grouped(OTHER_PACE)}/s over another route, submit_sm to carrier`
-      const ratio = middle(beside.map(({ p99 }, i) => p99 / (without[i] as Quantiles).p99))
+      const ratio = middle(beside.map(({ p99 }, i) => p99 / (without[i] as Slice).p99))
       return [
         { what: `${what}: p99`, unit: 'ms', value: middle(without.map(({ p99 }) => p99)) },
         {
@@ -181,7 +182,12 @@ export async function deadCarrier(run: Run): Promise<Measure[]> {
         {
           what: 'the same of p50',
           unit: 'of 1',
-          value: middle(beside.map(({ p50 }, i) => p50 / (without[i] as Quantiles).p50)),
+          value: middle(beside.map(({ p50 }, i) => p50 / (without[i] as Slice).p50)),
+        },
+        {
+          what: 'the same of processor time a message',
+          unit: 'of 1',
+          value: nullable(middle(beside.map(({ cpuMicros }, i) => cpuMicros / (without[i] as Slice).cpuMicros))),
         },
       ]
     })
@@ -196,7 +202,17 @@ const middle = (values: number[]): number => {
   return (low + high) / 2
 }
 
-async function traffic(run: Run, sender: Sender, centre: Centre): Promise<Quantiles> {
+interface Slice extends Quantiles {
+  /** Processor time of the daemon a message; NaN where nobody says. */
+  readonly cpuMicros: number
+}
+
+const nullable = (value: number): number | null => (Number.isNaN(value) ? null : value)
+
+async function traffic(run: Run, gateway: Gateway, sender: Sender, centre: Centre): Promise<Slice> {
+  // What the step before has left to do belongs to no slice.
+  await pause(SETTLE_MS)
+  const before = gateway.cpuMicros() ?? Number.NaN
   const count = OTHER_PACE * SLICE_S
   const arrivedAt = new Float64Array(count)
   let left = count
@@ -210,6 +226,7 @@ async function traffic(run: Run, sender: Sender, centre: Centre): Promise<Quanti
   const tookMs = new Latencies()
   for (let n = 0; n < count; n++) tookMs.add((arrivedAt[n] as number) - (sender.sentAt[n] as number))
   const took = tookMs.quantiles()
-  run.say(shown(took))
-  return took
+  const cpuMicros = ((gateway.cpuMicros() ?? Number.NaN) - before) / count
+  run.say(`${shown(took)}, ${cpuMicros.toFixed(1)} µs of processor time a message`)
+  return { ...took, cpuMicros }
 }

@@ -49,19 +49,39 @@ export class Consent implements ConsentCheck {
   readonly rows: ConsentRows
   private readonly follower: ConsentFollower
   private readonly counters: Counters
+  private readonly clock: Clock
+  /** When somebody last stopped, or was put on a list, as far as this node knows. */
+  private changedMs: number
 
   constructor(options: ConsentOptions) {
-    const { dataDir, store, counters } = options
+    const { dataDir, store, clock, counters } = options
     this.copy = new ConsentCopy(join(dataDir, 'consent'), options.failed)
     this.dnd = new Dnd(join(dataDir, 'dnd'))
     this.rows = new ConsentRows(store)
     this.counters = counters
-    this.follower = new ConsentFollower({ ...options, copy: this.copy, dnd: this.dnd, rows: this.rows })
+    this.clock = clock
+    this.changedMs = clock.now()
+    const changed = (): void => {
+      this.changedMs = clock.now()
+    }
+    this.follower = new ConsentFollower({ ...options, copy: this.copy, dnd: this.dnd, rows: this.rows, changed })
   }
 
   refusal(account: Account, rank: ClassRank, digits: string): Fault | undefined {
     const fault = this.judge(account, rank, digits)
     if (fault !== undefined) this.counters.add(fault === stopped ? 'refused_stopped' : 'refused_dnd')
+    return fault
+  }
+
+  /** Whether there may be a new answer about a message that was taken at `atMs` and has waited since. */
+  hasChangedSince(atMs: number): boolean {
+    return atMs <= this.changedMs
+  }
+
+  /** The same for a message that was taken, and ends if there is a fault. */
+  held(account: Account, rank: ClassRank, digits: string): Fault | undefined {
+    const fault = this.judge(account, rank, digits)
+    if (fault !== undefined) this.counters.add(fault === stopped ? 'stopped_while_waiting' : 'dnd_while_waiting')
     return fault
   }
 
@@ -84,6 +104,7 @@ export class Consent implements ConsentCheck {
   /** Holds at once; durable when {@link afterWritten} says so; in SQL when that is there. */
   note(event: ConsentEvent): void {
     this.copy.note(event)
+    if (event.kind === 'stop') this.changedMs = this.clock.now()
     this.counters.add(`consent_${event.kind}_${event.source}`)
     this.follower.wake()
   }

@@ -44,6 +44,8 @@ const ENTRY = 13
 const ACCOUNT_BITS = 2 ** 19
 const DAY_MS = 86_400_000
 const NONE = Buffer.alloc(0)
+/** Whoever made the copy knows already. */
+const told = (): void => {}
 
 export class ConsentCopy {
   /** Names this journal in SQL. */
@@ -135,7 +137,7 @@ export class ConsentCopy {
     this.write(() => {
       this.set({ account, number, stopped: kind === 'stop', atMs })
       void this.journal.put(++this.seq, event)
-    })
+    }).catch(told)
   }
 
   /** Calls back, in the order of the calls, when everything noted until now is durable; at once when it is. Never when it could not be made so. */
@@ -153,7 +155,7 @@ export class ConsentCopy {
     this.write(
       () => void this.answered.put(key, true),
       () => this.asked.delete(name),
-    )
+    ).catch(told)
     return true
   }
 

@@ -23,6 +23,8 @@ export interface FollowerOptions {
   readonly store: Store
   readonly clock: Clock
   readonly log: Log
+  /** Somebody has stopped, or a list is another. */
+  changed(): void
 }
 
 interface Waiter {
@@ -102,7 +104,7 @@ export class ConsentFollower {
     if (this.unsure) await this.recognise()
     while (!this.closing.signal.aborted && (await this.sendJournal())) {}
     while (!this.closing.signal.aborted && (await this.takeChanges())) {}
-    if (!this.closing.signal.aborted) await dnd.follow(store, this.identity, log)
+    if (!this.closing.signal.aborted && (await dnd.follow(store, this.identity, log))) this.options.changed()
     await copy.forgetAnswers(clock.now(), SLICE)
   }
 
@@ -134,6 +136,7 @@ export class ConsentFollower {
     const last = changes.at(-1)
     if (last === undefined) return false
     await copy.take(changes, { identity, change: last.change })
+    if (changes.some(({ stopped }) => stopped)) this.options.changed()
     return changes.length === SLICE
   }
 }

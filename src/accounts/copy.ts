@@ -10,17 +10,27 @@ import { readQuiet } from '../model/quiet.js'
 import type { Account } from './account.js'
 import { readConsentProfile } from './consentProfile.js'
 import { readHooks, type StoredHook } from './hooks.js'
+import { type KeyGrant, readGrant, type StoredGrant } from './keys.js'
 import { readMailProfile } from './mailProfile.js'
 import { readProfile } from './smppProfile.js'
 
 /** Another format on disk is thrown away and loaded anew. */
-const FORMAT = 4
+const FORMAT = 5
 const LIVE_ACCOUNTS = 50_000
+/** Keys that are in use. */
+const LIVE_KEYS = 10_000
 /** Longer names are nobody's, and LMDB refuses long keys. */
 const MAX_NAME = 64
 
 /** What belongs to an account and is looked up by its own name: API keys by their hash in hex, numbers as they are. */
 export type OwnedBy = 'keys' | 'numbers'
+
+/** What is known of each. */
+export interface Owned {
+  keys: StoredGrant
+  /** Account. */
+  numbers: number
+}
 
 /** Rows that are few. */
 export type RowsName = 'carriers' | 'routes' | 'networks' | 'blocked' | 'inbound'
@@ -88,9 +98,10 @@ export class DirectoryCopy {
   private readonly root: RootDatabase<unknown, string>
   private readonly accounts: Database<Stored, number>
   private readonly idsBySystemId: Database<number, string>
-  private readonly owners: Readonly<Record<OwnedBy, Database<number, string>>>
+  private readonly owners: { readonly [What in OwnedBy]: Database<Owned[What], string> }
   // `max` would make room for all of them at once.
   private readonly live = new LRUCache<number, Account>({ maxSize: LIVE_ACCOUNTS, sizeCalculation: () => 1 })
+  private readonly liveKeys = new LRUCache<string, KeyGrant>({ maxSize: LIVE_KEYS, sizeCalculation: () => 1 })
 
   constructor(path: string) {
     mkdirSync(path, { recursive: true, mode: 0o700 })
@@ -124,9 +135,20 @@ export class DirectoryCopy {
     return isName(systemId) ? this.idsBySystemId.get(systemId) : undefined
   }
 
-  /** The account that `name` belongs to. */
-  ownerOf(what: OwnedBy, name: string): number | undefined {
-    return isName(name) ? this.owners[what].get(name) : undefined
+  /** The account that `number` belongs to. */
+  ownerOf(number: string): number | undefined {
+    return isName(number) ? this.owners.numbers.get(number) : undefined
+  }
+
+  /** `hash`: in hex. */
+  key(hash: string): KeyGrant | undefined {
+    const live = this.liveKeys.get(hash)
+    if (live !== undefined) return live
+    const stored = this.owners.keys.get(hash)
+    if (stored === undefined) return undefined
+    const grant = readGrant(stored)
+    this.liveKeys.set(hash, grant)
+    return grant
   }
 
   get state(): CopyState | undefined {
@@ -170,16 +192,21 @@ export class DirectoryCopy {
     }
   }
 
-  /** New objects for these accounts from now on; without ids for all. */
-  forget(ids?: readonly number[]): void {
-    if (ids === undefined) this.live.clear()
-    else for (const id of ids) this.live.delete(id)
+  /** New objects for these accounts and hashes of keys from now on; without ids for all. */
+  forget(ids?: readonly number[], hashes: readonly string[] = []): void {
+    if (ids === undefined) {
+      this.live.clear()
+      this.liveKeys.clear()
+      return
+    }
+    for (const id of ids) this.live.delete(id)
+    for (const hash of hashes) this.liveKeys.delete(hash)
   }
 
-  /** Who each of these belongs to from now on; undefined = it is gone. */
-  setOwners(what: OwnedBy, owners: ReadonlyMap<string, number | undefined>): void {
-    const table = this.owners[what]
-    for (const [name, account] of owners) void (account === undefined ? table.remove(name) : table.put(name, account))
+  /** What each of these is from now on; undefined = it is gone. Call {@link forget} when it is written. */
+  setOwners<What extends OwnedBy>(what: What, owners: ReadonlyMap<string, Owned[What] | undefined>): void {
+    const table = this.owners[what] as Database<Owned[What], string>
+    for (const [name, owned] of owners) void (owned === undefined ? table.remove(name) : table.put(name, owned))
   }
 
   // ---- walking, to find what is no longer in SQL

@@ -11,6 +11,7 @@ import { type CarrierRow, readFields, type SimulatorSettings, type SmppFields, t
 import { DirectoryCopy, type OwnedBy, type RowsName } from './copy.js'
 import { DirectoryRows, type StoredCarrier } from './directoryRows.js'
 import { type InboundRule, readInbound, type StoredInbound } from './inbound.js'
+import type { KeyGrant } from './keys.js'
 import { type BlockedRow, type NetworkRow, type RouteRow, readRoute, type StoredRoute } from './route.js'
 import type { Secrets } from './secrets.js'
 
@@ -85,9 +86,13 @@ export class Directory {
     return id === undefined ? undefined : this.copy.account(id)
   }
 
-  accountByKey(apiKey: string): Account | undefined {
-    const id = this.copy.ownerOf('keys', this.secrets.keyHash(apiKey).toString('hex'))
-    return id === undefined ? undefined : this.copy.account(id)
+  /** Expired or not: see {@link objectionTo}. */
+  key(apiKey: string): KeyGrant | undefined {
+    return this.copy.key(this.secrets.keyHash(apiKey).toString('hex'))
+  }
+
+  keyByHash(hash: string): KeyGrant | undefined {
+    return this.copy.key(hash)
   }
 
   /** Up to `count` accounts whose ids are above `id`, in the order of their ids. */
@@ -102,7 +107,7 @@ export class Directory {
 
   /** The account that gets what phones send to `number`. */
   ownerOf(number: string): number | undefined {
-    return this.copy.ownerOf('numbers', number)
+    return this.copy.ownerOf(number)
   }
 
   carriers(): readonly CarrierRow[] {
@@ -229,7 +234,7 @@ export class Directory {
       for (const [name, rows] of whole) this.copy.setRows(name, rows)
       this.copy.setState({ ...state, version: last.number })
     })
-    this.copy.forget(ids)
+    this.copy.forget(ids, keys)
     if (ids.length > 0) this.tell('accounts', ids)
     this.readRows(whole.map(([name]) => name))
     return changes.length === SLICE

@@ -5,7 +5,7 @@ import type { QueryResultRow } from 'pg'
 import { type MessageClass, rankOf } from '../model/message.js'
 import type { Store } from '../store/postgres.js'
 import type { CarrierKind } from './carrier.js'
-import type { AccountRecord, OwnedBy, RowsName } from './copy.js'
+import type { AccountRecord, Owned, OwnedBy, RowsName } from './copy.js'
 import type { StoredHook } from './hooks.js'
 import type { StoredInbound } from './inbound.js'
 import { INBOUND } from './inboundRows.js'
@@ -40,8 +40,8 @@ export interface StoredCarrier {
   paused: boolean
 }
 
-/** Hash in hex, or number, and the account it belongs to; undefined = nobody's any more. */
-export type Owners = Map<string, number | undefined>
+/** Hash in hex, or number, and what is known of it; undefined = nobody's any more. */
+export type Owners<What extends OwnedBy> = Map<string, Owned[What] | undefined>
 
 export class DirectoryRows {
   private readonly store: Store
@@ -82,17 +82,17 @@ export class DirectoryRows {
   }
 
   /** Has every one of `names`. */
-  async owners(what: OwnedBy, names: readonly string[]): Promise<Owners> {
-    const owners: Owners = new Map(names.map(name => [name, undefined]))
+  async owners<What extends OwnedBy>(what: What, names: readonly string[]): Promise<Owners<What>> {
+    const owners: Owners<What> = new Map(names.map(name => [name, undefined]))
     if (names.length === 0) return owners
-    for (const { name, account } of await this.query<Owner>(OWNERS[what], [names])) owners.set(name, account)
+    for (const { name, owned } of await this.query<Owner<What>>(OWNERS[what], [names])) owners.set(name, owned)
     return owners
   }
 
   /** The next `count` after `name`, in order; '' is before all. */
-  async ownersAfter(what: OwnedBy, name: string, count: number): Promise<Owners> {
-    const rows = await this.query<Owner>(OWNERS_AFTER[what], [name, count])
-    return new Map(rows.map(row => [row.name, row.account]))
+  async ownersAfter<What extends OwnedBy>(what: What, name: string, count: number): Promise<Owners<What>> {
+    const rows = await this.query<Owner<What>>(OWNERS_AFTER[what], [name, count])
+    return new Map(rows.map(row => [row.name, row.owned]))
   }
 
   carriers(): Promise<StoredCarrier[]> {
@@ -179,19 +179,22 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   hooks: row.hooks,
 })
 
-interface Owner {
+interface Owner<What extends OwnedBy> {
   name: string
-  account: number
+  owned: Owned[What]
 }
+/** As {@link StoredGrant} has it. */
+const GRANT = `
+  json_build_array(account, id, scopes, kind, coalesce(floor(extract(epoch from expires_at) * 1000), 0), allow_from)`
 const OWNERS: Readonly<Record<OwnedBy, string>> = {
-  keys: `select encode(hash, 'hex') as name, account from api_keys
+  keys: `select encode(hash, 'hex') as name, ${GRANT} as owned from api_keys
     where hash = any(select decode(unnest($1::text[]), 'hex'))`,
-  numbers: 'select number as name, account from numbers where number = any($1)',
+  numbers: 'select number as name, account as owned from numbers where number = any($1)',
 }
 const OWNERS_AFTER: Readonly<Record<OwnedBy, string>> = {
-  keys: `select encode(hash, 'hex') as name, account from api_keys
+  keys: `select encode(hash, 'hex') as name, ${GRANT} as owned from api_keys
     where hash > decode($1, 'hex') order by hash limit $2`,
-  numbers: 'select number as name, account from numbers where number > $1 order by number limit $2',
+  numbers: 'select number as name, account as owned from numbers where number > $1 order by number limit $2',
 }
 const CARRIERS = `
   select id, name, kind, settings, encode(secret, 'base64') as secret, paused from carriers order by id`

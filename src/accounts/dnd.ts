@@ -91,8 +91,9 @@ export class Dnd {
 
   // ---- following SQL
 
-  /** Makes the lists here those in SQL, a slice at a time. */
-  async follow(store: Store, identity: string, log: Log): Promise<void> {
+  /** Makes the lists here those in SQL, a slice at a time. True when one has other numbers now. */
+  async follow(store: Store, identity: string, log: Log): Promise<boolean> {
+    let changed = false
     if (this.root.get('identity') !== identity) {
       await this.rows.clearAsync()
       await this.blocks.clearAsync()
@@ -113,7 +114,9 @@ export class Dnd {
       }
       await this.load(store, row, here)
       log.info({ list: row.name, numbers: row.numbers }, 'a do-not-disturb list has changed')
+      changed = true
     }
+    return changed
   }
 
   private async load(store: Store, row: DndListRow, here: Running | undefined): Promise<void> {

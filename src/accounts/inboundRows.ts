@@ -61,5 +61,5 @@ export async function checkInboundAccounts(client: SqlClient): Promise<void> {
 export const inboundEntry = ({ name, match, target }: StoredInbound): object => ({
   ...(name === '' ? {} : { name }),
   match,
-  to: target,
+  to: storedInboundTarget({ ...target, by: target.by }),
 })

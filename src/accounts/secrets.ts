@@ -103,8 +103,9 @@ export class Secrets {
   }
 }
 
-/** A new API key. What stands before its random part tells people whose it is. */
-export const newApiKey = (systemId: string): string => `tl_${systemId}_${randomBytes(16).toString('hex')}`
+/** A new API key. What stands before its random part tells people whose it is, and whether it is for tests only. */
+export const newApiKey = (systemId: string, kind: 'live' | 'test' = 'live'): string =>
+  `tl_${kind === 'test' ? 'test_' : ''}${systemId}_${randomBytes(16).toString('hex')}`
 
 const SECRET_CHARACTERS = 16
 const SHOWN_OF_RANDOM = 4

@@ -93,7 +93,9 @@ export function carrierRoutes(app: FastifyInstance, subject: AdminSubject, recen
       // What waits for a carrier that is resumed goes before the answer does.
       const before = waitingFor(name, subject)
       const changed = await changing(() => pauseCarrier(desk.store, desk.secrets, name, paused))
-      if (changed) done(request, paused ? 'carrier_pause' : 'carrier_resume', { carrier: name })
+      // Links that have given up try again, paused or not before.
+      if (!paused && !changed) found(name).running?.smpp?.wake()
+      if (changed || !paused) done(request, paused ? 'carrier_pause' : 'carrier_resume', { carrier: name })
       return { ...entryOf(name), changed, ...(paused ? waitingFor(name, subject) : before) }
     })
   }

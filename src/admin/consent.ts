@@ -11,7 +11,8 @@ import { writtenNumber } from '../routing/writtenNumber.js'
 import type { Access } from './access.js'
 import { type Done, read, serving } from './asked.js'
 import { Problem } from './problem.js'
-import { accountOf, timeText } from './queue.js'
+import { accountOf } from './queue.js'
+import { timeText } from './queued.js'
 import type { AdminSubject } from './subject.js'
 
 const MAX_PAGE = 200
@@ -120,6 +121,7 @@ export function consentRoutes(app: FastifyInstance, subject: AdminSubject, acces
     const of = account === null ? 0 : accountOf(serving(subject), account)
     const source = access.from(request.raw) === 'admin.sock' ? 'cli' : 'http'
     const atMs = serving(subject).clock.now()
+    if (subject.spool.exhausted) throw new Problem(503, 'disk_full', 'The disk is full', 'make room, and say it again')
     desk.consent.note({ account: of, number, kind, source, atMs, called: '', word: '' })
     await new Promise<void>(resolve => desk.consent.afterWritten(resolve))
     done(request, `consent_${kind}`, { account })

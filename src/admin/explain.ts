@@ -59,6 +59,8 @@ export interface Explanation {
 }
 
 const MICROS = 1_000_000
+/** The class that waits for the end of quiet hours. */
+const BULK = rankOf('bulk')
 
 /** `account` is the one that the question names. */
 export function explain(subject: AdminSubject, account: Account, question: ExplainQuestion): Explanation {
@@ -108,9 +110,16 @@ export function explain(subject: AdminSubject, account: Account, question: Expla
   say('blocked', 'no prefix of it is')
   say('class', classWords(question, account, m))
 
-  const rule = routes.match(account, m, digits, question.atMs)
+  const unwanted = subject.desk.consent.judge(account, m.rank, digits)
+  if (unwanted !== undefined) return refuse('consent', unwanted.code, unwanted.text)
+  say('consent', 'nothing is known against it')
+  const quietMs = m.rank === BULK ? subject.routing.quietUntil(account, digits, question.atMs) : 0
+  const atMs = quietMs || question.atMs
+  if (quietMs > 0) say('quiet hours', `it waits for their end, ${new Date(quietMs).toISOString()}`)
+
+  const rule = routes.match(account, m, digits, atMs)
   for (const [i, one] of routes.rules.entries()) {
-    const why = one === rule ? undefined : routes.whyNot(i, account, m, digits, question.atMs)
+    const why = one === rule ? undefined : routes.whyNot(i, account, m, digits, atMs)
     told.rules.push({ route: routeName(one), takes: one === rule, why: one === rule ? '' : whyWords(why, one, m) })
     if (one === rule) break
   }

@@ -7,7 +7,8 @@ import { optWord } from '../accounts/optWords.js'
 import { digitsOf } from '../routing/table.js'
 import { type Done, read, serving } from './asked.js'
 import { Problem } from './problem.js'
-import { accountOf, carrierName, timeText } from './queue.js'
+import { accountOf } from './queue.js'
+import { carrierName, timeText } from './queued.js'
 import type { AdminSubject } from './subject.js'
 
 /** What is given or dropped in one turn. */

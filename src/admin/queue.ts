@@ -2,16 +2,17 @@
 // Finds by account, carrier, route, class or id; long work answers with lines while it goes on, and stops where whoever
 // asked hangs up. What was done until then is done: asked again, it goes on with the rest.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { isMailKind } from '../accounts/carrier.js'
-import { idOf, idTimeMs } from '../base/ids.js'
+import { idOf } from '../base/ids.js'
 import { type Message, type MessageClass, messageClasses, rankOf } from '../model/message.js'
-import type { TrailEvent } from '../model/trail.js'
 import type { QueueFilter } from '../spool/contract.js'
 import { answerLines, type Done, read, serving } from './asked.js'
 import { Problem } from './problem.js'
-import { className, routeName } from './status.js'
+import { ageOf, entries, type QueuedMessage, type QueuedState, routeOf, stateOf } from './queued.js'
+import { className } from './status.js'
 import type { AdminSubject } from './subject.js'
 
 /** Messages in one page. */
@@ -23,6 +24,8 @@ const SYNC_EVERY = 1_000
 /** Between two lines of progress. */
 const TELL_MS = 250
 const MAX_IDS = 1_000
+/** Of those, in one turn of the event loop. */
+const SLICE = 100
 
 const name = z.string().min(1).max(64)
 const filterShape = {
@@ -55,32 +58,6 @@ const workBody = z.strictObject({
 const moveBody = workBody.extend({ to: name })
 
 type Filter = z.output<typeof workBody>
-
-export type QueuedState = 'waiting' | 'due' | 'scheduled' | 'parts' | 'in_hand' | 'sent'
-
-export interface QueuedMessage {
-  id: string
-  account: string
-  class: MessageClass
-  route: string
-  /**
-   * due: to be tried again at `next_try`; scheduled: until the hour that its sender gave; parts: until the other parts of
-   * its text have come; in_hand: a carrier has it and has not answered; sent: its receipt is awaited.
-   */
-  state: QueuedState
-  source: string
-  destination: string
-  segments: number
-  /** Sends that were not accepted. */
-  attempts: number
-  accepted_at: string
-  age_s: number
-  next_try: string | null
-  valid_until: string
-  /** Of a part that went or goes there. */
-  carrier: string | null
-  last_failure: { code: string; kind: string; carrier: string; at: string } | null
-}
 
 export interface QueuePage {
   messages: QueuedMessage[]
@@ -312,7 +289,7 @@ async function walk(
   for await (const messages of slices(find, filter, desk, looked => {
     total.looked += looked
   })) {
-    if (signal.aborted) break
+    if (signal.aborted || subject.stopping) break
     await take(messages)
   }
   await all.synced()
@@ -341,8 +318,9 @@ async function* slices(
     return
   }
   looked(ids.length)
-  for (let at = 0; at < ids.length; at += 100) {
-    const some = ids.slice(at, at + 100).map(id => spool.find(id))
+  for (let at = 0; at < ids.length; at += SLICE) {
+    await nextTurn()
+    const some = ids.slice(at, at + SLICE).map(id => spool.find(id))
     yield some.filter(
       m => m !== undefined && (filter.standing === undefined || m.standing === filter.standing),
     ) as Message[]
@@ -363,59 +341,3 @@ function count(lanes: Map<string, CountedLane>, m: Message, subject: AdminSubjec
   // Nothing was done to it.
   return false
 }
-
-// ---- how one is shown
-
-export function entries(subject: AdminSubject, messages: readonly Message[]): QueuedMessage[] {
-  const failures = subject.dispatch.trail.failures(new Set(messages.map(({ id }) => id)))
-  return messages.map(m => entry(subject, m, failures.get(m.id)))
-}
-
-function entry(subject: AdminSubject, m: Message, failure: TrailEvent | undefined): QueuedMessage {
-  const state = stateOf(m, subject)
-  return {
-    id: String(m.id),
-    account: subject.desk.account(m.account)?.systemId ?? `#${m.account}`,
-    class: className(m.rank),
-    route: routeOf(m, subject),
-    state,
-    source: m.source_addr,
-    destination: m.destination_addr,
-    segments: m.segments,
-    attempts: m.attempts,
-    accepted_at: timeText(idTimeMs(m.id)),
-    age_s: ageOf(m, subject),
-    next_try: state === 'due' || state === 'scheduled' ? timeText(m.dueMs) : null,
-    valid_until: timeText(m.validUntilMs),
-    carrier: m.carrier === 0 ? m.carrierName || null : carrierName(m.carrier, subject),
-    last_failure:
-      failure === undefined
-        ? null
-        : {
-            code: failure.code,
-            kind: failure.kind,
-            carrier: carrierName(failure.carrier, subject),
-            at: timeText(failure.atMs),
-          },
-  }
-}
-
-export function stateOf(m: Message, { desk, clock }: AdminSubject): QueuedState {
-  if (m.standing === 'sent') return 'sent'
-  if (m.joined?.waits) return 'parts'
-  if (m.dueMs > 0) return m.scheduleMs > clock.now() ? 'scheduled' : 'due'
-  return desk.spool.inHand(m) ? 'in_hand' : 'waiting'
-}
-
-export function routeOf({ lane }: { lane: number }, { dispatch }: AdminSubject): string {
-  return routeName(dispatch.routes.route(lane) ?? { id: lane, name: '' })
-}
-
-export const carrierName = (id: number, { lines, directory }: AdminSubject): string =>
-  lines.running.get(id)?.row.name ?? directory.carriers().find(row => row.id === id)?.name ?? `#${id}`
-
-const ageOf = (m: Message, { clock }: AdminSubject): number =>
-  Math.max(0, Math.round((clock.now() - idTimeMs(m.id)) / 1000))
-
-/** ISO 8601 in UTC. What no calendar has stands as its end. */
-export const timeText = (ms: number): string => new Date(Math.min(Math.max(ms, 0), 253_402_300_799_000)).toISOString()

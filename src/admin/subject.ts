@@ -29,6 +29,8 @@ export interface RunningCarrier {
   readonly line: Line
   /** null for what speaks no SMPP. */
   readonly counts: PduCounts | null
+  /** Links that stand still or wait try again at once. */
+  readonly smpp?: { wake(): void } | null
 }
 
 export interface AdminDirectory {
@@ -98,6 +100,8 @@ export interface AdminRouting {
   areaOf(digits: string): string
   /** '' = in all areas. */
   standing(carrier: string, area: string): Standing
+  /** When the hours end in which a bulk message of the account waits, ms; 0: it does not. */
+  quietUntil(account: Account, digits: string, atMs: number): number
 }
 
 export interface AdminSubject {

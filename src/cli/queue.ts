@@ -1,7 +1,8 @@
 // `trunkline queue`: what waits, by route and message by message, and what may be done to it. Asks before it ends anything.
 
 import { type Command, Option } from 'commander'
-import type { CountedLane, QueuedMessage, QueuePage, WorkLine } from '../admin/queue.js'
+import type { CountedLane, QueuePage, WorkLine } from '../admin/queue.js'
+import type { QueuedMessage } from '../admin/queued.js'
 import type { QueueStatus } from '../admin/status.js'
 import { messageClasses } from '../model/message.js'
 import { whole } from './arguments.js'

@@ -17,7 +17,7 @@ import { Chooser, type Merits } from '../routing/choose.js'
 import { type LoopLimits, Loops } from '../routing/loops.js'
 import { PriceTable } from '../routing/prices.js'
 import { Quality, type Standing } from '../routing/quality.js'
-import { offsetAt } from '../routing/quietHours.js'
+import { offsetAt, type QuietHours } from '../routing/quietHours.js'
 import { digitsOf, type RouteRule, RouteTable, type Sender } from '../routing/table.js'
 
 /** Log lines a minute about guarded messages, of one account and of all. */
@@ -32,6 +32,7 @@ export interface RoutingHost {
   readonly counters: Counters
   readonly log: Log
   readonly limits: LoopLimits
+  readonly quietHours: QuietHours
 }
 
 export class Routing implements Merits {
@@ -83,6 +84,10 @@ export class Routing implements Merits {
     counters.add(code)
     if (code === 'loop_suspected')
       this.quiet.warn(log, systemId, { account: systemId }, 'the same message comes again and again: it goes round')
+  }
+
+  quietUntil(account: Account, digits: string, atMs: number): number {
+    return this.host.quietHours.until(digits, atMs, account.quietHours)
   }
 
   // -- asked by dispatch

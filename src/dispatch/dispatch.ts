@@ -28,6 +28,7 @@ const BULK = rankOf('bulk')
 const NAMED_CARRIER_DOWN_MS = 1_000
 /** What no route takes is looked at again this often, and at once when the routes change. */
 const REMATCH_MS = 30_000
+const LOOKED_MS = 5_000
 
 /** A carrier as dispatch sees it. */
 export class Line {
@@ -131,6 +132,8 @@ export interface DispatchHost {
   choose(rule: RouteRule, message: Message, isUp: (carrier: string) => boolean): string | undefined
   /** When the quiet hours end that keep a bulk message from its destination now, ms; 0: it may go. */
   quietUntil(message: Message): number
+  /** What was said about its destination while it waited, as the code that it ends with; undefined: nothing. */
+  unwanted(message: Message): string | undefined
   /** What data_coding means to an account that has said so. */
   codingsOf(account: number): Codings
   /** Something of ours threw. */
@@ -232,6 +235,8 @@ export class Dispatch {
   ready(lane: number): void {
     const lines = this.byLane.get(lane)
     if (lines) for (const line of lines) this.pump(line)
+    // Its route went while it was scheduled. What comes soon after a look is what that look has put back.
+    else if (this.host.clock.mono() - this.rematchedMs > LOOKED_MS) this.rematchedFor = null
   }
 
   /** Sends as much as the carrier has room for. */
@@ -286,13 +291,20 @@ export class Dispatch {
     if (line.claimer.first === undefined) return []
     const claimed = line.claimer.claim(Math.min(room, CLAIM))
     const count = claimed.length
-    if (this.resendable > 0 && !line.waits) this.countResent(line, claimed.length)
+    if (this.resendable > 0 && !line.waits) this.countResent(line, count)
     let handedAny = false
+    let deferredAny = false
     let kept = 0
     for (const m of claimed) {
+      const unwanted = isBegun(m) ? undefined : this.host.unwanted(m)
+      if (unwanted !== undefined) {
+        this.end(m, unwanted)
+        continue
+      }
       const untilMs = m.rank === BULK && !isBegun(m) ? this.host.quietUntil(m) : 0
       if (untilMs > 0) {
         this.host.spool.defer(m, untilMs)
+        deferredAny = true
         continue
       }
       const target = this.target(line, m)
@@ -300,8 +312,10 @@ export class Dispatch {
         claimed[kept++] = m
         continue
       }
-      if (target === undefined) this.host.spool.defer(m, this.host.clock.now() + NAMED_CARRIER_DOWN_MS)
-      else {
+      if (target === undefined) {
+        this.host.spool.defer(m, this.host.clock.now() + NAMED_CARRIER_DOWN_MS)
+        deferredAny = true
+      } else {
         target.handed[m.rank].push(m)
         handedAny = true
       }
@@ -310,8 +324,11 @@ export class Dispatch {
     if (handedAny) {
       for (const other of this.lines.values()) if (other !== line && other.firstHanded !== undefined) this.pump(other)
     }
-    // There may be more for us behind what we cannot send; but nobody waits until all of that is gone through.
-    if (kept === 0 && count > 0) this.pumpSoon(line)
+    if (kept > 0 || count === 0) return claimed
+    // All of this claim was for others, or for later: there may be more for us behind it. What is put off goes a claim a
+    // commit, for there may be a million of them; what is handed over has an end.
+    if (!deferredAny) return this.claim(line, room)
+    this.pumpSoon(line)
     return claimed
   }
 

@@ -118,7 +118,7 @@ export class Door {
 
   /** The same for one of many that {@link admit} has let in together; of the class `rank`, where its sender said so. */
   submitAdmitted(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
-    const fault = this.examine(m, account, undefined, rank) ?? this.loop(m, account)
+    const fault = this.noted(this.examine(m, account, undefined, rank), account) ?? this.loop(m, account)
     if (fault === undefined) this.take(m, account, false)
     return fault
   }
@@ -197,7 +197,7 @@ export class Door {
 
   /** What is wrong with it, the pace left aside; nothing is taken. A door may ask before the text has come. */
   judge(m: Message, account: Account): Fault | undefined {
-    return this.examine(m, account) ?? this.refusal(account)
+    return this.noted(this.examine(m, account), account) ?? this.refusal(account)
   }
 
   /** With `answers` it is an answer of ours: of that class, and whatever its recipient has asked for. */
@@ -206,10 +206,7 @@ export class Door {
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
     if (digits === '') return destinationInvalid
-    if (this.blocked.reason(account.systemId, digits) !== undefined) {
-      this.host.guarded('destination_blocked', account)
-      return blocked
-    }
+    if (this.blocked.reason(account.systemId, digits) !== undefined) return blocked
     m.rank = answers ?? rank ?? this.classOf(m, account)
     if (answers === undefined) {
       const unwanted = this.host.consent.refusal(account, m.rank, digits)
@@ -242,6 +239,11 @@ export class Door {
   /** What would be said to it, with its class, segments and route set; nothing is taken or counted. */
   preview(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
     return this.examine(m, account, undefined, rank) ?? this.refusal(account)
+  }
+
+  private noted(fault: Fault | undefined, account: Account): Fault | undefined {
+    if (fault === blocked) this.host.guarded('destination_blocked', account)
+    return fault
   }
 
   /** Once for each message that would be taken: it is counted. No carrier brings mail. */

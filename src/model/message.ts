@@ -84,6 +84,9 @@ export interface MailNote {
 export const extrasOfMail = (mail: MailNote): string => `${OF_MAIL}${JSON.stringify(mail)}}`
 export const isOfMail = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_MAIL)
 
+/** {@link Message.extras} of an answer of ours to a phone's STOP or HELP: nothing that the phone has said holds it back. */
+export const EXTRAS_OF_ANSWER = '{"consent":"answer"}'
+
 /** The tags that its sender gave it, in {@link Message.extras}: `{…, "tags": ["spring", "shop-7"]}`. */
 export function tagsOf(m: Message): readonly string[] {
   if (m.extras === '' || !m.extras.includes('"tags":[')) return NO_TAGS

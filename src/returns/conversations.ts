@@ -42,7 +42,9 @@ export class Conversations {
   private readonly root: RootDatabase<string, string>
   private readonly days = new Map<number, Database<string, string>>()
   /** Not on disk yet. */
-  private fresh = new Map<string, string>()
+  private readonly fresh = new Map<string, string>()
+  /** On their way there: until they are, a look-up does not see them. */
+  private readonly writing = new Map<string, string>()
   private timer: NodeJS.Timeout | undefined
   private isClosed = false
 
@@ -102,9 +104,20 @@ export class Conversations {
     for (const [key, value] of this.fresh) {
       this.fresh.delete(key)
       if (isFull) this.host.count('mail_conversations_not_kept')
-      else void table.put(key, value).catch(error => this.host.fault(error))
+      else this.put(table, key, value)
       if (++n >= most) break
     }
+  }
+
+  private put(table: Database<string, string>, key: string, value: string): void {
+    this.writing.set(key, value)
+    table
+      .put(key, value)
+      .catch(error => this.host.fault(error))
+      .finally(() => {
+        // A later one may be on its way by now.
+        if (this.writing.get(key) === value) this.writing.delete(key)
+      })
   }
 
   private forget(before: number): void {
@@ -127,7 +140,7 @@ export class Conversations {
   }
 
   private get(key: string): string | undefined {
-    const fresh = this.fresh.get(key)
+    const fresh = this.fresh.get(key) ?? this.writing.get(key)
     if (fresh !== undefined) return fresh
     const { today } = this
     for (let day = today; day >= today - DAYS; day--) {

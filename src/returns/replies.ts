@@ -11,7 +11,7 @@ import { type OptKind, optWord } from '../accounts/optWords.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Fault } from '../model/fault.js'
-import { Message } from '../model/message.js'
+import { EXTRAS_OF_ANSWER, Message } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
 import { digitsOf } from '../routing/table.js'
 import { type ReportQueue, type Spool, way } from '../spool/contract.js'
@@ -193,6 +193,7 @@ export class Replies {
     const m = new Message()
     m.isText = true
     m.body = Buffer.from(text)
+    m.extras = EXTRAS_OF_ANSWER
     m.source_addr_ton = reply.dest_addr_ton
     m.source_addr_npi = reply.dest_addr_npi
     m.source_addr = reply.destination_addr

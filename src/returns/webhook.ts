@@ -1,8 +1,8 @@
 // Webhooks and callbacks on their way: taken from the outbox while their receiver takes them, signed (Standard Webhooks
 // 1.0.0), tried again later and later, put aside when it is enough. A receiver that fails is left alone for a while, and only
-// it. Knows the outbox and HTTP answers; what an event says is events.ts's, who wants it accounts/hooks's.
+// it. Knows the outbox and answers; HTTP is webhookClient.ts's, what an event says events.ts's, who wants it accounts/hooks's.
 
-import type { Agent, request } from 'undici'
+import { randomUUID } from 'node:crypto'
 import { signWebhook } from '../../protocols/http/webhook.js'
 import type { Reach } from '../../protocols/net/reach.js'
 import { accountOfHook, type Hook, type HookSettings, hookSettings } from '../accounts/hooks.js'
@@ -14,6 +14,7 @@ import { readExtras } from '../model/webExtras.js'
 import { type Report, type Spool, type Way, way } from '../spool/contract.js'
 import { type Event, type EventHost, eventOf } from './events.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
+import { WebhookClient } from './webhookClient.js'
 
 /** Failures in a row after which a receiver is left alone, and for how long at first and at most. */
 const RESTS_AFTER = 3
@@ -23,13 +24,15 @@ const MAX_REST_MS = 300_000
 const MAX_ASKED_MS = 3_600_000
 /** Events of one receiver that wait in memory for another try; of more, the one that was tried most is put aside. */
 const MAX_TRIES_HELD = 500
-/** On their way to all receivers. */
+/** The same of all receivers: then none takes new ones before it has had its tries. */
+const MAX_TRIES_HELD_IN_ALL = 20_000
+/** On their way to all receivers. Whoever has as many of them as are free gets no more: there is always one for others. */
 const MAX_IN_FLIGHT = 256
+/** Tests at a time. */
+const MAX_TESTS = 16
 /** While SQL is away nothing can be put aside. */
 const ASIDE_AGAIN_MS = 60_000
 const TICK_MS = 250
-/** Octets of an answer that are read, so that its connection may be used again. */
-const MAX_ANSWER = 65_536
 const FAILURE_LINES = 2
 const FAILURE_LINES_IN_ALL = 60
 const CALLBACK: HookSettings = hookSettings.parse({})
@@ -82,6 +85,15 @@ export interface WebhooksHost extends EventHost {
   fault(error: unknown): void
 }
 
+/** What came of a test. */
+export interface Tested {
+  /** null: no answer came. */
+  readonly status: number | null
+  readonly ms: number
+  /** Why it was not taken; null: it was. */
+  readonly reason: string | null
+}
+
 interface Try {
   readonly report: Report
   readonly event: Event
@@ -111,26 +123,18 @@ class Receiver {
   }
 }
 
-interface Client {
-  readonly request: typeof request
-  readonly plain: Agent
-  readonly secure: Agent
-}
-
-/** Large, and not every gateway has a webhook. */
-async function openClient(reach: WebhooksHost['reach']): Promise<Client> {
-  const { Agent, request } = await import('undici')
-  const agent = (plain: boolean): Agent =>
-    new Agent({ connections: 64, pipelining: 1, connect: { lookup: reach.lookup(plain), timeout: 10_000 } })
-  return { request, plain: agent(true), secure: agent(false) }
-}
-
 export class Webhooks {
   /** First octet sent to the answer, ms. */
   readonly latency = new Histogram()
   private readonly host: WebhooksHost
   private readonly receivers = new Map<string, Receiver>()
-  private client: Promise<Client> | undefined
+  private readonly client: WebhookClient
+  /** On their way, by account. */
+  private readonly byAccount = new Map<number, number>()
+  /** Receivers that found no place for what they have, the one that waits longest first. */
+  private readonly placeless = new Set<string>()
+  private tests = 0
+  private held = 0
   private readonly rejoiner: Rejoiner
   private readonly quiet: Quiet
   private inFlight = 0
@@ -142,6 +146,7 @@ export class Webhooks {
   constructor(host: WebhooksHost) {
     this.host = host
     this.quiet = new Quiet(FAILURE_LINES, FAILURE_LINES_IN_ALL, host.clock.mono)
+    this.client = new WebhookClient(host.reach)
     this.rejoiner = new Rejoiner(rejoinLimits, {
       release: part => {
         host.spool.giveBackReport(part)

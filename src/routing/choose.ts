@@ -46,14 +46,15 @@ const EXPLORED_UNPROVEN = 0.05
 const EXPLORED_MOST = 0.1
 /** One who writes to the same number again is explored with anew after this. */
 const EXPLORE_MS = 5_000
-/** Texts in parts whose carrier is remembered. */
+/** Texts in parts whose carrier is remembered, and for how long: references of parts are used again. */
 const REMEMBERED = 4_096
+const REMEMBERED_MS = 60_000
 
 export class Chooser {
   private readonly merits: Merits
   /** Carriers of texts whose parts may still come, by their hash; two generations. */
-  private together = new Map<number, string>()
-  private before = new Map<number, string>()
+  private together = new Map<number, { readonly carrier: string; readonly untilMs: number }>()
+  private before: Chooser['together'] = new Map()
 
   constructor(merits: Merits) {
     this.merits = merits
@@ -93,18 +94,20 @@ export class Chooser {
     const seed = seedOf(m, key)
     if (key === '') return this.explored(rule, m, seed, isUp, nowMs)
     const known = this.together.get(seed) ?? this.before.get(seed)
-    if (known !== undefined && isUp(known) && rule.to.some(({ carrier }) => carrier === known)) return known
+    if (known !== undefined && nowMs < known.untilMs && isUp(known.carrier)) {
+      if (rule.to.some(({ carrier }) => carrier === known.carrier)) return known.carrier
+    }
     const chosen = this.explored(rule, m, seed, isUp, nowMs)
-    if (chosen !== undefined) this.remember(seed, chosen)
+    if (chosen !== undefined) this.remember(seed, chosen, nowMs)
     return chosen
   }
 
-  private remember(seed: number, carrier: string): void {
+  private remember(seed: number, carrier: string, nowMs: number): void {
     if (this.together.size >= REMEMBERED) {
       this.before = this.together
       this.together = new Map()
     }
-    this.together.set(seed, carrier)
+    this.together.set(seed, { carrier, untilMs: nowMs + REMEMBERED_MS })
   }
 
   private explored(rule: RouteRule, m: Message, seed: number, isUp: IsUp, nowMs: number): string | undefined {

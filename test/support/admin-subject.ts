@@ -98,6 +98,7 @@ export class Subject implements AdminSubject {
     choose: (rule, _, isUp) => rule.to.find(({ carrier }) => isUp(carrier))?.carrier,
     priceMicros: () => undefined,
     areaOf: () => '',
+    quietUntil: () => 0,
     standing: carrier => this.standings.get(carrier) ?? { score: 0.95, rate: 0.95, samples: 0, medianMs: null },
   }
   readonly directory: AdminSubject['directory']
@@ -131,6 +132,7 @@ export class Subject implements AdminSubject {
         rematch: () => undefined,
         choose: () => undefined,
         quietUntil: () => 0,
+        unwanted: () => undefined,
         codingsOf: () => standardCodings,
         fault: () => {},
       },

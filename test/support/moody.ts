@@ -126,7 +126,7 @@ const MOST_MS = 2_500
 /** How often it is well for each time that it has every other mood. */
 const WELL = 10
 /** Receipts that a link has not answered. */
-const WINDOW = 50
+const WINDOW = 200
 
 export class MoodyCarrier {
   mood: Mood = 'well'
@@ -144,6 +144,8 @@ export class MoodyCarrier {
   private serial = 0
   /** Receipts that no link has taken yet. */
   private owed: Buffer[] = []
+  /** Those before it in `owed` are on their way. */
+  private owedAt = 0
   private timer: NodeJS.Timeout | undefined
 
   constructor(options: MoodyOptions) {
@@ -267,11 +269,11 @@ export class MoodyCarrier {
   }
 
   private report(): void {
-    if (this.owed.length === 0 || this.mood === 'stalls') return
-    let from = 0
+    const { owed } = this
+    if (this.mood === 'stalls') return
     for (const [link, unanswered] of this.links) {
-      while (from < this.owed.length && unanswered.size < WINDOW) {
-        const receipt = this.owed[from++] as Buffer
+      while (this.owedAt < owed.length && unanswered.size < WINDOW) {
+        const receipt = owed[this.owedAt++] as Buffer
         const sequence = link.nextSequence()
         const pdu = Buffer.from(receipt)
         pdu.writeUInt32BE(sequence, 12)
@@ -279,7 +281,9 @@ export class MoodyCarrier {
         link.write(pdu)
       }
     }
-    if (from > 0) this.owed = this.owed.slice(from)
+    if (this.owedAt < owed.length && this.owedAt < 10_000) return
+    this.owed = owed.slice(this.owedAt)
+    this.owedAt = 0
   }
 }
 
