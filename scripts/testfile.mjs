@@ -129,11 +129,13 @@ async function whileAny(folder, until) {
 
 /** Processes started with `folder` as their TMPDIR, standing in it or naming it, such as a database server over it. */
 function processesOf(folder) {
+  // `smtp` is not `smtp-auth`.
+  const names = new RegExp(`${folder.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}(?![\\w-])`)
   if (!existsSync('/proc/self/environ')) {
     const listing = spawnSync('ps', ['-axo', 'pid=,command='], { encoding: 'utf8' }).stdout ?? ''
     return listing
       .split('\n')
-      .filter(line => line.includes(folder))
+      .filter(line => names.test(line))
       .map(line => ({ pid: Number.parseInt(line, 10), command: line.trim().replace(/^\d+\s+/, '') }))
   }
   const found = []
@@ -146,7 +148,7 @@ function processesOf(folder) {
     const environment = look(() => readFileSync(`/proc/${pid}/environ`, 'latin1'))
     const place = look(() => readlinkSync(`/proc/${pid}/cwd`))
     // Without a command line it has ended and only waits to be collected.
-    if (command !== '' && (command.includes(folder) || environment.includes(folder) || place.startsWith(folder))) {
+    if (command !== '' && (names.test(command) || names.test(environment) || names.test(place))) {
       found.push({ pid, command })
     }
   }

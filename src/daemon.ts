@@ -11,6 +11,7 @@ import { Consent } from './accounts/consent.js'
 import { Directory } from './accounts/directory.js'
 import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
 import { gatewayFaultLine } from './accounts/gatewayFile.js'
+import { KeyUses } from './accounts/keyUses.js'
 import { Limits } from './accounts/limits.js'
 import { Secrets, serverKey } from './accounts/secrets.js'
 import { createAdmin } from './admin/admin.js'
@@ -120,6 +121,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   opened.push(() => store.close())
   const directory = new Directory({ path: join(dataDir, 'directory'), store, secrets, log })
   opened.push(() => directory.close())
+  const keyUses = new KeyUses(store, log)
+  const keyUsed = (id: number): void => keyUses.note(id, clock.now())
   const consent = new Consent({
     ...{ dataDir, store, clock, log, counters },
     failed: error => {
@@ -248,8 +251,9 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     answered: (carrier, part, outcome) => routing.answered(carrier, part, outcome),
   })
 
+  const past = new Past(spool, store)
   const told = new Told({
-    ...{ spool, store, directory, secrets, clock, counters, log, lines, settings: config.webhooks },
+    ...{ spool, store, directory, secrets, clock, counters, log, lines, past, settings: config.webhooks },
     keepMs: config.spool.keepReceiptsHours * 3_600_000,
     fault: faulty,
   })
@@ -370,6 +374,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     log,
     mailAccounts: directory,
     mailNoted: message => mailOut.conversations.note(message),
+    keyUsed,
   })
   const server = doors.smpp
   server.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, 'account', () => bind.systemId))
@@ -391,6 +396,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   trace.use(config.log.trace)
   history.start()
   told.start()
+  keyUses.start()
+  opened.push(() => keyUses.stop())
   mailOut.start()
   opened.push(() => told.stop(0))
   opened.push(() => history.stop())
@@ -418,10 +425,14 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     clock,
     counters,
     log,
-    accountByKey: key => directory.accountByKey(key),
+    account: id => directory.account(id),
+    key: key => directory.key(key),
+    keyUsed,
+    desk: { store, secrets, refresh: () => directory.refresh() },
     sender: new WebSender({ door, clock, hasEnded: async id => (await lookup.ended(id)) !== undefined }),
     spool,
-    past: new Past(spool, store),
+    past,
+    webhooks: told.desk,
     maxRecipients: MAX_RECIPIENTS,
     synced: () => spool.synced(),
   }
@@ -450,10 +461,12 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
         secrets,
         consent,
         replies,
+        webhooks: told.desk,
         spool,
         refresh: () => directory.refresh(),
         account: id => directory.account(id),
       },
+      webhookMs: told.webhooks.latency,
       syncMs,
       commitRecords,
       trace,
@@ -516,7 +529,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       await directory.refresh()
       await consent.refresh()
     } catch (error) {
-      if (error instanceof BootstrapFaulty || !directory.ready) throw error
+      if (error instanceof BootstrapFaulty || !directory.ready || !consent.ready) throw error
       log.warn({ err: error }, 'the database is away: serving from this node’s own copy')
     }
   }
@@ -555,7 +568,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     clearInterval(ticker)
     clearInterval(dispatchTicker)
     await spool.synced().catch(() => {})
-    await atMost(history.stop(), drainMs / 4)
+    await atMost(Promise.all([history.stop(), keyUses.stop()]), drainMs / 4)
     await spool.close()
     await directory.close()
     await consent.close()

@@ -1,13 +1,16 @@
 // STOP, START and HELP: the words by table, what is kept of them on disk, and stories with phones, customers and a daemon
 // that is killed or cut off from its database.
+import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ConsentCopy, type ConsentEvent } from '../src/accounts/consentCopy.js'
 import { optWord } from '../src/accounts/optWords.js'
 import { phoneKey } from '../src/accounts/phoneKey.js'
 import { esme } from './support/esme.js'
-import { freshDatabase, house, story, trunkline } from './support/house.js'
+import { emptyHouse, freshDatabase, house, story, trunkline } from './support/house.js'
+import { MailClient } from './support/mailClient.js'
 import { temporaryDirectory, Way } from './support/postgres.js'
+import { receiver, SECRET } from './support/receiver.js'
 import { smsc } from './support/smsc.js'
 
 t.jobs = 4
@@ -141,7 +144,7 @@ t.test('what was said holds at once, is durable when it says so, and is sent to 
     { seq: 2, event: { account: 8 } },
   ])
   await copy.sent([1, 2])
-  t.equal(copy.unsent, 0)
+  t.same(copy.journaled(10), [])
   await copy.close()
   const { copy: again, written: rewritten } = copyAt(t, path)
   t.same([again.isStopped(7, KEY), again.isStopped(8, KEY), again.concerns(9)], [true, true, false])
@@ -173,15 +176,19 @@ t.test('an account’s own word goes before everybody’s, but for a START older
   t.same(stopped(), [true, false], 'what is older than what is known changes nothing')
   await written()
   t.same(stopped(), [true, false])
-  await copy.take([{ account: 7, number: PHONE, stopped: false, atMs: 4 }], { identity: 'a', change: 9 })
+  await copy.take([{ account: 7, number: PHONE, stopped: false, atMs: 4 }], {
+    identity: 'a',
+    change: 9,
+    complete: true,
+  })
   t.same(stopped(), [false, false], 'SQL has the last word on one moment')
-  t.same(copy.state, { identity: 'a', change: 9 })
+  t.same(copy.state, { identity: 'a', change: 9, complete: true })
   say(8, 'stop', 6)
   await written()
   await copy.sent(copy.journaled(100).map(({ seq }) => seq))
   say(9, 'stop', 7)
   await written()
-  await copy.startOver({ identity: 'b', change: 0 })
+  await copy.startOver({ identity: 'b', change: 0, complete: false })
   t.same(stopped(), [false, false], 'another database: only what it has not been told stays')
   t.equal(copy.isStopped(9, KEY), true)
   t.same([copy.concerns(8), copy.concerns(9)], [false, true])
@@ -215,13 +222,16 @@ story(
   'a phone that has said STOP is written to no more, by whom and by which class it stopped, until it says START',
   async t => {
     const carrier = await smsc(t)
+    const hook = await receiver(t)
     const daemon = await house(t, {
+      config: { smtp: { listen: '127.0.0.1:0' }, webhooks: { allow: ['127.0.0.0/8'] } },
       accounts: {
         shop: { numbers: ['1000'], serviceTypes: { OTP: 'otp', AD: 'bulk' }, consent: { confirm: 'You are out.' } },
         other: {
           numbers: ['2000'],
           serviceTypes: { OTP: 'otp' },
           consent: { stopsOtp: true, help: 'Other Ltd: call 2000' },
+          webhooks: [{ url: hook.url, secret: SECRET, events: ['message.received'] }],
         },
       },
       carriers: { up: carrier },
@@ -241,6 +251,9 @@ story(
     t.equal(await text(shop), 'Stop!', 'the customer hears of it')
     t.equal(await submit(shop), 'ESME_RINVDSTADR')
     t.equal(await submit(shop, 'AD', `+${PHONE}`), 'ESME_RINVDSTADR', 'however the number is written')
+    const mail = await MailClient.ready(t, (await daemon.line('ready')).smtp as number)
+    await mail.say('MAIL FROM:<alerts@shop.example>')
+    t.match(await mail.say(`RCPT TO:<${PHONE}@sms.localhost>`), /^550 5\.7\.1 /)
     t.equal(await submit(shop, 'OTP'), 'ESME_ROK')
     t.equal(await submit(shop, '', '4917112345679'), 'ESME_ROK')
     t.equal(await submit(other), 'ESME_ROK')
@@ -255,7 +268,7 @@ story(
     )
     const sent = (await carrier.take(4)).map(({ fields, text }) => [fields.source_addr, fields.destination_addr, text])
     t.same(sent[1], ['1000', PHONE, 'You are out.'], 'told so, once, past its own STOP')
-    t.equal(await daemon.metric('trunkline_events_total', { name: 'refused_stopped' }), 2)
+    t.equal(await daemon.metric('trunkline_events_total', { name: 'refused_stopped' }), 3)
 
     const show = async (...more: string[]) => {
       const { stdout, stderr } = await trunkline([
@@ -286,6 +299,15 @@ story(
     t.equal(await carrier.mobileOriginated(from('arrêt'.replace('ê', 'e'), '2000')), 0)
     t.same([await text(other), await text(other), await text(other)], ['HELP', 'help', 'arret'])
     t.equal(await submit(other, 'OTP'), 'ESME_RINVDSTADR', 'as the account wants it')
+    t.same(
+      (await hook.first(4)).map(({ data }) => [data.text, data.consent]),
+      [
+        ['Car please', undefined],
+        ['HELP', 'help'],
+        ['help', 'help'],
+        ['arret', 'stopped'],
+      ],
+    )
     t.equal(
       await daemon.metric('trunkline_events_total', { name: 'consent_answers' }),
       3,
@@ -361,15 +383,14 @@ story(
 
 story('what is said on one node holds on another', async t => {
   const url = await freshDatabase()
-  const [one, two] = await Promise.all(
-    [0, 1].map(n =>
-      house(t, { accounts: { shop: { numbers: ['1000'] } }, config: { node: n }, database: { url, direct: url } }),
-    ),
-  )
-  if (one === undefined || two === undefined) return
+  const options = { accounts: { shop: { numbers: ['1000'] } }, database: { url, direct: url } }
+  const one = await house(t, options)
+  const two = await emptyHouse(t, { ...options, config: { node: 1 } })
+  copyFileSync(join(one.dataDir, 'server.key'), join(two.dataDir, 'server.key'))
+  await two.start()
   const shop = await esme(t, two.smpp)
-  const config = ['--config', one.configFile, '--json']
-  t.equal((await trunkline(['consent', 'stop', '--number', PHONE, ...config])).code, 0)
+  const say = ['consent', 'stop', '--number', PHONE, '--config', one.configFile]
+  t.equal((await trunkline(say)).code, 0)
   const heeded = async (): Promise<number> =>
     JSON.parse((await two.get(`/api/v1/admin/consent/${PHONE}`)).body).heeded.length
   while ((await heeded()) === 0) {}

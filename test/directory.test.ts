@@ -310,8 +310,8 @@ routes: [{to: [sim]}]`,
   t.equal(directory.verify(alice, 'wonders'), false)
   t.equal(directory.verify(bob, ''), false, 'no password is good for an account without one')
   t.equal(directory.verify(undefined, 'wonder'), false)
-  t.equal(directory.accountByKey('tl_alice_0123456789abcdef0123456789abcdef'), alice)
-  t.equal(directory.accountByKey('tl_alice_0123456789abcdef0123456789abcdee'), undefined)
+  t.equal(directory.key('tl_alice_0123456789abcdef0123456789abcdef')?.account, alice?.id)
+  t.equal(directory.key('tl_alice_0123456789abcdef0123456789abcdee'), undefined)
   t.equal(directory.ownerOf('491711'), alice?.id)
   t.equal(directory.accountBySystemId('x'.repeat(5000)), undefined)
   t.equal(directory.accountBySystemId(''), undefined)
@@ -334,7 +334,7 @@ routes: [{to: [sim]}]`,
   t.equal(directory.account(alice?.id ?? 0)?.senders, null)
   t.not(directory.account(alice?.id ?? 0), alice, 'a change makes a new object')
   t.equal(directory.ownerOf('491711'), bob?.id)
-  t.equal(directory.accountByKey('tl_alice_0123456789abcdef0123456789abcdef'), undefined)
+  t.equal(directory.key('tl_alice_0123456789abcdef0123456789abcdef'), undefined)
   t.equal(directory.accountBySystemId('bob')?.suspended, 'unpaid')
 
   // Names that change hands.
@@ -392,7 +392,7 @@ t.test('a node that has a copy starts and serves without SQL; one that was long 
   await way.open()
   t.equal(await reloaded, undefined, 'anything may have changed')
   t.equal(alone.accountBySystemId('bench'), undefined)
-  t.equal(alone.accountByKey('tl_bench_0123456789abcdef0123456789abcdef'), undefined)
+  t.equal(alone.key('tl_bench_0123456789abcdef0123456789abcdef'), undefined)
   const last = alone.accountBySystemId('new600')
   t.equal(alone.ownerOf(`49${last?.id}`), last?.id)
   await alone.close()

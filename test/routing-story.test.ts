@@ -134,7 +134,7 @@ story(
       /sender +"SHOP" is one of the account's/,
       /destination +4915112345678, in DE, network 262-01 \(one\)/,
       /class +transactional, the account's/,
-    /consent +nothing is known against it/,
+      /consent +nothing is known against it/,
       /not codes: class must be otp/,
       /carrier +the first that is up: up/,
       /source "SHOP" becomes "15550001"; destination "\+4915112345678" becomes "015112345678"/,

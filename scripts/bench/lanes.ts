@@ -24,7 +24,7 @@ const OTHER_PACE = 2_000
 const SLICE_S = 5
 const PAIRS = 4
 const POLL_MS = 20
-const SETTLE_MS = 2_000
+const SETTLE_MS = 4_000
 
 const account = (systemId: string, name: string) => ({
   systemId,

@@ -134,7 +134,7 @@ const OWN = new Map([
 ])
 
 /** `tls.verify` stands in `tls`; undefined takes it away. */
-function put(tree: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
+export function put(tree: Record<string, unknown>, [key, ...rest]: string[], value: unknown): void {
   // An own property whatever its name is: the schema then says that there is no such key.
   const own = (what: unknown): void => {
     Object.defineProperty(tree, key as string, { value: what, enumerable: true, configurable: true, writable: true })

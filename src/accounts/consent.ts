@@ -96,6 +96,11 @@ export class Consent implements ConsentCheck {
     return lists && this.dnd.has(id, phone) ? listed : undefined
   }
 
+  /** What SQL has was loaded once: who is stopped is known. */
+  get ready(): boolean {
+    return this.copy.state?.complete === true
+  }
+
   /** Whether a phone is stopped for an account, 0 = for everybody. */
   isStopped(account: number, digits: string): boolean {
     return this.copy.isStopped(account, phoneKey(digits))

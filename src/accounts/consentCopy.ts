@@ -36,8 +36,11 @@ export interface ConsentRow {
 export interface ConsentState {
   readonly identity: string
   readonly change: number
+  /** Everything was loaded once, lists included. */
+  readonly complete: boolean
 }
 
+const FORMAT = 1
 /** An entry of a phone: account u32, stopped u8, atMs f64. */
 const ENTRY = 13
 /** Accounts that share a bit are looked up for nothing, no more. */
@@ -81,9 +84,13 @@ export class ConsentCopy {
     const [last] = this.journal.getKeys({ reverse: true, limit: 1 })
     // What was sent is gone from the journal: its numbers must not come again.
     this.seq = Math.max(last ?? 0, (this.root.get('sent') as number | undefined) ?? 0)
+    // It holds what is nowhere else yet: it is not thrown away.
+    const format = this.root.get('format') ?? FORMAT
+    if (format !== FORMAT) throw new Error(`${path} was written by another release (format ${format})`)
     let origin = this.root.get('origin') as string | undefined
     if (origin === undefined) {
       origin = randomUUID()
+      this.root.putSync('format', FORMAT)
       this.root.putSync('origin', origin)
     }
     this.origin = origin
@@ -172,11 +179,6 @@ export class ConsentCopy {
 
   journaled(most: number): { seq: number; event: ConsentEvent }[] {
     return Array.from(this.journal.getRange({ limit: most }), ({ key, value }) => ({ seq: key, event: value }))
-  }
-
-  /** How many events are not in SQL. */
-  get unsent(): number {
-    return this.journal.getKeysCount({})
   }
 
   /** SQL has these, and all before them. */

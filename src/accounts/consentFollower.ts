@@ -105,6 +105,8 @@ export class ConsentFollower {
     while (!this.closing.signal.aborted && (await this.sendJournal())) {}
     while (!this.closing.signal.aborted && (await this.takeChanges())) {}
     if (!this.closing.signal.aborted && (await dnd.follow(store, this.identity, log))) this.options.changed()
+    const { state } = copy
+    if (state?.complete === false && !this.closing.signal.aborted) await copy.take([], { ...state, complete: true })
     await copy.forgetAnswers(clock.now(), SLICE)
   }
 
@@ -113,8 +115,8 @@ export class ConsentFollower {
     const { copy, rows } = this.options
     const { identity, newest } = await rows.head()
     const { state } = copy
-    if (state?.identity !== identity) await copy.startOver({ identity, change: 0 })
-    else if (state.change > newest) await copy.take([], { identity, change: 0 })
+    if (state?.identity !== identity) await copy.startOver({ identity, change: 0, complete: false })
+    else if (state.change > newest) await copy.take([], { ...state, change: 0 })
     this.identity = identity
     this.unsure = false
   }
@@ -131,11 +133,11 @@ export class ConsentFollower {
 
   private async takeChanges(): Promise<boolean> {
     const { copy, rows } = this.options
-    const { identity } = this
-    const changes = await rows.changes(copy.state?.change ?? 0, SLICE)
+    const { state } = copy
+    const changes = state === undefined ? [] : await rows.changes(state.change, SLICE)
     const last = changes.at(-1)
-    if (last === undefined) return false
-    await copy.take(changes, { identity, change: last.change })
+    if (state === undefined || last === undefined) return false
+    await copy.take(changes, { ...state, change: last.change })
     if (changes.some(({ stopped }) => stopped)) this.options.changed()
     return changes.length === SLICE
   }

@@ -122,13 +122,33 @@ async function applyAccounts(
   secrets: Secrets,
   accounts: readonly FileAccount[],
 ): Promise<SectionReport> {
+  await stage(client, secrets, accounts)
+  const removed = (await client.query(REMOVE_ACCOUNTS)).rowCount ?? 0
+  const { created, updated } = await putStaged(client, secrets, accounts)
+  return { created, updated, removed, unchanged: accounts.length - created - updated }
+}
+
+/** Makes one account as it is given here, and lets all others be. True when anything was changed. */
+export async function putAccount(client: SqlClient, secrets: Secrets, one: FileAccount): Promise<boolean> {
+  await stage(client, secrets, [one])
+  const { created, updated } = await putStaged(client, secrets, [one])
+  return created + updated > 0
+}
+
+async function stage(client: SqlClient, secrets: Secrets, accounts: readonly FileAccount[]): Promise<void> {
   await client.query(STAGE)
   for (let from = 0; from < accounts.length; from += SLICE) {
     const rows = accounts.slice(from, from + SLICE).map((one, i) => staged(secrets, one, from + i))
     await client.query(FILL_STAGE, [JSON.stringify(rows)])
   }
   await client.query('analyze staged')
-  const removed = (await client.query(REMOVE_ACCOUNTS)).rowCount ?? 0
+}
+
+async function putStaged(
+  client: SqlClient,
+  secrets: Secrets,
+  accounts: readonly FileAccount[],
+): Promise<{ created: number; updated: number }> {
   const touched = new Set<number>()
   for (const statement of CHANGE_ACCOUNTS) {
     const { rows } = await client.query<{ id: number }>(statement)
@@ -142,12 +162,7 @@ async function applyAccounts(
   await client.query('drop table staged')
   for (const id of await applyAllHooks(client, secrets, accounts)) touched.add(id)
   for (const { id } of created.rows) touched.delete(id)
-  return {
-    created: created.rows.length,
-    updated: touched.size,
-    removed,
-    unchanged: accounts.length - created.rows.length - touched.size,
-  }
+  return { created: created.rows.length, updated: touched.size }
 }
 
 /** Few have any, and secrets are sealed here. */
@@ -176,11 +191,16 @@ async function applyAllHooks(
 
 const bytea = (octets: Buffer | undefined): string | null => (octets ? `\\x${octets.toString('hex')}` : null)
 
+/** A key of which nothing is said. */
+const plainKey = { name: '', scopes: [], kind: 'live', expires_at: null, allow_from: [] }
+
 function staged(secrets: Secrets, one: FileAccount, place: number): Record<string, unknown> {
   const { systemId, password, apiKey } = one
   const secret = password === undefined ? one.passwordHash : secrets.passwordHash(systemId, password)
   const keys =
-    apiKey === undefined ? one.apiKeys : [{ prefix: shownPrefix(apiKey), hash: secrets.keyHash(apiKey), name: '' }]
+    apiKey === undefined
+      ? one.apiKeys?.map(({ expires, allowFrom, ...key }) => ({ ...key, expires_at: expires, allow_from: allowFrom }))
+      : [{ ...plainKey, prefix: shownPrefix(apiKey), hash: secrets.keyHash(apiKey) }]
   return {
     place,
     system_id: systemId,
@@ -251,7 +271,8 @@ const CHANGE_BELONGINGS = [
     cross join jsonb_array_elements_text(s.senders) t(address)
   on conflict do nothing
   returning account as id`,
-  `delete from numbers d where not exists (
+  `delete from numbers d using accounts a join staged o on o.system_id = a.system_id
+  where a.id = d.account and not exists (
     select from staged s cross join jsonb_array_elements_text(s.numbers) t(number) where t.number = d.number)
   returning d.account as id`,
   `insert into numbers (number, account)
@@ -263,12 +284,16 @@ const CHANGE_BELONGINGS = [
   where a.id = d.account and s.keys is not null and not exists (
     select from jsonb_to_recordset(s.keys) as t(hash bytea) where t.hash = d.hash)
   returning d.account as id`,
-  `insert into api_keys (hash, account, prefix, name)
-  select t.hash, a.id, t.prefix, t.name from staged s join accounts a on a.system_id = s.system_id
-    cross join jsonb_to_recordset(s.keys) as t(hash bytea, prefix text, name text)
-  on conflict (hash) do update set account = excluded.account, prefix = excluded.prefix, name = excluded.name
-  where (api_keys.account, api_keys.prefix, api_keys.name) is distinct from
-    (excluded.account, excluded.prefix, excluded.name)
+  `insert into api_keys (hash, account, prefix, name, scopes, kind, expires_at, allow_from)
+  select t.hash, a.id, t.prefix, t.name, t.scopes, t.kind, t.expires_at, t.allow_from
+  from staged s join accounts a on a.system_id = s.system_id cross join jsonb_to_recordset(s.keys) as
+    t(hash bytea, prefix text, name text, scopes text[], kind text, expires_at timestamptz, allow_from text[])
+  on conflict (hash) do update set account = excluded.account, prefix = excluded.prefix, name = excluded.name,
+    scopes = excluded.scopes, kind = excluded.kind, expires_at = excluded.expires_at, allow_from = excluded.allow_from
+  where (api_keys.account, api_keys.prefix, api_keys.name, api_keys.scopes, api_keys.kind, api_keys.expires_at,
+      api_keys.allow_from) is distinct from
+    (excluded.account, excluded.prefix, excluded.name, excluded.scopes, excluded.kind, excluded.expires_at,
+      excluded.allow_from)
   returning account as id`,
 ]
 

@@ -59,12 +59,16 @@ function accountEntry(row: AccountRecord): object {
   return {
     systemId: row.system_id,
     ...(row.secret ? { passwordHash: writtenHash(row.secret) } : {}),
-    apiKeys: row.keys.map(({ prefix, hash, name }) => ({
-      prefix,
-      hash: writtenHash(Buffer.from(hash, 'hex')),
-      ...(name === '' ? {} : { name }),
-    })),
+    apiKeys: row.keys.map(keyEntry),
     suspended: row.suspended,
+    ...settingsOf(row),
+    ...(row.hooks.length > 0 ? { webhooks: row.hooks.map(hookEntry) } : {}),
+  }
+}
+
+/** What may be changed by itself, under the names of the gateway file. */
+function settingsOf(row: AccountRecord): Record<string, unknown> {
+  return {
     throughput: row.throughput,
     maxBinds: row.max_binds,
     class: row.class,
@@ -79,7 +83,27 @@ function accountEntry(row: AccountRecord): object {
     ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
     ...(Object.keys(row.mail).length > 0 ? { mail: row.mail } : {}),
     ...(Object.keys(row.consent).length > 0 ? { consent: row.consent } : {}),
-    ...(row.hooks.length > 0 ? { webhooks: row.hooks.map(hookEntry) } : {}),
+  }
+}
+
+/** The settings of one account; undefined: there is none. */
+export async function accountWritten(
+  client: Pick<SqlClient, 'query'>,
+  systemId: string,
+): Promise<Record<string, unknown> | undefined> {
+  const row = (await client.query<AccountRecord>(`${ACCOUNT} where system_id = $1`, [systemId])).rows[0]
+  return row && settingsOf(row)
+}
+
+function keyEntry({ prefix, hash, name, scopes, kind, expires, allowFrom }: AccountRecord['keys'][number]): object {
+  return {
+    prefix,
+    hash: writtenHash(Buffer.from(hash, 'hex')),
+    ...(name === '' ? {} : { name }),
+    ...(scopes.length === 0 ? {} : { scopes }),
+    ...(kind === 'live' ? {} : { kind }),
+    ...(expires === null ? {} : { expires: new Date(expires).toISOString() }),
+    ...(allowFrom.length === 0 ? {} : { allowFrom }),
   }
 }
 
@@ -137,18 +161,29 @@ interface AccountRecord {
   /** secret in base64 */
   hooks: { url: string; events: string[]; secret: string; settings: object }[]
   /** hash in hex */
-  keys: { prefix: string; hash: string; name: string }[]
+  keys: {
+    prefix: string
+    hash: string
+    name: string
+    scopes: string[]
+    kind: string
+    /** ms */
+    expires: number | null
+    allowFrom: string[]
+  }[]
 }
-const ACCOUNTS = `
+const ACCOUNT = `
   select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
     credit_micros, quiet_hours, smpp, mail, consent,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
     (select coalesce(jsonb_agg(jsonb_build_object('url', url, 'events', events, 'secret', encode(secret, 'base64'),
       'settings', settings) order by slot), '[]') from webhooks where account = a.id) as hooks,
-    (select coalesce(jsonb_agg(jsonb_build_object('prefix', prefix, 'hash', encode(hash, 'hex'), 'name', name)
+    (select coalesce(jsonb_agg(jsonb_build_object('prefix', prefix, 'hash', encode(hash, 'hex'), 'name', name,
+      'scopes', scopes, 'kind', kind, 'expires', floor(extract(epoch from expires_at) * 1000), 'allowFrom', allow_from)
       order by created_at, hash), '[]') from api_keys where account = a.id) as keys
-  from accounts a where id > $1 order by id limit $2`
+  from accounts a`
+const ACCOUNTS = `${ACCOUNT} where id > $1 order by id limit $2`
 
 interface CarrierRecord {
   name: string

@@ -9,6 +9,8 @@ import { isMailKind, simulatorSettings, smppSettings, smtpSettings } from './car
 import { consentProfile } from './consentProfile.js'
 import { hookFields, MAX_HOOKS } from './hooks.js'
 import { fileInbound } from './inbound.js'
+import { keyAllowFrom, keyScopes } from './keyRows.js'
+import { keyKinds } from './keys.js'
 import { mailProfile } from './mailProfile.js'
 import { fileBlocked, fileNetwork, fileRoute } from './route.js'
 import { smppProfile } from './smppProfile.js'
@@ -43,7 +45,18 @@ const account = z.strictObject({
     .regex(/^[\x21-\x7e]{20,}$/, 'must be at least 20 printable ASCII characters')
     .optional(),
   apiKeys: z
-    .array(z.strictObject({ prefix: z.string().max(64), hash, name: z.string().max(64).default('') }))
+    .array(
+      z.strictObject({
+        prefix: z.string().max(64),
+        hash,
+        name: z.string().max(64).default(''),
+        /** None = everything that an account may do. */
+        scopes: keyScopes.default([]),
+        kind: z.enum(keyKinds).default('live'),
+        expires: z.iso.datetime({ offset: true }).nullable().default(null),
+        allowFrom: keyAllowFrom.default([]),
+      }),
+    )
     .optional(),
   /** Why it is; null = it is not. Left out: as it is. */
   suspended: text(200).nullable().optional(),

@@ -3,7 +3,7 @@
 
 import { newWebhookSecret } from '../../protocols/http/webhook.js'
 import type { SqlClient } from '../store/postgres.js'
-import { type HookFields, hookOwner, hookSettings, MAX_HOOKS, storedHookSettings } from './hooks.js'
+import { type HookFields, type HookSettings, hookOwner, hookSettings, MAX_HOOKS, storedHookSettings } from './hooks.js'
 import type { Secrets } from './secrets.js'
 
 export interface HookRow {
@@ -99,6 +99,38 @@ export async function switchHook(client: Pick<SqlClient, 'query'>, id: number, w
   return ((await client.query(sql, [id, why])).rowCount ?? 0) > 0
 }
 
+/** Its other URL, types of events or settings. False: there is none. Throws what SQL throws, 23505 when the account has the URL. */
+export async function changeHook(
+  client: Pick<SqlClient, 'query'>,
+  id: number,
+  { url, events, settings }: Pick<HookFields, 'url' | 'events'> & { settings: HookSettings },
+): Promise<boolean> {
+  return ((await client.query(CHANGE_ALL, [id, url, events, storedHookSettings(settings)])).rowCount ?? 0) > 0
+}
+
+/** Gives it a new secret; the one until now signs as well for so many hours. @returns the new one; undefined: there is none */
+export async function rotateHook(
+  client: Pick<SqlClient, 'query'>,
+  secrets: Secrets,
+  account: HookAccount,
+  id: number,
+  keepHours: number,
+): Promise<string | undefined> {
+  const secret = newWebhookSecret()
+  const values = [id, secrets.seal(hookOwner(account.systemId), secret), keepHours]
+  return ((await client.query(ROTATE, values)).rowCount ?? 0) > 0 ? secret : undefined
+}
+
+/** With what could not be delivered there. False: there is none. */
+export async function removeHook(client: Pick<SqlClient, 'query'>, id: number): Promise<boolean> {
+  return ((await client.query('delete from webhooks where id = $1', [id])).rowCount ?? 0) > 0
+}
+
+const CHANGE_ALL = `
+  update webhooks set url = $2, events = $3, settings = $4, updated_at = now() where id = $1`
+const ROTATE = `
+  update webhooks set old_secret = secret, old_until = now() + $3 * interval '1 hour', secret = $2, updated_at = now()
+  where id = $1`
 const HOOKS = 'select id, slot, url, events, secret, disabled, settings from webhooks'
 const LAST_SLOT = 'select slot as last from webhooks where account = $1 order by id desc limit 1'
 const ADD = `

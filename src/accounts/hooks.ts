@@ -103,8 +103,9 @@ export function storedHookSettings({ timeoutMs, atOnce, attempts }: HookSettings
 }
 
 /** Whether it is told of events of this type. */
-export function wants({ events, disabled }: Hook, type: string): boolean {
-  if (disabled !== null) return false
+export const wants = (hook: Hook, type: string): boolean => hook.disabled === null && asksFor(hook, type)
+
+export function asksFor({ events }: Pick<Hook, 'events'>, type: string): boolean {
   return events.length === 0 || events.some(one => one === type || one === '*' || covers(one, type))
 }
 

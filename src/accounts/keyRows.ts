@@ -73,11 +73,10 @@ export async function keyEntries(
   asked: { account?: string | undefined; after: number; limit: number },
 ): Promise<KeyEntry[]> {
   const { account, after, limit } = asked
-  const { rows } = await store.query<KeyRow>(`${KEYS} where ($1::text is null or a.system_id = $1) and k.id > $2 ${PAGE}`, [
-    account ?? null,
-    after,
-    limit,
-  ])
+  const { rows } = await store.query<KeyRow>(
+    `${KEYS} where ($1::text is null or a.system_id = $1) and k.id > $2 ${PAGE}`,
+    [account ?? null, after, limit],
+  )
   return rows.map(entry)
 }
 
@@ -222,4 +221,4 @@ const ADD = `
   insert into api_keys (hash, account, prefix, name, scopes, kind, expires_at, allow_from)
   values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`
 const SHORTEN = `
-  update api_keys set expires_at = least(expires_at, now() + make_interval(secs => $2)) where id = $1`
+  update api_keys set expires_at = least(expires_at, date_trunc('milliseconds', now() + make_interval(secs => $2))) where id = $1`

@@ -1,8 +1,11 @@
-// Who may administer: whoever reaches the unix socket, and over TCP whoever has the admin key.
-// Knows one key and compares it in constant time; what is asked for, it does not know.
+// Who may administer: whoever reaches the unix socket, and over TCP whoever has the admin key, or an API key with a scope of
+// administration. Knows who asks, and whether they may read or write; what is asked for, it does not know.
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import type { Account } from '../accounts/account.js'
+import type { Actor } from '../accounts/audit.js'
+import { hasScope, hasScopes, isOfAdmins, type KeyGrant, objectionTo, scopeSet } from '../accounts/keys.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
 import { Problem } from './problem.js'
@@ -16,7 +19,22 @@ export interface AccessOptions {
   log: Log
   /** A key was refused. */
   refused(): void
+  /** null where no API keys are known. */
+  keys: {
+    key(key: string): KeyGrant | undefined
+    account(id: number): Account | undefined
+    keyUsed(id: number): void
+  } | null
 }
+
+/** Who administers, and what they may give on. */
+interface Admitted {
+  readonly who: string
+  readonly scopes: number
+}
+
+const EVERYTHING = scopeSet(['admin:*']) | scopeSet([])
+const READS = ['GET', 'HEAD']
 
 export class Access {
   private readonly options: AccessOptions
@@ -24,6 +42,7 @@ export class Access {
   private readonly secret = randomBytes(32)
   private readonly wanted: Buffer | null
   private readonly local = new WeakSet<IncomingMessage>()
+  private readonly admitted = new WeakMap<IncomingMessage, Admitted>()
   private refusedSince = 0
   private warnedMs = Number.NEGATIVE_INFINITY
 
@@ -43,11 +62,26 @@ export class Access {
     return this.local.has(request) ? 'admin.sock' : `${remoteAddress ?? ''}:${remotePort ?? ''}`
   }
 
+  /** For the audit: who asks, once {@link refusal} has let them in. */
+  actor(request: IncomingMessage): Actor {
+    return { who: this.admitted.get(request)?.who ?? 'admin.sock', from: this.from(request) }
+  }
+
+  /** Throws a Problem when whoever asks has less than these scopes: nobody gives more than they have. */
+  mayGive(request: IncomingMessage, words: readonly string[]): void {
+    const own = this.admitted.get(request)?.scopes ?? EVERYTHING
+    // An administrator may make keys of any account; what matters is administration itself.
+    const wanted = scopeSet(words) & scopeSet(['admin:*'])
+    if (!hasScopes(own, wanted)) throw scopeMissing('admin:*')
+  }
+
   /** Why this request may not administer; undefined when it may. */
   refusal(request: IncomingMessage): Problem | undefined {
     if (this.local.has(request)) return undefined
-    if (this.wanted === null) return noKeyConfigured()
     const given = keyIn(request)
+    const grant = given === undefined ? undefined : this.options.keys?.key(given)
+    if (grant !== undefined) return this.refusalOf(grant, request)
+    if (this.wanted === null) return noKeyConfigured()
     if (given === undefined) {
       return new Problem(
         401,
@@ -56,9 +90,27 @@ export class Access {
         'send the admin key as Authorization: Bearer or X-API-Key',
       )
     }
-    if (timingSafeEqual(this.digest(given), this.wanted)) return undefined
+    if (timingSafeEqual(this.digest(given), this.wanted)) {
+      this.admitted.set(request, { who: 'admin key', scopes: EVERYTHING })
+      return undefined
+    }
     this.note(request)
     return new Problem(401, 'key_refused', 'The key is refused', 'this is not the admin key of this gateway')
+  }
+
+  private refusalOf(grant: KeyGrant, request: IncomingMessage): Problem | undefined {
+    const account = this.options.keys?.account(grant.account)
+    const address = request.socket.remoteAddress ?? ''
+    const isGood = objectionTo(grant, this.options.clock.now(), address) === undefined && account?.suspended === null
+    const scope = READS.includes(request.method ?? '') ? 'admin:read' : 'admin:write'
+    if (account !== undefined && isGood && hasScope(grant.scopes, scope)) {
+      this.options.keys?.keyUsed(grant.id)
+      this.admitted.set(request, { who: `key ${grant.id} of ${account.systemId}`, scopes: grant.scopes })
+      return undefined
+    }
+    if (isGood) return scopeMissing(isOfAdmins(grant.scopes) ? scope : 'admin:*')
+    this.note(request)
+    return new Problem(401, 'key_refused', 'The key is refused', 'it has expired, or is not for this address')
   }
 
   private digest(key: string): Buffer {
@@ -75,6 +127,10 @@ export class Access {
     this.refusedSince = 0
   }
 }
+
+/** 403: the key is good, but not for this. */
+export const scopeMissing = (scope: string): Problem =>
+  new Problem(403, 'scope_missing', 'The key may not do this', `it needs the scope ${scope}`, { scope })
 
 const noKeyConfigured = (): Problem =>
   new Problem(

@@ -43,7 +43,7 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
   const recent = new Recent(subject)
   const metrics = new Metrics(subject, recent)
   const refused = (): void => counters.add('admin_keys_refused')
-  const access = new Access({ key: config.admin.key, clock, log, refused })
+  const access = new Access({ key: config.admin.key, clock, log, refused, keys: web })
 
   const app = fastify({
     logger: false,

@@ -114,7 +114,7 @@ export function carrierRoutes(app: FastifyInstance, subject: AdminSubject, recen
         422,
         'not_smpp',
         'Nothing to test',
-        `${row.name} is a simulator in this process: it has no link`,
+        `${row.name} speaks no SMPP (kind ${row.kind}): there is no bind to try`,
       )
     }
     done(request, 'carrier_test', { carrier: row.name, sent: body.to !== undefined })

@@ -113,6 +113,9 @@ const gauge = (name: string, help: string, read: Family['read']): Family => ({ n
 const counter = (name: string, help: string, read: Family['read']): Family => ({ name, type: 'counter', help, read })
 const one = (value: number | undefined): Sample[] => (value === undefined ? [] : [{ value }])
 
+/** Put aside: given up, kept for those who look. Dropped: of a webhook that is gone. */
+const WEBHOOK_RESULTS = ['delivered', 'failed', 'put_aside', 'dropped'] as const
+
 const FAMILIES: readonly Family[] = [
   gauge('trunkline_info', 'Always 1; the version and the node are its labels.', ({ subject }) => [
     { labels: { version: subject.version, node: subject.config.node }, value: 1 },
@@ -196,6 +199,14 @@ const FAMILIES: readonly Family[] = [
   counter('trunkline_resent_after_crash_total', 'Messages that were in flight when the last run was killed.', v =>
     one(v.subject.dispatch.resentAfterCrash),
   ),
+
+  // webhooks and callbacks
+  counter('trunkline_webhook_events_total', 'Tries to tell customers over HTTP, by what came of them.', ({ subject }) =>
+    WEBHOOK_RESULTS.map(result => ({ labels: { result }, value: subject.counters.get(`webhooks_${result}`) })),
+  ),
+  histogram('trunkline_webhook_seconds', 'From the first octet of an event to its answer.', 1000, function* (view) {
+    yield [{}, view.subject.webhookMs]
+  }),
 
   // history
   gauge('trunkline_log_rows', 'History rows that are not in SQL yet.', ({ queue }) => one(queue.log_rows)),

@@ -4,6 +4,9 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { Access } from './access.js'
+import { adminAccountRoutes } from './api/accounts.js'
+import { adminKeyRoutes } from './api/keys.js'
+import { adminWebhookRoutes } from './api/webhooks.js'
 import { auditor, read, serving } from './asked.js'
 import { carrierRoutes } from './carriers.js'
 import { catchRoutes } from './catch.js'
@@ -96,6 +99,9 @@ export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent:
   messageRoutes(app, subject, access, done)
   consentRoutes(app, subject, access, done)
   inboundRoutes(app, subject, done)
+  adminAccountRoutes(app, subject, access)
+  adminKeyRoutes(app, subject, access)
+  adminWebhookRoutes(app, subject, access)
 }
 
 /** `written` is false while the log's level leaves traces out: they are lines of level debug. */

@@ -18,6 +18,7 @@ import type { Message } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
 import type { HistoryFigures } from '../returns/history.js'
 import type { Replies } from '../returns/replies.js'
+import type { WebhookDesk } from '../returns/webhookDesk.js'
 import type { Blocked } from '../routing/blocked.js'
 import type { Standing } from '../routing/quality.js'
 import type { RouteRule } from '../routing/table.js'
@@ -82,6 +83,7 @@ export interface AdminDesk {
   readonly secrets: Secrets
   readonly consent: Consent
   readonly replies: Replies
+  readonly webhooks: WebhookDesk
   readonly spool: Pick<
     Spool,
     'walk' | 'find' | 'inHand' | 'retry' | 'cancel' | 'move' | 'receiptWaits' | 'synced' | 'readLog'
@@ -132,6 +134,8 @@ export interface AdminSubject {
   readonly smppCounts: PduCounts
   readonly directory: AdminDirectory
   readonly counters: Counters
+  /** From the first octet of an event to its answer's. */
+  readonly webhookMs: Histogram
   readonly history: { readonly figures: Readonly<HistoryFigures> }
   readonly store: { readonly ready: boolean }
   /** From the first put of a commit to its sync. */

@@ -1,4 +1,4 @@
-// How words of the command line become values: bounded whole numbers, and a command_status by number or by name.
+// How words of the command line become values: bounded whole numbers, times, a command_status by number or by name.
 // Knows commander's way to refuse a word; knows no option.
 
 import { InvalidArgumentError } from 'commander'
@@ -22,6 +22,22 @@ export function seconds(word: string): number {
   const value = /^\d+(\.\d+)?$/.test(word) ? Number(word) : Number.NaN
   if (value <= 86_400) return Math.round(value * 1000)
   throw new InvalidArgumentError('It must be a number of seconds, 86400 at most.')
+}
+
+const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+
+/** `2h` as the moment two hours ago. */
+export function ago(word: string): Date {
+  const [, n, unit] = /^(\d{1,6})([smhd])$/.exec(word) ?? []
+  if (n === undefined) throw new InvalidArgumentError('It must be a time such as 90m, 2h or 3d.')
+  return new Date(Date.now() - Number(n) * UNITS[unit as keyof typeof UNITS])
+}
+
+/** ISO 8601 */
+export function moment(word: string): Date {
+  const at = new Date(word)
+  if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('It must be a moment such as 2026-01-31T08:00Z.')
+  return at
 }
 
 /** A command_status other than ESME_ROK: `0x58`, `88`, `ESME_RTHROTTLED` or `RTHROTTLED`. */

@@ -159,7 +159,7 @@ function withSettings(command: Command): Command {
     .option('--no-password', 'it wants none')
 }
 
-const setOption = (): Option =>
+export const setOption = (): Option =>
   new Option('--set <key=value>', 'a setting, named as in the gateway file; may be given again').argParser(assignment)
 
 function assignment(word: string, before: Record<string, unknown> = {}): Record<string, unknown> {
@@ -183,9 +183,10 @@ function settingsOf({ host, port, systemId, set = {} }: AddOptions): Record<stri
 }
 
 /** undefined: none is given. `wanted`: then it is asked for. */
-async function passwordOf(
+export async function passwordOf(
   { password, passwordFile }: PasswordOptions,
   wanted: boolean,
+  whose = 'the carrier',
 ): Promise<{ password?: string }> {
   if (passwordFile !== undefined) {
     const written = passwordFile === '-' ? await textOf(process.stdin) : await fileOf(passwordFile)
@@ -200,7 +201,7 @@ async function passwordOf(
   }
   const prompts = await import('@inquirer/prompts')
   const given = await asking(
-    prompts.password({ message: 'The password of the carrier:', mask: true }, { output: process.stderr }),
+    prompts.password({ message: `The password of ${whose}:`, mask: true }, { output: process.stderr }),
   )
   return { password: given }
 }

@@ -1,8 +1,8 @@
 // `trunkline message`: one message with its whole way, and lists of those that were.
 
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import { type Command, Option } from 'commander'
 import type { MessageEntry, MessagePage, MessageStory } from '../admin/messages.js'
-import { whole } from './arguments.js'
+import { ago, moment, whole } from './arguments.js'
 import { ask } from './ask.js'
 import { bad, faint, good, strong, table } from './print.js'
 import { type GlobalOptions, optionsOf } from './settings.js'
@@ -20,7 +20,6 @@ interface ListOptions {
 const ROOT = '/api/v1/admin/messages'
 const MOST_SHOWN = 100_000
 const PAGE = 500
-const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
 export function register(program: Command): void {
   const message = program.command('message').description('Messages: where they are, and what became of them.')
@@ -58,18 +57,6 @@ Examples:
   trunkline message list --account shop --state UNDELIVERABLE --json | jq -r '.[].error' | sort | uniq -c`,
     )
     .action((_, command: Command) => list(optionsOf<ListOptions>(command)))
-}
-
-function ago(word: string): Date {
-  const [, n, unit] = /^(\d{1,6})([smhd])$/.exec(word) ?? []
-  if (n === undefined) throw new InvalidArgumentError('It must be a time such as 90m, 2h or 3d.')
-  return new Date(Date.now() - Number(n) * UNITS[unit as keyof typeof UNITS])
-}
-
-function moment(word: string): Date {
-  const at = new Date(word)
-  if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('It must be a moment such as 2026-01-31T08:00Z.')
-  return at
 }
 
 async function list(options: ListOptions & GlobalOptions): Promise<void> {

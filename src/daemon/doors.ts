@@ -32,6 +32,7 @@ export interface DoorsGiven {
   readonly mailAccounts: MailAccounts
   /** A text message that came by mail was taken. */
   mailNoted(message: Message): void
+  keyUsed(id: number): void
 }
 
 /** null = off. */
@@ -113,6 +114,7 @@ export class Doors {
       postmaster: smtp.postmaster,
       takesAll: smtp.catch,
       noted: this.given.mailNoted,
+      keyUsed: this.given.keyUsed,
       trusted: smtp.trusted.flatMap(one => {
         const from = trustedFrom(one)
         return from === undefined ? [] : { list: listOf([from.range]), systemId: from.systemId }

@@ -10,7 +10,9 @@ import type { Secrets } from '../accounts/secrets.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
+import type { Past } from '../returns/past.js'
 import { Webhooks } from '../returns/webhook.js'
+import { WebhookDesk } from '../returns/webhookDesk.js'
 import { forgetOldFailures, putAside } from '../returns/webhookFailures.js'
 import { type Spool, way } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
@@ -28,6 +30,7 @@ export interface ToldHost {
   readonly counters: Counters
   readonly log: Log
   readonly lines: Lines
+  readonly past: Past
   readonly settings: {
     readonly allow: readonly string[]
     readonly retryMs: readonly number[]
@@ -39,6 +42,7 @@ export interface ToldHost {
 
 export class Told {
   readonly webhooks: Webhooks
+  readonly desk: WebhookDesk
   private readonly host: ToldHost
   private readonly unsubscribe: () => void
   private readonly forgetting: NodeJS.Timeout
@@ -76,6 +80,11 @@ export class Told {
       },
       putAside: failure => putAside(store, failure),
       fault: error => host.fault(error),
+    })
+    this.desk = new WebhookDesk({
+      ...{ store, secrets, spool, past: host.past, webhooks: this.webhooks },
+      refresh: () => directory.refresh(),
+      account: id => directory.account(id),
     })
     this.unsubscribe = directory.onChange((part, ids) => {
       if (part === 'accounts') this.accountsChanged(ids)

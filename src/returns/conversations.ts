@@ -13,7 +13,7 @@ import { readNote } from './mailNotices.js'
 
 const DAYS = 7
 const DAY_MS = 86_400_000
-const FLUSH_MS = 20
+const FLUSH_MS = 50
 /** Written in one go. */
 const AT_ONCE = 1_000
 /** Of one day. */

@@ -4,7 +4,7 @@
 import { idText, idTimeMs } from '../base/ids.js'
 import { type MessageState, state } from '../model/message.js'
 import { readExtras } from '../model/webExtras.js'
-import type { ReceiptReport, Report } from '../spool/contract.js'
+import type { HistoryRow, ReceiptReport, Report } from '../spool/contract.js'
 
 /** Statuses as applications know them, of a message that is over. */
 const statuses: Readonly<Partial<Record<MessageState, string>>> = {
@@ -80,7 +80,7 @@ function endData(receipt: ReceiptReport, id: string): string {
     custom_id: message?.clientRef || null,
     segments: message?.segments ?? receipt.parts,
     price_micros: message?.priceMicros ?? 0,
-    error_code: receipt.err === '' || /^0+$/.test(receipt.err) ? null : receipt.err,
+    error_code: errorOf(receipt.err),
     submitted_at: isoTime(idTimeMs(receipt.id)),
     done_at: isoTime(receipt.doneMs),
     ...(web.batch === undefined ? {} : { batch_id: web.batch }),
@@ -90,5 +90,26 @@ function endData(receipt: ReceiptReport, id: string): string {
   }
   return JSON.stringify(data)
 }
+
+/** The event of an end that only history knows any more: what its sender gave with the message is gone. */
+export function pastEvent(ended: HistoryRow): Event {
+  const id = idText(ended.id, 'decimal')
+  const status = statusOf(ended.state)
+  const data = {
+    id,
+    status,
+    to: ended.destination,
+    from: ended.source,
+    custom_id: ended.clientRef || null,
+    segments: ended.segments,
+    price_micros: ended.priceMicros,
+    error_code: errorOf(ended.error),
+    submitted_at: isoTime(idTimeMs(ended.id)),
+    done_at: isoTime(ended.atMs),
+  }
+  return { id: `msg_${id}_${status}`, type: endType(ended.state), atMs: ended.atMs, data: JSON.stringify(data) }
+}
+
+const errorOf = (error: string): string | null => (error === '' || /^0+$/.test(error) ? null : error)
 
 export const isoTime = (ms: number): string => new Date(ms).toISOString()

@@ -35,6 +35,12 @@ export interface PastMessage {
   readonly ended: HistoryRow | undefined
 }
 
+/** Where among ends one looks on. */
+export interface EndPlace {
+  readonly atMs: number
+  readonly id: number
+}
+
 /** The database needed too long for the answer. */
 export class TooWide extends Error {}
 
@@ -116,12 +122,33 @@ export class Past {
     return counts
   }
 
+  /**
+   * Ends of an account's messages from one moment to before another, in the order of their moments and ids; those after
+   * `after`. Throws {@link TooWide}, or what SQL throws.
+   */
+  async ends(account: number, fromMs: number, toMs: number, after: EndPlace, limit: number): Promise<HistoryRow[]> {
+    const found = new Map<number, HistoryRow>()
+    await this.logged(row => {
+      const { id, atMs } = row
+      if (row.kind !== 'ended' || row.account !== account || atMs < fromMs || atMs >= toMs) return
+      if (atMs > after.atMs || (atMs === after.atMs && id > after.id)) found.set(id, row)
+    })
+    const since = new Date(Math.max(fromMs, after.atMs))
+    const values = [account, since, new Date(toMs), new Date(after.atMs), after.id, limit]
+    for (const row of await this.patiently<Stored>(ENDS, values)) found.set(row.id, rowOf(row))
+    return [...found.values()].sort((a, b) => a.atMs - b.atMs || a.id - b.id).slice(0, limit)
+  }
+
   private async pairs(text: string, values: unknown[]): Promise<PastMessage[]> {
+    const rows = await this.patiently<Stored & Prefixed>(text, values)
+    return rows.map(row => ({ accepted: rowOf(row), ended: endOf(row) }))
+  }
+
+  private async patiently<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
     try {
       return await this.store.transaction(async client => {
         await client.query(`set local statement_timeout = ${PATIENCE_MS}`)
-        const { rows } = await client.query<Stored & Prefixed>(text, values)
-        return rows.map(row => ({ accepted: rowOf(row), ended: endOf(row) }))
+        return (await client.query<Row>(text, values)).rows
       })
     } catch (error) {
       if ((error as { code?: string }).code === CANCELED) throw new TooWide()
@@ -176,6 +203,9 @@ const COLUMNS = `a.id, a.at, a.price_micros, a.account, a.route, a.carrier, a.se
 const ENDED_BETWEEN = `
   select state, count(*)::bigint as count from history
   where account = $1 and id between $2 and $3 and at >= $4 and kind = 'e' and not id = any($5) group by state`
+const ENDS = `select ${COLUMNS} from history a
+  where a.account = $1 and a.at >= $2 and a.at < $3 and a.kind = 'e' and (a.at, a.id) > ($4, $5)
+  order by a.at, a.id limit $6`
 const OF_ONE = `select ${COLUMNS} from history a where a.id = $1 and a.at >= $2`
 const latestOf = (where: string): string => `
   select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price

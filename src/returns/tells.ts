@@ -23,7 +23,8 @@ export function tellsOf(
   account: Account | undefined,
   mail: (m: Message, ending: Ending) => boolean,
 ): readonly ReportQueue[] | null {
-  const hooked = account !== undefined && account.hooks.length > 0
+  // A mail of ours is no message of the account's.
+  const hooked = !m.isMail && account !== undefined && account.hooks.length > 0
   if (m.extras === '' && !hooked) return null
   const queues = hooked ? [...hooksFor(account, endType(ending.state))] : []
   if (hasCallback(m)) queues.push({ way: way.callback, of: m.account })

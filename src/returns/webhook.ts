@@ -132,7 +132,7 @@ export class Webhooks {
   /** On their way, by account. */
   private readonly byAccount = new Map<number, number>()
   /** Receivers that found no place for what they have, the one that waits longest first. */
-  private readonly placeless = new Set<string>()
+  private readonly placeless = new Set<Receiver>()
   private tests = 0
   private held = 0
   private readonly rejoiner: Rejoiner
@@ -190,18 +190,26 @@ export class Webhooks {
     }
     // Switched off: what is queued stays until it is too old, or the webhook is on again.
     if (hook !== null && hook.disabled !== null) {
-      for (const { report } of receiver.again.splice(0)) this.back(report)
+      for (const { report } of this.takeAgain(receiver)) this.back(report)
       receiver.failures = 0
       return
     }
+    const { atOnce } = hook?.settings ?? CALLBACK
     // After failures one goes first, to see.
-    const most = receiver.failures >= RESTS_AFTER ? 1 : (hook?.settings ?? CALLBACK).atOnce
-    for (;;) {
-      if (receiver.inFlight >= most || this.inFlight >= MAX_IN_FLIGHT) return
+    const most = receiver.failures >= RESTS_AFTER ? 1 : atOnce
+    const account = accountIn(receiver)
+    while (receiver.inFlight < most) {
       const [due] = receiver.again
-      if (due !== undefined && due.dueMs <= now) {
+      const isDue = due !== undefined && due.dueMs <= now
+      if (!isDue && !this.takesNew(receiver, atOnce)) return
+      if (!this.hasPlace(account)) {
+        this.placeless.add(receiver)
+        return
+      }
+      if (isDue) {
         receiver.again.shift()
-        this.send(receiver, hook, due)
+        this.held--
+        this.send(receiver, account, hook, due)
         continue
       }
       const [report] = spool.claimReports(of, 1, by)
@@ -209,28 +217,97 @@ export class Webhooks {
       const whole = report.reply ? this.rejoiner.take(report, now) : report
       if (whole === 'held') continue
       if (whole === 'again') spool.reportDone(report)
-      else this.send(receiver, hook, { report: whole, event: eventOf(whole, this.host), attempts: 0, dueMs: 0 })
+      else this.begin(receiver, account, hook, whole)
     }
   }
 
-  private send(receiver: Receiver, hook: Hook | null, one: Try): void {
+  /** One that gets an event at a time gets them in their order: none before another has been taken or put aside. */
+  private takesNew({ again }: Receiver, atOnce: number): boolean {
+    if (again.length === 0) return true
+    return atOnce > 1 && again.length < MAX_TRIES_HELD && this.held < MAX_TRIES_HELD_IN_ALL
+  }
+
+  private hasPlace(account: number): boolean {
+    return (this.byAccount.get(account) ?? 0) < MAX_IN_FLIGHT - this.inFlight
+  }
+
+  private begin(receiver: Receiver, account: number, hook: Hook | null, report: Report): void {
+    let event: Event
+    try {
+      event = eventOf(report, this.host)
+    } catch (error) {
+      this.host.fault(error)
+      this.done(report)
+      return
+    }
+    this.send(receiver, account, hook, { report, event, attempts: 0, dueMs: 0 })
+  }
+
+  private send(receiver: Receiver, account: number, hook: Hook | null, one: Try): void {
+    const target = this.targetOf(hook, one.report)
     receiver.inFlight++
     this.inFlight++
-    const target = this.targetOf(hook, one.report)
+    this.byAccount.set(account, (this.byAccount.get(account) ?? 0) + 1)
     const done = (): void => {
       receiver.inFlight--
       this.inFlight--
+      const left = (this.byAccount.get(account) as number) - 1
+      if (left > 0) this.byAccount.set(account, left)
+      else this.byAccount.delete(account)
       if (this.stopping) {
         if (this.inFlight === 0) this.emptied?.()
-      } else this.pump(receiver.of, receiver.way)
+      } else this.next(receiver)
     }
     this.post(target, one.event)
       .then(
         answer => this.answered(receiver, target, one, answer),
-        (error: NodeJS.ErrnoException) => this.failed(receiver, target, one, error.code ?? error.name, 0),
+        error => this.failed(receiver, target, one, reasonOf(error), 0),
       )
       .catch(error => this.host.fault(error))
       .finally(done)
+  }
+
+  /** A place is free: those that found none have their turn first. */
+  private next(receiver: Receiver): void {
+    const waiting = [...this.placeless]
+    this.placeless.clear()
+    for (const one of waiting) this.pump(one.of, one.way)
+    this.pump(receiver.of, receiver.way)
+  }
+
+  /** Sends `webhook.test` at once, past the queue, and says what came of it; undefined: too many tests run already. */
+  async test(hook: Hook): Promise<Tested | undefined> {
+    const { clock } = this.host
+    if (this.tests >= MAX_TESTS || this.stopping) return undefined
+    this.tests++
+    const target = { url: hook.url, secrets: this.host.secretsOf(hook), settings: hook.settings, hook }
+    const data = JSON.stringify({ webhook: hook.id, events: hook.events })
+    const fromMs = clock.mono()
+    const since = (): number => Math.round(clock.mono() - fromMs)
+    try {
+      const { status } = await this.post(target, {
+        id: `test_${randomUUID()}`,
+        type: 'webhook.test',
+        atMs: clock.now(),
+        data,
+      })
+      return { status, ms: since(), reason: isGood(status) ? null : `HTTP ${status}` }
+    } catch (error) {
+      return { status: null, ms: since(), reason: reasonOf(error) }
+    } finally {
+      this.tests--
+    }
+  }
+
+  /** Its receiver is tried now, however long it was to be left alone. */
+  wake(hook: Hook): void {
+    const receiver = this.receivers.get(`${way.hook} ${hook.of}`)
+    if (receiver !== undefined) {
+      receiver.failures = 0
+      receiver.restUntilMs = 0
+      for (const one of receiver.again) one.dueMs = 0
+    }
+    this.pump(hook.of, way.hook)
   }
 
   private targetOf(hook: Hook | null, { account, receipt }: Report): Target {
@@ -241,34 +318,20 @@ export class Webhooks {
   }
 
   private async post(target: Target, event: Event): Promise<{ status: number; waitMs: number }> {
-    const { clock, reach } = this.host
-    this.client ??= openClient(reach)
-    const client = await this.client
-    const url = new URL(target.url)
-    const plain = url.protocol === 'http:'
-    reach.check(url.hostname, plain)
+    const { clock } = this.host
     const body = `{"type":${JSON.stringify(event.type)},"timestamp":"${new Date(event.atMs).toISOString()}","data":${event.data}}`
     const timestampS = Math.floor(clock.now() / 1_000)
-    const { timeoutMs } = target.settings
-    const from = clock.mono()
-    const answer = await client.request(url, {
-      method: 'POST',
-      dispatcher: plain ? client.plain : client.secure,
-      headersTimeout: timeoutMs,
-      bodyTimeout: timeoutMs,
-      signal: AbortSignal.timeout(timeoutMs),
-      headers: {
-        'content-type': 'application/json',
-        'user-agent': 'Trunkline',
-        'webhook-id': event.id,
-        'webhook-timestamp': String(timestampS),
-        'webhook-signature': signWebhook(target.secrets, event.id, timestampS, body),
-      },
-      body,
-    })
-    await answer.body.dump({ limit: MAX_ANSWER }).catch(() => {})
-    this.latency.observe(clock.mono() - from)
-    return { status: answer.statusCode, waitMs: waitMs(answer.headers['retry-after'], clock.now()) }
+    const fromMs = clock.mono()
+    const headers = {
+      'content-type': 'application/json',
+      'user-agent': 'Trunkline',
+      'webhook-id': event.id,
+      'webhook-timestamp': String(timestampS),
+      'webhook-signature': signWebhook(target.secrets, event.id, timestampS, body),
+    }
+    const answer = await this.client.post(target.url, headers, body, target.settings.timeoutMs)
+    this.latency.observe(clock.mono() - fromMs)
+    return { status: answer.status, waitMs: waitMs(answer.headers['retry-after'], clock.now()) }
   }
 
   private async answered(
@@ -278,7 +341,7 @@ export class Webhooks {
     { status, waitMs }: { status: number; waitMs: number },
   ): Promise<void> {
     const { counters } = this.host
-    if (status >= 200 && status < 300) {
+    if (isGood(status)) {
       counters.add('webhooks_delivered')
       this.done(one.report)
       if (receiver.failures >= RESTS_AFTER) this.host.log.info(about(target), 'a webhook takes events again')
@@ -286,7 +349,7 @@ export class Webhooks {
       receiver.restUntilMs = 0
       return
     }
-    if (status === 410 && target.hook !== null) await this.host.disable(target.hook, 'HTTP 410')
+    if (status === 410 && target.hook !== null) await this.disable(target.hook, 'HTTP 410')
     await this.failed(receiver, target, one, `HTTP ${status}`, waitMs)
   }
 
@@ -314,11 +377,27 @@ export class Webhooks {
     if (receiver.again.length > MAX_TRIES_HELD) {
       const most = receiver.again.reduce((a, b) => (b.attempts > a.attempts ? b : a))
       receiver.again.splice(receiver.again.indexOf(most), 1)
+      this.held--
       await this.putAside(receiver, target, most, reason)
     }
     if (hook !== null && receiver.failures >= RESTS_AFTER && now - receiver.failingSinceMs >= disableAfterMs) {
-      await this.host.disable(hook, `failing: ${reason}`)
+      await this.disable(hook, `failing: ${reason}`)
     }
+  }
+
+  /** While SQL is away it goes on as it is: the next failure says so again. */
+  private async disable(hook: Hook, why: string): Promise<void> {
+    try {
+      await this.host.disable(hook, why)
+    } catch (error) {
+      this.host.log.debug({ err: error, webhook: hook.id }, 'a webhook cannot be switched off now')
+    }
+  }
+
+  private takeAgain(receiver: Receiver): Try[] {
+    const taken = receiver.again.splice(0)
+    this.held -= taken.length
+    return taken
   }
 
   private rest(receiver: Receiver, now: number, askedMs: number): void {
@@ -336,11 +415,12 @@ export class Webhooks {
     let at = again.length
     while (at > 0 && (again[at - 1] as Try).dueMs > dueMs) at--
     again.splice(at, 0, one)
+    this.held++
   }
 
   private async putAside(receiver: Receiver, target: Target, one: Try, reason: string): Promise<void> {
     const { host } = this
-    const account = receiver.way === way.hook ? accountOfHook(receiver.of) : receiver.of
+    const account = accountIn(receiver)
     try {
       const { url, hook } = target
       await host.putAside({ account, hook: hook?.id ?? null, url, event: one.event, attempts: one.attempts, reason })
@@ -361,7 +441,7 @@ export class Webhooks {
       this.done(report)
       count++
     }
-    for (const { report } of receiver.again.splice(0)) drop(report)
+    for (const { report } of this.takeAgain(receiver)) drop(report)
     for (const report of spool.claimReports(receiver.of, MAX_TRIES_HELD, receiver.way)) drop(report)
     receiver.failures = 0
     if (count === 0) return
@@ -407,9 +487,15 @@ export class Webhooks {
         setTimeout(resolve, withinMs).unref()
       })
     }
-    const client = await this.client
-    await Promise.all([client?.plain.destroy(), client?.secure.destroy()])
+    this.client.close()
   }
+}
+
+const accountIn = ({ way: by, of }: Receiver): number => (by === way.hook ? accountOfHook(of) : of)
+const isGood = (status: number): boolean => status >= 200 && status < 300
+const reasonOf = (error: unknown): string => {
+  const { code, name } = error as NodeJS.ErrnoException
+  return code ?? name
 }
 
 /** For the log: URLs may hold secrets behind their origin. */

@@ -9,6 +9,9 @@ const KEEP = '30 days'
 /** Events that one transaction puts back into the outbox. */
 const AT_ONCE = 200
 
+/** The disk has no room for what is to be told again. */
+export class OutboxFull extends Error {}
+
 export interface FailureRow {
   number: number
   webhook: number | null
@@ -30,7 +33,7 @@ export async function putAside(store: Store, { account, hook, url, event, attemp
 export async function failures(
   store: Store,
   account: number,
-  { hook, before, limit }: { hook?: number; before?: number; limit: number },
+  { hook, before, limit }: { hook?: number | undefined; before?: number | undefined; limit: number },
 ): Promise<FailureRow[]> {
   return (await store.query<FailureRow>(LIST, [account, hook ?? null, before ?? null, limit])).rows
 }
@@ -70,7 +73,7 @@ async function take(
     AT_ONCE,
   ])
   for (const { event, type, atMs, data } of rows) {
-    if (!spool.event(queue, { id: event, type, atMs, data })) throw new Error('the disk is full')
+    if (!spool.event(queue, { id: event, type, atMs, data })) throw new OutboxFull()
   }
   await spool.synced()
   return rows.length

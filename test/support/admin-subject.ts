@@ -106,6 +106,7 @@ export class Subject implements AdminSubject {
   readonly history = { figures: { rows: 0, slices: 0, failures: 0, lagMs: 0 } }
   store = { ready: true }
   readonly caught = null
+  readonly webhookMs = new Histogram()
   readonly syncMs = new Histogram()
   readonly commitRecords = new Histogram([1, 10, 100])
   traced: readonly string[] = []

@@ -6,13 +6,17 @@ import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompi
 import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
 import type { Clock } from '../../base/clock.js'
+import type { WebhookDesk } from '../../returns/webhookDesk.js'
 import { Problem } from '../problem.js'
-import { type CallerHost, Callers } from './caller.js'
+import { type Caller, type CallerHost, Callers } from './caller.js'
+import type { Desk } from './changing.js'
 import { retryAfterS } from './faults.js'
+import { keyRoutes } from './keys.js'
 import { phoneRoutes } from './phone.js'
 import { smsRoutes } from './sms.js'
 import { type PastHost, smsPastRoutes } from './smsPast.js'
 import { streamRoutes } from './stream.js'
+import { webhookRoutes } from './webhooks.js'
 
 /** Octets of a request with a thousand recipients. */
 const BATCH_BYTES = 512 * 1024
@@ -30,6 +34,8 @@ const problem = z
 
 export interface ApiHost extends CallerHost, PastHost {
   readonly maxRecipients: number
+  readonly desk: Desk
+  readonly webhooks: WebhookDesk
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
 }
@@ -43,6 +49,8 @@ export interface Api {
   /** Answers that every route may give. */
   readonly problems: Record<string, typeof problem>
   callerOf(request: FastifyRequest): Account
+  /** The same with what the key may do. */
+  whoOf(request: FastifyRequest): Caller
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
   /** Answers once all that was taken is durable. */
@@ -53,20 +61,20 @@ const problems = { '4xx': problem, '5xx': problem }
 
 export function apiRoutes(scope: FastifyInstance, host: ApiHost): void {
   const callers = new Callers(host)
-  const accounts = new WeakMap<FastifyRequest, Account>()
+  const known = new WeakMap<FastifyRequest, Caller>()
   scope.setValidatorCompiler(validatorCompiler)
   scope.setSerializerCompiler(serializerCompiler)
   scope.addHook('onRequest', async request => {
-    accounts.set(request, await callers.of(request))
+    known.set(request, await callers.of(request))
   })
-  topics(scope, host, request => accounts.get(request))
+  topics(scope, host, request => known.get(request))
 }
 
 /** The routes of every topic; `callerOf` says whose request it is. */
 export function topics(
   scope: FastifyInstance,
   host: ApiHost,
-  callerOf: (request: FastifyRequest) => Account | undefined,
+  callerOf: (request: FastifyRequest) => Caller | undefined,
 ): void {
   const api: Api = {
     scope,
@@ -74,7 +82,8 @@ export function topics(
     maxRecipients: host.maxRecipients,
     batchBytes: BATCH_BYTES,
     problems,
-    callerOf: request => callerOf(request) as Account,
+    callerOf: request => (callerOf(request) as Caller).account,
+    whoOf: request => callerOf(request) as Caller,
     synced: () => host.synced(),
     said: async (reply, { status, body }) => {
       await host.synced()
@@ -89,6 +98,8 @@ export function topics(
   streamRoutes(api, host.sender)
   smsPastRoutes(api, host)
   phoneRoutes(api)
+  keyRoutes(api, host.desk)
+  webhookRoutes(api, host.webhooks)
 }
 
 /** The faults of a request that is not as its schema says; undefined: it is something else. */

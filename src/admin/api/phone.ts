@@ -3,6 +3,7 @@
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Api } from './api.js'
+import { needs } from './caller.js'
 
 const answer = z
   .object({
@@ -19,6 +20,7 @@ export function phoneRoutes(app: Api): void {
   app.scope.withTypeProvider<ZodTypeProvider>().get(
     '/phone/validate/:number',
     {
+      ...needs('messages:read'),
       schema: {
         summary: 'Check a phone number',
         tags: ['Phone numbers'],

@@ -11,6 +11,7 @@ import type { Sent, SentOne, WebSender } from '../../intake/web/sender.js'
 import type { Fault } from '../../model/fault.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
+import { needs } from './caller.js'
 import { problemOf, statusOfFault } from './faults.js'
 
 const MAX_KEY = 255
@@ -51,6 +52,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
   routes.post(
     '/sms/send',
     {
+      ...needs('messages:send'),
       schema: {
         summary: 'Send a text to one or more numbers',
         tags: ['Messages'],
@@ -69,6 +71,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
   routes.post(
     '/sms/send-batch',
     {
+      ...needs('messages:send'),
       bodyLimit: app.batchBytes,
       schema: {
         summary: 'Send one text to up to 1,000 numbers, as a batch with a name',

@@ -15,6 +15,7 @@ import type { HistoryRow, Spool } from '../../spool/contract.js'
 import { StoreAway } from '../../store/retry.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
+import { needs } from './caller.js'
 
 const MAX_PAGE = 200
 const MAX_OFFSET = 10_000
@@ -101,6 +102,7 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
   routes.get(
     '/sms',
     {
+      ...needs('messages:read'),
       schema: {
         summary: 'Your messages, newest first',
         tags: ['Messages'],
@@ -134,6 +136,7 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
   routes.get(
     '/sms/:id',
     {
+      ...needs('messages:read'),
       schema: {
         summary: 'One message, and what happened to it',
         tags: ['Messages'],
@@ -151,6 +154,7 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
     routes.route({
       method,
       url,
+      ...needs('messages:send'),
       schema: {
         summary: 'Cancel a message that still waits',
         tags: ['Messages'],
@@ -180,6 +184,7 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
   routes.get(
     '/sms/batches/:id',
     {
+      ...needs('messages:read'),
       schema: {
         summary: 'A batch, and how far it is',
         tags: ['Messages'],

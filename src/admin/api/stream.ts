@@ -14,6 +14,7 @@ import { messageFields } from '../../intake/web/fields.js'
 import type { BatchNote, WebSender } from '../../intake/web/sender.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
+import { needs } from './caller.js'
 
 /** Rows that are taken at a time. */
 const CHUNK = 500
@@ -63,7 +64,7 @@ export function streamRoutes(app: Api, sender: WebSender): void {
   scope.withTypeProvider<ZodTypeProvider>().post(
     '/sms/send-stream',
     {
-      config: { isLong: true },
+      ...needs('messages:send', { isLong: true }),
       schema: {
         summary: 'Send as many messages as you like, as CSV or NDJSON',
         description:

@@ -8,6 +8,7 @@ import type { Crowd } from '../../../protocols/net/crowd.js'
 import { Listener, type Refusal } from '../../../protocols/net/listener.js'
 import { SubmissionServer, type SubmissionSettings } from '../../../protocols/smtp/server.js'
 import type { Account } from '../../accounts/account.js'
+import { hasScope, type KeyGrant, objectionTo } from '../../accounts/keys.js'
 import type { Clock } from '../../base/clock.js'
 import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
@@ -29,7 +30,7 @@ const MIN_BYTES_PER_SECOND = 500
 export interface MailAccounts {
   account(id: number): Account | undefined
   accountBySystemId(systemId: string): Account | undefined
-  accountByKey(apiKey: string): Account | undefined
+  key(apiKey: string): KeyGrant | undefined
   verify(account: Account | undefined, password: string): boolean
 }
 
@@ -50,6 +51,7 @@ export interface MailServerOptions
   readonly tls: TlsMaterial | null
   readonly door: Door
   readonly accounts: MailAccounts
+  keyUsed(id: number): void
   readonly failures: FailedBinds
   readonly clock: Clock
   readonly counters: Counters
@@ -104,7 +106,13 @@ export class MailServer {
       smsDomains: new Set(smsDomains),
       account: id => accounts.account(id),
       accountBySystemId: systemId => accounts.accountBySystemId(systemId),
-      accountByKey: key => accounts.accountByKey(key),
+      mayUseKey: (account, key, address) => {
+        const grant = accounts.key(key)
+        if (grant === undefined || grant.account !== account?.id || grant.kind === 'test') return false
+        const isGood = hasScope(grant.scopes, 'messages:send') && !objectionTo(grant, clock.now(), address)
+        if (isGood) options.keyUsed(grant.id)
+        return isGood
+      },
       verify: (account, password) => accounts.verify(account, password),
       trusted: address => this.trustedAt(address),
       enter: account => this.enter(account),
