@@ -29,7 +29,7 @@ export function defaultsYaml(): string {
     const indent = '  '.repeat(groups.length)
     const bounds = expects.replace(/^a whole number from /, '')
     lines.push(...wrapped(`${sentence} [${bounds}]${LIVE_KEYS.includes(key) ? ' (live)' : ''}`, `${indent}# `))
-    const value = stringify(preset, { collectionStyle: 'flow', flowCollectionPadding: false }).trim()
+    const value = stringify(preset, { collectionStyle: 'flow', flowCollectionPadding: false, lineWidth: 0 }).trim()
     lines.push(`${indent}${leaf}: ${value}`)
   }
   return `${lines.join('\n')}\n`

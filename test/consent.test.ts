@@ -231,7 +231,7 @@ story(
           numbers: ['2000'],
           serviceTypes: { OTP: 'otp' },
           consent: { stopsOtp: true, help: 'Other Ltd: call 2000' },
-          webhooks: [{ url: hook.url, secret: SECRET, events: ['message.received'] }],
+          webhooks: [{ url: hook.url, secret: SECRET, events: ['message.received'], atOnce: 1 }],
         },
       },
       carriers: { up: carrier },

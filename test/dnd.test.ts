@@ -1,15 +1,19 @@
 // Do-not-disturb lists: blocks against a plain set, in SQL and on a node that follows it; files with whatever files have.
+import { readFileSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { Dnd } from '../src/accounts/dnd.js'
 import { blockHas, blockOf, cutBlocks, difference, numbersOf, union } from '../src/accounts/dndBlocks.js'
-import { type DndImport, importDnd, NoColumn } from '../src/accounts/dndImport.js'
+import { type DndImport, FileFaulty, importDnd } from '../src/accounts/dndImport.js'
 import { changeDnd, dndLists, dropDnd, exportDnd } from '../src/accounts/dndLists.js'
 import { digitsOfKey, phoneKey } from '../src/accounts/phoneKey.js'
 import { writtenNumber } from '../src/routing/writtenNumber.js'
 import { openStore, type Store } from '../src/store/postgres.js'
 import { type Databases, silent, someDatabases, temporaryDirectory } from './support/postgres.js'
+
+/** Of 10,000 numbers. */
+const SLICES = process.env.LONG ? 1_000 : 10
 
 let databases: Databases
 t.before(async () => {
@@ -205,7 +209,9 @@ t.test(
     })
     t.match(await imported('x,4917112345', { column: 1 }), { changed: 1 })
     const refused = await imported('a,b\n', { column: 'phone' }).catch((error: unknown) => error)
-    t.ok(refused instanceof NoColumn)
+    t.ok(refused instanceof FileFaulty)
+    const endless = await imported(`+4917112345\n"${'1'.repeat(100_000)}`).catch((error: unknown) => error)
+    t.ok(endless instanceof FileFaulty, 'a quote that nothing closes')
     t.match(await imported(''), { lines: 0, total: 0, numbers: [] })
     t.match(await imported('no\n'.repeat(100)), { badLines: 99, bad: { length: 20 } })
     const again = { account: 0, name: 'again' }
@@ -226,3 +232,25 @@ t.test(
     t.same(left, ['4917112348'], 'an import that breaks has changed nothing')
   },
 )
+
+t.test('a list of millions costs a node no memory, and a look-up no more than in a short one', async t => {
+  const store = await opened(t)
+  const dnd = node(t)
+  const rssAnonKb = (): number => Number(/RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
+  const slices = function* (): Generator<number[]> {
+    for (let i = 0; i < SLICES; i++)
+      yield Array.from({ length: 10_000 }, (_, j) => 1_910_000_000_000 + i * 1_000_000 + j * 97)
+  }
+  await store.transaction(client => changeDnd(client, { account: 0, name: 'long' }, 'add', slices()))
+  await dnd.follow(store, 'one', silent)
+  dnd.has(7, 1_910_000_000_097)
+  const before = rssAnonKb()
+  await store.transaction(client => changeDnd(client, { account: 0, name: 'long' }, 'add', slices(), true))
+  await dnd.follow(store, 'one', silent)
+  t.ok(rssAnonKb() - before < 30_000, `${rssAnonKb() - before} kB more`)
+  const from = process.cpuUsage().user
+  let found = 0
+  for (let i = 0; i < 100_000; i++) if (dnd.has(7, 1_910_000_000_000 + ((i * 1_999) % (SLICES * 1_000_000)))) found++
+  t.ok(found > 0)
+  t.ok((process.cpuUsage().user - from) / 100_000 < 10, 'microseconds')
+})

@@ -158,14 +158,15 @@ t.test('recipients of one mail stand in one notification, and what was cut in an
   const cut = {
     note,
     messageId: 'a@b',
-    ids: [1_780_000_000_000_000],
+    id: 1_780_000_000_000_000,
     to: [{ to: '1@sms.x' }],
     parts: 1,
+    others: 2,
     cut: 'rest',
     more: 5,
   }
   t.match(cutDsn(head, cut), {
-    text: /1 part of it.*rest\n\[and 5 more/s,
+    text: /1 part of it.*and 2 more\n.*rest\n\[and 5 more/s,
     recipients: [{ action: 'relayed', status: '2.6.4' }],
   })
 })

@@ -364,6 +364,9 @@ story(
     client.write('Subject: hi\r\n\r\n..dots\r\n..\r\nend\r\n.\r\n')
     t.match(await client.reply(), /^250 2\.6\.0 Ok: queued as \d+$/)
     const letter = await relay.next()
+    const passed = await relay.next()
+    t.same([passed.from, passed.to], ['', ['bob@example.net']])
+    t.match(groupsOf(passed)[1], { 'Final-Recipient': 'rfc822; postmaster@sms.localhost', Action: 'relayed' })
     t.equal(letter.from, 'bob@example.net')
     t.same(letter.to, ['ops@example.org'])
     t.match(

@@ -1,11 +1,12 @@
 // Webhooks: signatures and what may be reached as pure parts, and whole stories with a real daemon and a customer's HTTP
 // server that fails, stalls, goes and comes back.
 
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { isWebhookSecret, newWebhookSecret, signWebhook, verifyWebhook } from '../protocols/http/webhook.js'
 import { Reach } from '../protocols/net/reach.js'
+import { type Answer, api, KEY } from './support/api.js'
 import { esme } from './support/esme.js'
-import { type House, house, story } from './support/house.js'
+import { type House, house, story, trunkline } from './support/house.js'
 import { connect } from './support/postgres.js'
 import { receiver, SECRET } from './support/receiver.js'
 import { smsc } from './support/smsc.js'
@@ -150,7 +151,9 @@ story(
       { url: 'http://192.0.2.1/hook', attempts: 1 },
       { url: 'https://127.1.0.1:1/hook', attempts: 1 },
     ]
-    const daemon = await house(t, { accounts: { shop: { webhooks } }, carriers: { up: carrier }, config: QUICK })
+    const accounts = { shop: { webhooks }, desk: { apiKey: KEY }, other: { apiKey: `${KEY}x` } }
+    const config = { ...QUICK, admin: { listen: '127.0.0.1:0' } }
+    const daemon = await house(t, { accounts, carriers: { up: carrier }, config })
     const shop = await esme(t, daemon.smpp)
     await shop.submit()
     await good.first(1)
@@ -169,5 +172,99 @@ story(
       rows.find(row => row.reason === 'HTTP 503'),
       { type: 'message.delivered', attempts: 2 },
     )
+    await ownDesk(t, daemon)
+    await byCommand(t, daemon)
   },
 )
+
+/** An account with its key: everything that can be done with its webhooks. */
+async function ownDesk(t: Test, daemon: House): Promise<void> {
+  const ask = api(daemon.admin)
+  const one = await receiver(t)
+  const added = await ask('POST', '/api/v1/webhooks', {
+    body: { url: one.url, events: ['message.*'], attempts: 1, secret: SECRET },
+  })
+  t.match(added, { status: 201, json: { url: one.url, enabled: true, attempts: 1, secret: SECRET, at_once: 8 } })
+  const { id } = added.json
+  const path = `/api/v1/webhooks/${id}`
+  t.match((await ask('GET', path)).json, { id, secret: undefined }, 'a secret is shown once')
+  t.match(await ask('GET', path, { key: `${KEY}x` }), { status: 404, json: { code: 'no_webhook' } })
+  t.match(await ask('POST', '/api/webhooks', { body: { url: one.url } }), { status: 409 })
+  t.match(await ask('POST', '/api/webhooks', { body: { url: 'ftp://x' } }), { status: 422, json: { code: 'invalid' } })
+  t.match(await ask('GET', '/api/webhooks/secret'), { status: 200, json: { secret: /^whsec_/ } })
+
+  t.match((await ask('POST', `${path}/test`)).json, { taken: true, status: 204, reason: null })
+  t.match(one.told, [{ type: 'webhook.test', isSigned: true }])
+  t.match((await ask('PATCH', path, { body: { timeout_ms: 300 } })).json, { timeout_ms: 300, attempts: 1 })
+
+  // What it does not take is put aside, and comes again when it is asked for.
+  const send = async (message: string): Promise<string> =>
+    (await ask('POST', '/api/sms/send', { body: { to: '+4915112345678', message } })).json.message_ids[0]
+  one.answer = () => 500
+  const count = daemon.log.length
+  const first = await send('first')
+  await daemon.line('a webhook was not taken', count)
+  let page: Answer | undefined
+  while ((page?.json.failures.length ?? 0) === 0) page = await ask('GET', `${path}/failures`)
+  t.match(page?.json, { next: null, failures: [{ type: 'message.delivered', reason: 'HTTP 500', attempts: 1 }] })
+  t.match((await ask('GET', '/api/webhooks/failures?limit=1')).json, { failures: [{ webhook: id }] })
+  one.answer = () => 204
+  const rotated = await ask('POST', `${path}/rotate`, { body: { keep_hours: 2 } })
+  t.match(rotated.json, { secret: /^whsec_/, old_secret_until: /Z$/ })
+  t.not(rotated.json.secret, SECRET)
+  const [{ number }] = page?.json.failures ?? []
+  t.match((await ask('POST', `${path}/replay`, { body: { numbers: [number] } })).json, { replayed: 1 })
+  const told = await one.first(3)
+  t.match(told[2], { id: `msg_${first}_delivered`, isSigned: true }, 'the old secret signs as well')
+  t.match((await ask('GET', `${path}/failures`)).json, { failures: [] })
+
+  // History tells again what ended, with the ids of the first time.
+  const since = '2020-01-01'
+  const until = '2100-01-01T00:00:00Z'
+  t.match((await ask('POST', `${path}/replay`, { body: { since, until } })).json, { replayed: 1, next_cursor: null })
+  t.match((await one.first(4))[3], { id: told[2]?.id, data: { id: first, status: 'delivered', segments: 1 } })
+  t.match((await ask('POST', `${path}/replay`, { body: { since, until: '2021-01-01' } })).json, { replayed: 0 })
+
+  one.answer = () => 410
+  await send('second')
+  await one.first(5)
+  await daemon.line('a webhook was switched off: nothing is sent there until it is switched on', count)
+  let entry: Answer | undefined
+  while (entry?.json.enabled !== false) entry = await ask('GET', path)
+  t.match(entry.json, { disabled_because: 'HTTP 410' })
+  t.match(await ask('POST', `${path}/replay`, { body: { all: true } }), { status: 409 })
+  t.match((await ask('POST', `${path}/enable`)).json, { enabled: true, disabled_because: null })
+  t.equal((await ask('DELETE', path)).status, 204)
+  t.match((await ask('GET', '/api/webhooks')).json, { webhooks: [] })
+  t.match(
+    await daemon.query<{ action: string }>("select action from audit where subject = 'desk' order by id"),
+    ['add', 'change', 'rotate', 'enable', 'remove'].map(verb => ({ action: `webhook.${verb}` })),
+  )
+}
+
+/** The same by command. */
+async function byCommand(t: Test, daemon: House): Promise<void> {
+  const one = await receiver(t)
+  const run = (...args: string[]) => {
+    const [verb = '', ...rest] = args
+    return trunkline(['webhook', verb, '--account', 'desk', ...rest, '--config', daemon.configFile])
+  }
+  const added = JSON.parse((await run('add', one.url, '--events', 'message.failed', '--json')).stdout)
+  const id = String(added.id)
+  t.match(added.secret, /^whsec_/)
+  const [listed, tested, nothing] = await Promise.all([run('list'), run('test', id), run('failures', id)])
+  t.match(listed.stdout, /message\.failed +on/)
+  t.match(tested, { code: 0, stdout: /^taken: HTTP 204/ })
+  t.match(nothing.stdout, 'nothing was given up')
+  await one.close()
+  const [refused, replayed, rotated] = await Promise.all([
+    run('test', id),
+    run('replay', id, '--since', '1h', '--json'),
+    run('rotate', id, '--keep', '0', '--json'),
+  ])
+  t.match(refused, { code: 1, stderr: /not taken: ECONNREFUSED .*nobody listens/ })
+  t.same(JSON.parse(replayed.stdout), { replayed: 0 }, 'it wants none of those')
+  t.not(JSON.parse(rotated.stdout).secret, added.secret)
+  t.match(await run('remove', id, '--yes'), { code: 0, stdout: /is gone/ })
+  t.match(await run('remove', id, '--yes'), { code: 1, stderr: /no webhook has the id/ })
+}

@@ -198,6 +198,10 @@ export class MailClient {
   /** Says goodbye. */
   quit(): void {
     if (this.isOver) return
+    if (!this.isReady) {
+      this.end()
+      return
+    }
     this.isOver = true
     this.isReady = false
     this.connection.quit()

@@ -78,14 +78,14 @@ export class Consent implements ConsentCheck {
     return atMs <= this.changedMs
   }
 
-  /** The same for a message that was taken, and ends if there is a fault. */
+  /** {@link refusal} of a message that was taken and has waited: with a fault it ends. */
   held(account: Account, rank: ClassRank, digits: string): Fault | undefined {
     const fault = this.judge(account, rank, digits)
     if (fault !== undefined) this.counters.add(fault === stopped ? 'stopped_while_waiting' : 'dnd_while_waiting')
     return fault
   }
 
-  /** The same, for somebody who only wants to know. */
+  /** {@link refusal} for somebody who only wants to know: nothing is counted. */
   judge({ id, consent }: Account, rank: ClassRank, digits: string): Fault | undefined {
     const heeded = heeds[rank] as (typeof heeds)[number]
     const stops = this.copy.concerns(id) && (heeded.stop === true || consent.stopsOtp)

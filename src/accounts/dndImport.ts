@@ -16,7 +16,7 @@ export interface DndImport {
   readonly column: number | string
   /** Digits of a number, international; undefined when it is none. */
   number(text: string): string | undefined
-  /** Octets of the file that were read; and then numbers that were put into the list, of so many. */
+  /** Octets of the file that were read; and then numbers that were put into the list, of so many at most. */
   progress(what: 'read' | 'written', n: number, of: number | null): void
 }
 
@@ -30,11 +30,12 @@ export interface DndImported extends DndChange {
   repeated: number
 }
 
-/** The file has no such column. */
-export class NoColumn extends Error {}
+/** The file has no such column, or is no CSV. */
+export class FileFaulty extends Error {}
 
 const MAX_BAD = 20
 const MAX_CELL = 40
+const MAX_LINE = 65_536
 /** Numbers in one go. */
 const SLICE = 20_000
 
@@ -45,14 +46,11 @@ export async function importDnd(store: Store, octets: AsyncIterable<Buffer>, opt
     try {
       await client.query('create temp table staged (n bigint) on commit drop')
       const lines = await stage(client, octets, options)
-      await client.query('create temp table sorted on commit drop as select distinct n from staged order by n')
-      await client.query('truncate staged')
-      const { rows } = await client.query<{ count: number }>('select count(*) from sorted')
-      const count = rows[0]?.count ?? 0
-      const slices = sorted(client, count, options)
+      const good = lines.lines - lines.badLines
+      const slices = sorted(client, good, options)
       const change = (await changeDnd(client, options.list, 'add', slices, options.replaces)) as DndChange
       await client.query('commit')
-      return { ...change, ...lines, repeated: lines.lines - lines.badLines - count }
+      return { ...change, ...lines, repeated: good - change.changed - change.unchanged }
     } catch (error) {
       await client.query('rollback').catch(() => {})
       throw error
@@ -74,7 +72,7 @@ async function stage(
     isFirst = false
     if (wasFirst && typeof column === 'string') {
       place = cells.findIndex(cell => cell.trim().toLowerCase() === column.toLowerCase())
-      if (place < 0) throw new NoColumn(`the first line names no column ${column}: ${cells.join(', ')}`)
+      if (place < 0) throw new FileFaulty(`the first line names no column ${column}: ${cells.join(', ')}`)
       return
     }
     const cell = (cells[place] ?? '').trim()
@@ -91,7 +89,7 @@ async function stage(
     counts.badLines++
     if (counts.bad.length < MAX_BAD) counts.bad.push({ line, text: cell.slice(0, MAX_CELL) })
   }
-  const parser = parse({ bom: true, relax_column_count: true, relax_quotes: true })
+  const parser = parse({ bom: true, relax_column_count: true, relax_quotes: true, max_record_size: MAX_LINE })
   // The parser's own count of lines would double what a record costs.
   let line = 1
   parser.on('data', (cells: string[]) => {
@@ -105,7 +103,9 @@ async function stage(
   })
   const ended = new Promise<void>((resolve, reject) => {
     parser.on('end', resolve)
-    parser.on('error', reject)
+    parser.on('error', (error: Error & { code?: string }) =>
+      reject(error.code?.startsWith('CSV_') ? new FileFaulty(`the file is no CSV: ${error.message}`) : error),
+    )
   })
   ended.catch(() => {})
   const stream = client.query(copyFrom('copy staged from stdin'))
@@ -140,7 +140,7 @@ async function stage(
 }
 
 async function* sorted(client: SqlClient, count: number, { progress }: DndImport): AsyncGenerator<number[]> {
-  await client.query('declare numbers no scroll cursor for select n from sorted order by n')
+  await client.query('declare numbers no scroll cursor for select distinct n from staged order by n')
   for (let done = 0; ; ) {
     const { rows } = await client.query<[number]>({ text: `fetch ${SLICE} from numbers`, rowMode: 'array' })
     if (rows.length === 0) return

@@ -31,7 +31,7 @@ export interface DndEntry {
 /** Writers of lists come one after the other; those of consent do not wait for them. */
 const LOCK = 5494789
 /** Blocks in one statement. */
-const PAGE = 50
+const PAGE = 25
 
 /** The lists there are. */
 export async function dndLists(store: Store): Promise<DndEntry[]> {

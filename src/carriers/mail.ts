@@ -187,8 +187,16 @@ export class MailCarrier implements Driver {
     if (!this.links.has(link)) return
     this.forget(link)
     this.events.count('link_closed')
+    this.notSent(link)
     this.check()
     this.events.room()
+  }
+
+  /** What waited for it and never went over it. */
+  private notSent(link: Link): void {
+    const { part } = link
+    link.part = null
+    if (part !== null) this.answer(part, { kind: 'deferred', code: 'connection_lost', reason: 'it was not sent' })
   }
 
   private forget(link: Link): void {
@@ -272,6 +280,7 @@ export class MailCarrier implements Driver {
       client.reset(isReset => {
         if (!isReset) {
           if (this.links.has(link)) this.close(link)
+          this.notSent(link)
         } else if (link.part === null) link.stand = 'ready'
         else this.submit(link)
         this.events.room()

@@ -5,7 +5,7 @@ import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { SingleBar } from 'cli-progress'
 import type { Command } from 'commander'
-import { type DndImported, importDnd, NoColumn } from '../accounts/dndImport.js'
+import { type DndImported, FileFaulty, importDnd } from '../accounts/dndImport.js'
 import { type DndEntry, exportDnd } from '../accounts/dndLists.js'
 import { digitsOfKey } from '../accounts/phoneKey.js'
 import type { ConsentShown, DndChanged } from '../admin/consent.js'
@@ -121,7 +121,7 @@ async function importFile(path: string, options: ImportOptions): Promise<void> {
         progress,
       })
     } catch (error) {
-      if (error instanceof NoColumn) throw new CommandError(EXIT.usage, error.message)
+      if (error instanceof FileFaulty) throw new CommandError(EXIT.usage, error.message)
       throw error
     } finally {
       bar.stop()

@@ -90,6 +90,8 @@ async function serve(options: ServeOptions): Promise<void> {
   }
   notify('--ready')
   if (options.demo) welcome(daemon, demoKey)
+  if (options.demo && config.smtp.catch)
+    console.log(`No mail is delivered: see it at http://127.0.0.1:${daemon.ports.admin}/catch\n`)
   if (early.length > 0) void daemon.stop()
   await daemon.stopped
   process.exit(EXIT.ok)

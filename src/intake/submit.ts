@@ -158,6 +158,12 @@ export class Door {
   submitMail(m: Message, account: Account): Fault | undefined {
     const fault = this.judgeMail(m, account) ?? this.refusal(account)
     if (fault !== undefined) return fault
+    this.takeMail(m, account)
+    return undefined
+  }
+
+  /** Takes one that {@link judgeMail} found good and {@link refusal} had room for, in this turn of the event loop. */
+  takeMail(m: Message, account: Account): void {
     m.isMail = true
     // Records have octets.
     m.source_addr = utf8(m.source_addr).latin1Slice()
@@ -167,7 +173,6 @@ export class Door {
     if (m.validUntilMs === 0) m.validUntilMs = this.clock.now() + (this.lifetimesMs[m.rank] as number)
     this.spool.commit(m)
     this.tally.countAccepted(m.rank)
-    return undefined
   }
 
   /** What is wrong with a mail that is to leave, the queue left aside. */
@@ -253,9 +258,9 @@ export class Door {
     return loopSuspected
   }
 
-  /** Whether anything of the account could be taken at this moment. */
-  refusal(account: Account): Fault | undefined {
-    const refusal = this.spool.refusal(account.id, account.maxWaiting)
+  /** Whether anything of the account, or so many messages, could be taken at this moment. */
+  refusal(account: Account, n = 1): Fault | undefined {
+    const refusal = this.spool.refusal(account.id, account.maxWaiting, n)
     return refusal === undefined ? undefined : refusals[refusal]
   }
 

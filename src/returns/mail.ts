@@ -21,6 +21,8 @@ import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 /** Claimed of one account and not done, but for parts of a reply that wait for others. */
 const MOST_OPEN = 1_000
 const CLAIM = 64
+/** Mails that one turn of the event loop writes. */
+const AT_ONCE = 8
 /** Recipients of one notification. */
 const MOST_RECIPIENTS = 100
 const TICK_MS = 250
@@ -72,6 +74,8 @@ export class MailReturns {
   private readonly paused = new Set<number>()
   /** By mail, the oldest first. */
   private readonly waiting = new Map<string, Gathered>()
+  /** Mails to be written. */
+  private readonly jobs: (() => void)[] = []
   private timer: NodeJS.Timeout | undefined
   private isStopping = false
 
@@ -156,7 +160,7 @@ export class MailReturns {
       const { account } = reports[0] as Report
       const notices = some.map(({ notice }) => notice)
       const id = this.newId()
-      this.leave(reports, id, '', notices[0]?.note.from ?? '', composeDsn(dsnOf(this.headOf(id), notices)))
+      this.leave(reports, id, '', notices[0]?.note.from ?? '', () => composeDsn(dsnOf(this.headOf(id), notices)))
       this.host.counts.add('mail_notices')
       this.host.log.debug({ account, recipients: some.length }, 'a sender is told by mail')
     }
@@ -170,7 +174,7 @@ export class MailReturns {
       return
     }
     const id = this.newId()
-    this.leave([report], id, '', from, composeDsn(cutDsn(this.headOf(id), cut)))
+    this.leave([report], id, '', from, () => composeDsn(cutDsn(this.headOf(id), cut)))
     this.host.counts.add('mail_notices_cut')
   }
 
@@ -223,18 +227,15 @@ export class MailReturns {
     const ours = this.newId()
     const phone = `${reply.source_addr.replace(/[^0-9A-Za-z+]/g, '')}@${at}`
     const text = this.host.textOf(reply) ?? `This message is no text. Its octets: ${reply.body.toString('hex')}`
-    const mail = composeText(
-      {
-        from: { name: reply.source_addr, address: phone },
-        to: { address: to },
-        subject: /^re:/i.test(subject) ? subject : `Re: ${subject === '' ? 'your text message' : subject}`,
-        messageId: `${ours}@${hostname}`,
-        atMs: (reports[0] as Report).atMs,
-        ...(id === '' ? {} : { fields: threadOf(id) }),
-      },
-      text.endsWith('\n') ? text : `${text}\n`,
-    )
-    this.leave(reports, ours, phone, to, mail)
+    const head = {
+      from: { name: reply.source_addr, address: phone },
+      to: { address: to },
+      subject: /^re:/i.test(subject) ? subject : `Re: ${subject === '' ? 'your text message' : subject}`,
+      messageId: `${ours}@${hostname}`,
+      atMs: (reports[0] as Report).atMs,
+      ...(id === '' ? {} : { fields: threadOf(id) }),
+    }
+    this.leave(reports, ours, phone, to, () => composeText(head, text.endsWith('\n') ? text : `${text}\n`))
     this.host.counts.add('mail_replies')
   }
 
@@ -245,7 +246,19 @@ export class MailReturns {
   }
 
   /** Stores the mail, and drops what it tells in the same commit. */
-  private leave(reports: readonly Report[], id: number, from: string, to: string, mail: Promise<Buffer>): void {
+  private leave(reports: readonly Report[], id: number, from: string, to: string, write: () => Promise<Buffer>): void {
+    this.jobs.push(() => this.write(reports, id, from, to, write()))
+    if (this.jobs.length === 1) setImmediate(() => this.work())
+  }
+
+  /** Writing a mail takes a while: a few in each turn of the event loop. */
+  private work(): void {
+    for (const job of this.jobs.slice(0, AT_ONCE)) job()
+    this.jobs.splice(0, AT_ONCE)
+    if (this.jobs.length > 0) setImmediate(() => this.work())
+  }
+
+  private write(reports: readonly Report[], id: number, from: string, to: string, mail: Promise<Buffer>): void {
     const { fault } = this.host
     mail.then(
       octets => {

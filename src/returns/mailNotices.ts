@@ -20,9 +20,11 @@ export interface Notice {
 export interface CutNotice {
   readonly note: MailNote
   readonly messageId: string
-  /** Ids of the messages that it became, and whom they are to. */
-  readonly ids: readonly number[]
+  /** Of the first message that it became. */
+  readonly id: number
   readonly to: readonly { readonly to: string; readonly orcpt?: string }[]
+  /** Recipients that are not named. */
+  readonly others: number
   readonly parts: number
   /** The text that was left out, as far as it is kept; `more`: characters beyond that. */
   readonly cut: string
@@ -137,15 +139,15 @@ export function dsnOf(head: NoticeHead, notices: readonly Notice[]): Dsn {
 }
 
 /** That a text was cut, and what. RFC 3463: X.6.4, conversion with loss performed. */
-export function cutDsn(head: NoticeHead, { note, messageId, ids, to, parts, cut, more }: CutNotice): Dsn {
-  const arrivalMs = idTimeMs(ids[0] as number)
+export function cutDsn(head: NoticeHead, { note, messageId, id, to, others, parts, cut, more }: CutNotice): Dsn {
+  const arrivalMs = idTimeMs(id)
   const rest = more > 0 ? `\n[and ${more} more characters]\n` : '\n'
   return {
     ...common(head, note, messageId, arrivalMs),
     subject: `Shortened: your text message${quoted(note)}`,
     text:
       `${intro(head, note)}Your text message was too long, and only its beginning is sent: ${parts} ` +
-      `${parts === 1 ? 'part' : 'parts'} of it, to\n\n${to.map(one => `  ${one.to}\n`).join('')}\n` +
+      `${parts === 1 ? 'part' : 'parts'} of it, to\n\n${to.map(one => `  ${one.to}\n`).join('')}${others > 0 ? `  and ${others} more\n` : ''}\n` +
       `This was left out:\n\n${cut}${rest}`,
     recipients: to.map(one => ({
       address: one.to,

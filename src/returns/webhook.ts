@@ -175,7 +175,7 @@ export class Webhooks {
     } catch (error) {
       this.host.fault(error)
     }
-    if (receiver.idle) this.receivers.delete(key)
+    if (receiver.idle && !this.placeless.has(receiver)) this.receivers.delete(key)
   }
 
   private serve(receiver: Receiver): void {
@@ -271,7 +271,13 @@ export class Webhooks {
   private next(receiver: Receiver): void {
     const waiting = [...this.placeless]
     this.placeless.clear()
-    for (const one of waiting) this.pump(one.of, one.way)
+    const served: Receiver[] = []
+    for (const one of waiting) {
+      const { inFlight } = one
+      this.pump(one.of, one.way)
+      if (one.inFlight > inFlight && this.placeless.delete(one)) served.push(one)
+    }
+    for (const one of served) this.placeless.add(one)
     this.pump(receiver.of, receiver.way)
   }
 

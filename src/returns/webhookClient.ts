@@ -5,8 +5,7 @@ import { Agent, type IncomingHttpHeaders, request as overHttp, type RequestOptio
 import { request as overHttps, Agent as SecureAgent } from 'node:https'
 import type { Reach } from '../../protocols/net/reach.js'
 
-/** Connections to one origin. */
-const CONNECTIONS = 64
+/** Kept open to one origin. Those in use are as many as there are requests: whoever asks bounds those. */
 const IDLE_CONNECTIONS = 8
 const IDLE_MS = 30_000
 /** Octets of an answer that are read, so that its connection may be used again. */
@@ -31,7 +30,6 @@ export class WebhookClient {
     this.reach = reach
     const options = {
       keepAlive: true,
-      maxSockets: CONNECTIONS,
       maxFreeSockets: IDLE_CONNECTIONS,
       scheduling: 'lifo',
       timeout: IDLE_MS,

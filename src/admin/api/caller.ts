@@ -63,6 +63,9 @@ export class Callers {
     const caller = await this.known(request)
     const scope = scopeOf(request.routeOptions.config)
     if (scope !== undefined && !hasScope(caller.scopes, scope)) throw scopeMissing(scope)
+    if (scope === 'messages:send' && caller.kind === 'test') {
+      throw new Problem(403, 'test_key', 'Not with a test key', 'nothing is sent with a key for tests')
+    }
     return caller
   }
 

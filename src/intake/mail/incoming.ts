@@ -23,8 +23,10 @@ const MOST_IDS = 20
 /** Characters of a header field that are kept with a message. */
 const MOST_FIELD = 250
 /** Of a notice that a text was cut: characters of what was, and recipients, that it names. */
-const MOST_CUT = 8_000
-const MOST_NAMED = 100
+const MOST_CUT = 4_000
+const MOST_NAMED = 30
+/** Octets of an event. */
+const MOST_EVENT = 60_000
 /** registered_delivery, SMPP v3.4 §5.2.17; success alone is v5.0's. */
 const receipts = { none: 0, all: 1, failure: 2, success: 3 } as const
 
@@ -138,12 +140,12 @@ export class Incoming implements MailSink {
       messages.push(m)
     }
     const mails = this.mailsOf(mail, head, messageId)
-    const fault = this.judgeMails(mails) ?? host.door.submitAll(messages, account)
+    const fault = this.judgeMails(mails, messages.length) ?? host.door.submitAll(messages, account)
     if (fault !== undefined) {
       answer(replyOf(fault))
       return
     }
-    for (const m of mails) host.door.submitMail(m, account)
+    for (const m of mails) host.door.takeMail(m, account)
     for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
     if (repeated > 0) host.count('mail_duplicates', repeated)
     for (const m of messages) host.noted(m)
@@ -157,12 +159,12 @@ export class Incoming implements MailSink {
   /** It leaves as a mail alone. */
   private forward(mail: ReadMail, answer: (reply: Reply) => void): void {
     const mails = this.mailsOf(mail, headOf(mail), messageIdOf(mail))
-    const fault = this.judgeMails(mails) ?? this.host.door.refusal(this.account)
+    const fault = this.judgeMails(mails, 0)
     if (fault !== undefined) {
       answer(replyOf(fault))
       return
     }
-    for (const m of mails) this.host.door.submitMail(m, this.account)
+    for (const m of mails) this.host.door.takeMail(m, this.account)
     this.answered([], mails, accepted(mails, 0, 0, 0, 0), answer)
   }
 
@@ -180,12 +182,14 @@ export class Incoming implements MailSink {
     })
   }
 
-  private judgeMails(mails: readonly Message[]): Fault | undefined {
+  /** All of them are taken, with so many `others`, or none. */
+  private judgeMails(mails: readonly Message[], others: number): Fault | undefined {
+    if (mails.length === 0) return undefined
     for (const m of mails) {
       const fault = this.host.door.judgeMail(m, this.account)
       if (fault !== undefined) return fault
     }
-    return undefined
+    return this.host.door.refusal(this.account, mails.length + others)
   }
 
   private answered(
@@ -211,19 +215,23 @@ export class Incoming implements MailSink {
     const wanting = this.addressees.filter(({ recipient }) => !recipient.notify?.includes('NEVER'))
     if (!door.carriesMail || wanting.length === 0 || messages.length === 0) return
     const kept = [...cut].slice(0, MOST_CUT).join('')
-    const data = {
-      note: noteOf(this.sender, (wanting[0] as Addressee).recipient, head),
-      messageId,
-      ids: messages.slice(0, MOST_NAMED).map(m => m.id),
-      to: wanting.slice(0, MOST_NAMED).map(({ recipient: { mailbox, orcpt } }) => ({
-        to: writtenMailbox(mailbox),
-        ...(orcpt === null ? {} : { orcpt }),
-      })),
-      parts: this.account.mail.maxParts,
-      cut: kept,
-      more: [...cut.slice(kept.length)].length,
-    }
-    const event = { id: '', type: 'mail.cut', atMs: this.host.now(), data: JSON.stringify(data) }
+    const dataOf = (named: number): string =>
+      JSON.stringify({
+        note: noteOf(this.sender, (wanting[0] as Addressee).recipient, head),
+        messageId,
+        id: (messages[0] as Message).id,
+        to: wanting.slice(0, named).map(({ recipient: { mailbox, orcpt } }) => ({
+          to: writtenMailbox(mailbox),
+          ...(orcpt === null ? {} : { orcpt }),
+        })),
+        others: Math.max(0, wanting.length - named),
+        parts: this.account.mail.maxParts,
+        cut: kept,
+        more: [...cut.slice(kept.length)].length,
+      })
+    const whole = dataOf(MOST_NAMED)
+    const data = Buffer.byteLength(whole) > MOST_EVENT ? dataOf(1) : whole
+    const event = { id: '', type: 'mail.cut', atMs: this.host.now(), data }
     door.spool.event({ way: way.mail, of: this.account.id }, event)
   }
 }

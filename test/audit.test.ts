@@ -1,0 +1,123 @@
+// Accounts as administrators change them, over HTTP and by command: what is changed holds at once on every port, and the
+// audit tells who did it and why.
+
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { api, KEY } from './support/api.js'
+import { esme, stranger } from './support/esme.js'
+import { house, story, trunkline } from './support/house.js'
+import { MailClient, plain } from './support/mailClient.js'
+import { smsc } from './support/smsc.js'
+
+story('an account that is suspended is shut out of every port within a second, and the audit says by whom', async t => {
+  const carrier = await smsc(t)
+  const daemon = await house(t, {
+    accounts: { shop: { apiKey: KEY, numbers: ['4917100'] } },
+    carriers: { up: carrier },
+    config: {
+      admin: { listen: '127.0.0.1:0', key: 'the-admin-key-of-it' },
+      smtp: { listen: '127.0.0.1:0' },
+      smpp: { failedBindDelayMs: 0 },
+    },
+  })
+  const ask = api(daemon.admin)
+  const admin = (method: string, path: string, body?: object) =>
+    ask(method, `/api/v1/admin${path}`, { key: 'the-admin-key-of-it', ...(body === undefined ? {} : { body }) })
+  const { smtp } = await daemon.line('ready')
+  const bound = await esme(t, daemon.smpp)
+  const mail = await MailClient.ready(t, smtp as number)
+
+  t.match(await admin('POST', '/accounts/shop/suspend', {}), { status: 422 }, 'not without a reason')
+  t.match(await admin('POST', '/accounts/nobody/suspend', { reason: 'x' }), {
+    status: 404,
+    json: { code: 'no_account' },
+  })
+  const from = performance.now()
+  const suspended = await admin('POST', '/accounts/shop/suspend', { reason: 'sends spam' })
+  await bound.unbound
+  const tookMs = performance.now() - from
+  t.match(suspended, { status: 200, json: { system_id: 'shop', suspended: 'sends spam', changed: true } })
+  t.ok(tookMs < 1_000, `the bind is closed after ${Math.round(tookMs)} ms`)
+  t.match(await ask('GET', '/api/v1/sms'), { status: 403, json: { code: 'account_suspended' } })
+  t.match(await mail.say('MAIL FROM:<alerts@shop.example>'), /^5/, 'a mail client that is there already')
+  t.equal(await (await stranger(t, daemon.smpp)).bind({}), 'ESME_RBINDFAIL')
+  t.match(await admin('POST', '/accounts/shop/suspend', { reason: 'sends spam' }), { json: { changed: false } })
+  t.match(await admin('POST', '/accounts/shop/resume'), { status: 200, json: { suspended: null, changed: true } })
+  t.equal((await ask('GET', '/api/v1/sms')).status, 200)
+  await esme(t, daemon.smpp)
+
+  // One account at a time, in the words of the gateway file.
+  const wrong = await admin('POST', '/accounts', {
+    system_id: 'new',
+    settings: { maxBind: 3, class: 'urgent', apiKey: KEY, smpp: { ids: 'roman' }, numbers: ['4917100'] },
+  })
+  t.same(
+    wrong.json.faults.map((one: { path: string; message: string }) => one.path).sort(),
+    ['apiKey', 'class', 'maxBind', 'smpp.ids'],
+    wrong.text,
+  )
+  t.match(await admin('POST', '/accounts', { system_id: 'new', settings: { numbers: ['4917100'] } }), {
+    status: 422,
+    json: { detail: 'numbers 4917100 is a number of the account shop' },
+  })
+  const set = { maxBinds: 1, numbers: ['4917101'], 'smpp.ids': 'hex' }
+  t.match(await admin('POST', '/accounts', { system_id: 'new', settings: set, password: 'hush' }), {
+    status: 201,
+    json: { system_id: 'new', max_binds: 1 },
+  })
+  t.match(await admin('POST', '/accounts', { system_id: 'new' }), {
+    status: 422,
+    json: { faults: [{ path: 'systemId' }] },
+  })
+  const other = await esme(t, daemon.smpp, { systemId: 'new', password: 'hush' })
+  t.match(await admin('PATCH', '/accounts/new', { set: { throughput: 7 }, unset: ['smpp.ids'] }), {
+    status: 200,
+    json: { throughput: 7, max_binds: 1, changed: true },
+  })
+  t.match(await admin('PATCH', '/accounts/new', { set: { throughput: 7 } }), { json: { changed: false } })
+  t.match(await admin('PATCH', '/accounts/new', { set: { suspended: 'x' } }), { status: 422 })
+  t.equal((await other.submit()).status, 'ESME_ROK', 'and its bind stays')
+  const shown = (await admin('GET', '/accounts/new')).json
+  t.match(shown, { has_password: true, keys: [], binds: 1, settings: { throughput: 7, numbers: ['4917101'] } })
+  t.notMatch(JSON.stringify(shown), /hush|hmac/)
+  t.same((await daemon.query('select number from numbers order by number')).length, 2, 'the others keep theirs')
+
+  // The same by command.
+  const run = (...args: string[]) => trunkline(['--config', daemon.configFile, ...args])
+  writeFileSync(join(daemon.dir, 'password'), 'second\n')
+  const edited = await run(
+    'account',
+    'edit',
+    'new',
+    '--set',
+    'class=otp',
+    '--password-file',
+    join(daemon.dir, 'password'),
+  )
+  t.match(edited, { code: 0, stdout: 'changed new\n' })
+  t.match((await run('account', 'show', 'new')).stdout, /class: otp/)
+  t.match(await run('account', 'suspend', 'new', '--reason', 'unpaid'), { code: 0, stdout: 'new is suspended\n' })
+  await other.unbound
+  t.match(await run('account', 'remove', 'new', '--yes'), { code: 0 })
+  t.match(await run('account', 'show', 'new'), { code: 1, stderr: /there is no account new/ })
+  t.match(await run('account', 'edit', 'new'), { code: 2 })
+
+  const { audit } = (await admin('GET', '/audit?subject=new')).json
+  t.same(
+    audit.map((one: { action: string }) => one.action),
+    ['account.remove', 'account.suspend', 'account.edit', 'account.edit', 'account.add'],
+    'what changed nothing is not told',
+  )
+  t.match(audit[1], { who: 'admin.sock', from: 'admin.sock', reason: 'unpaid' })
+  t.same(audit[2].changes, { set: { class: 'otp' }, password: 'changed' })
+  t.match(audit[4], { who: 'admin key', from: /^127\.0\.0\.1/, changes: { set, password: 'changed' } })
+  t.notMatch(JSON.stringify(audit), /hush|second/)
+  const listed = await run('audit', 'list', '--action', 'account.suspend')
+  t.match(listed.stdout, /admin key.*account\.suspend +shop +sends spam/)
+  await t.rejects(daemon.query('update audit set who = $$me$$'), /rows of audit stay/)
+  await t.rejects(daemon.query('delete from audit'), /rows of audit stay/)
+  t.match(
+    await MailClient.ready(t, smtp as number, null).then(c => c.say(`AUTH PLAIN ${plain('new', 'second')}`)),
+    /^535/,
+  )
+})
