@@ -8,8 +8,8 @@ import { Command, CommanderError } from 'commander'
 import { CommandError, EXIT } from './cli/exit.js'
 
 interface CommandFile {
-  /** Adds the command, under the name it has in the table. */
-  register(program: Command): void
+  /** Adds the command, under the name it has in the table. `whole` answers with the program and all its commands. */
+  register(program: Command, whole: () => Promise<Command>): void
 }
 
 const COMMANDS: readonly [name: string, summary: string, load: () => Promise<CommandFile>][] = [
@@ -27,6 +27,7 @@ const COMMANDS: readonly [name: string, summary: string, load: () => Promise<Com
   ['top', 'watch rates, lanes, carriers and binds', () => import('./cli/top.js')],
   ['account', 'list, add, change, suspend or remove accounts', () => import('./cli/account.js')],
   ['key', 'list, add, rotate or revoke API keys', () => import('./cli/key.js')],
+  ['user', 'list, add, change or remove people who log in', () => import('./cli/user.js')],
   ['audit', 'show who changed what', () => import('./cli/audit.js')],
   ['carrier', 'list, add, change, pause, try or remove carriers', () => import('./cli/carrier.js')],
   ['route', 'list, change and explain routes', () => import('./cli/route.js')],
@@ -36,6 +37,7 @@ const COMMANDS: readonly [name: string, summary: string, load: () => Promise<Com
   ['consent', 'show and change who may be written to', () => import('./cli/consent.js')],
   ['dnd', 'import and change do-not-disturb lists', () => import('./cli/dnd.js')],
   ['drain', 'stop the daemon in order', () => import('./cli/drain.js')],
+  ['completion', 'print a script for the completion of a shell', () => import('./cli/completion.js')],
 ]
 
 // Whoever started us over a channel and is gone cannot stop us any more: that is a stop.
@@ -48,10 +50,6 @@ async function run(args: string[]): Promise<void> {
   const program = new Command('trunkline')
     .description('An SMPP and SMTP server: accepts messages, makes them durable, sends them through carriers.')
     .version(version())
-    .option('--config <file>', 'settings as YAML (see config/trunkline.yaml)')
-    .option('--json', 'print results as JSON')
-    .option('--url <url>', 'ask the daemon over the network, not the one on this machine')
-    .option('--key <key>', 'the admin key that goes with --url')
     .showHelpAfterError("('trunkline --help' lists commands and options)")
     .addHelpText(
       'after',
@@ -63,6 +61,7 @@ Examples:
   trunkline help check`,
     )
     .exitOverride()
+  globals(program)
   try {
     await addCommands(program, args)
     await program.parseAsync(args, { from: 'user' })
@@ -85,10 +84,28 @@ async function addCommands(program: Command, args: string[]): Promise<void> {
   for (const [name, summary, load] of COMMANDS) {
     if (name === wanted) {
       const { register } = await load()
-      register(program)
+      register(program, whole)
       program.commands.find(command => command.name() === name)?.summary(summary)
     } else program.command(name).description(summary)
   }
+}
+
+async function whole(): Promise<Command> {
+  const program = globals(new Command('trunkline'))
+  for (const [name, summary, load] of COMMANDS) {
+    const { register } = await load()
+    register(program, whole)
+    program.commands.find(command => command.name() === name)?.summary(summary)
+  }
+  return program
+}
+
+function globals(program: Command): Command {
+  return program
+    .option('--config <file>', 'settings as YAML (see config/trunkline.yaml)')
+    .option('--json', 'print results as JSON')
+    .option('--url <url>', 'ask the daemon over the network, not the one on this machine')
+    .option('--key <key>', 'the admin key that goes with --url')
 }
 
 function version(): string {

@@ -207,6 +207,17 @@ const schema = z.strictObject({
         expects: 'null or at least 16 characters',
         secret: true,
       }),
+      allowedOrigins: names(
+        [],
+        /^https?:\/\/[^\s/?#@]+$/,
+        'a list of origins like https://app.example',
+        'Pages from these origins may call the API from a browser (CORS).',
+      ),
+      apiKeyRequired: flag(
+        true,
+        'Without it a request without a key acts for admin.openAccount; only while nobody else can reach admin.listen.',
+      ),
+      openAccount: text('demo', ANY_NAME, 'a system_id', 'The account of requests without a key.'),
       metricsAccounts: names(
         [],
         ANY_NAME,
@@ -240,6 +251,14 @@ const schema = z.strictObject({
       mayLose: flag(false, 'Start even if Redis is set up so that it may lose what it acknowledged.'),
     })
     .prefault({}),
+  people: z
+    .strictObject({
+      register: z
+        .enum(['closed', 'open'])
+        .default('closed')
+        .meta({ description: 'Whether anybody may register over HTTP; closed: administrators add users.' }),
+    })
+    .prefault({}),
   webhooks: z
     .strictObject({
       allow: ranges(
@@ -260,6 +279,14 @@ const schema = z.strictObject({
           expects: 'a list of milliseconds, 100 to 604800000',
         }),
       disableAfterHours: whole(120, 1, 8_760, 'A webhook that has failed for so long is switched off.'),
+    })
+    .prefault({}),
+  sandbox: z
+    .strictObject({
+      enabled: flag(
+        false,
+        'Messages to +999 000 0001xx, and all that come with test keys, go to a carrier in the daemon that plays every outcome, and never to another.',
+      ),
     })
     .prefault({}),
   spool: z
@@ -432,6 +459,11 @@ export function parseListen(value: string): { host: string; port: number } | nul
   return host === undefined || port > 65_535 ? undefined : { host, port }
 }
 
+function isLoopback(value: string): boolean {
+  const { host = 'localhost' } = parseListen(value) ?? {}
+  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
+}
+
 /** `192.0.2.7=shop`, `10.0.0.0/8=shop`: a range, and whose mail comes from there; undefined when it is neither. */
 export function trustedFrom(value: string): { range: string; systemId: string } | undefined {
   const parts = /^([^=]+)=(\S{1,64})$/.exec(value)
@@ -499,6 +531,11 @@ export function loadConfig(from: {
         else faults.push({ path: key, message: `${message} (from ${variable})` })
       }
     }
+  }
+  if (result.success && !result.data.admin.apiKeyRequired && !isLoopback(result.data.admin.listen)) {
+    const key = 'admin.apiKeyRequired'
+    const message = `may be false only while admin.listen is on this machine alone (127.0.0.1, [::1], localhost), and it is ${result.data.admin.listen}`
+    faults.push({ path: key, message, ...(fromEnv.has(key) ? {} : source.position(key.split('.'))) })
   }
   if (result.success && faults.length === 0) return { ok: true, config: result.data }
   for (const issue of result.error?.issues ?? []) {

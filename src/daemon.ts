@@ -13,9 +13,12 @@ import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
 import { gatewayFaultLine } from './accounts/gatewayFile.js'
 import { KeyUses } from './accounts/keyUses.js'
 import { Limits } from './accounts/limits.js'
+import { People } from './accounts/people.js'
+import { Quotas } from './accounts/quota.js'
 import { Secrets, serverKey } from './accounts/secrets.js'
 import { createAdmin } from './admin/admin.js'
 import type { ApiHost } from './admin/api/api.js'
+import { isOurOwn } from './admin/api/headers.js'
 import { takeDirectory } from './admin/lock.js'
 import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
@@ -27,7 +30,9 @@ import { type DoorPorts, Doors } from './daemon/doors.js'
 import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
 import { MailOut } from './daemon/mailOut.js'
+import { Notices } from './daemon/notices.js'
 import { Routing } from './daemon/routing.js'
+import { SANDBOX, Sandbox } from './daemon/sandbox.js'
 import { Told } from './daemon/told.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
@@ -41,6 +46,7 @@ import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
 import { MAX_RECIPIENTS } from './intake/web/fields.js'
 import { WebSender } from './intake/web/sender.js'
+import { digitsOf } from './model/digits.js'
 import { EXTRAS_OF_ANSWER, isOfMail, messageClasses } from './model/message.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
 import { Tally } from './model/tally.js'
@@ -53,7 +59,7 @@ import { Receipts } from './returns/receipts.js'
 import { Reporter } from './returns/report.js'
 import { tellsOf } from './returns/tells.js'
 import { QuietHours } from './routing/quietHours.js'
-import { digitsOf } from './routing/table.js'
+import { SANDBOX_LANE } from './routing/sandbox.js'
 import { way } from './spool/contract.js'
 import { LmdbSpool } from './spool/lmdb/spool.js'
 import { openStore } from './store/postgres.js'
@@ -125,6 +131,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   const keyUsed = (id: number): void => keyUses.note(id, clock.now())
   const consent = new Consent({
     ...{ dataDir, store, clock, log, counters },
+    newestMs: () => idTimeMs(spool.takeIds(1)[0] as number),
     failed: error => {
       log.error({ err: error }, 'what a phone has said could not be written: ending at once, it is not acknowledged')
       fatal(COMMIT_FAILED)
@@ -154,7 +161,13 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     retentionDays: config.history.retentionDays,
   })
 
-  const limits = new Limits()
+  const quotas = new Quotas({
+    clock,
+    kept: key => spool.kept(key),
+    keep: (key, octets, untilMs) => spool.keep(key, octets, untilMs),
+    notice: (account, type, data) => notices.notify(account, type, data),
+  })
+  const limits = new Limits(quotas)
   const tally = new Tally()
   const quiet = new QuietHours(
     {
@@ -163,6 +176,12 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     counters,
   )
+  const notices = new Notices({ spool, directory, store, clock, counters, log })
+  const people = new People({
+    ...{ store, secrets, clock, counters, log },
+    isOpen: config.people.register === 'open',
+    tell: (email, type, data) => notices.notifyPerson(email, type, data),
+  })
   const routing = new Routing({ directory, clock, counters, log, limits: config.loops, quietHours: quiet })
   const door = new Door({
     spool,
@@ -175,6 +194,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     blocked: routing.blocked,
     loops: routing.loops,
     consent,
+    sandbox: config.sandbox.enabled,
     guarded: (code, account) => routing.guarded(code, account),
   })
   const codingsOf = (account: number): Codings => {
@@ -189,13 +209,14 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       retry: messageClasses.map(name => config.retry[name]),
       weightOf: account => directory.account(account)?.weight ?? 1,
       rematch: m => routing.rematch(m),
-      choose: (rule, m, isUp) => routing.choose(rule, m, isUp),
+      choose: (rule, m, isUp, hasPlace) => routing.choose(rule, m, isUp, hasPlace),
       unwanted: m => {
         if (!consent.hasChangedSince(idTimeMs(m.id)) || m.isMail || m.extras === EXTRAS_OF_ANSWER) return undefined
         const account = directory.account(m.account)
         return account && consent.held(account, m.rank, digitsOf(m.destination_addr))?.code
       },
       quietUntil: m => {
+        if (m.lane === SANDBOX_LANE) return 0
         const own = directory.account(m.account)?.quietHours
         const untilMs = quiet.until(digitsOf(m.destination_addr), clock.now(), own)
         if (untilMs > 0) quiet.held()
@@ -212,6 +233,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     consent,
     clock,
     counters,
+    log,
     directory,
     door,
     lines: () => lines,
@@ -245,8 +267,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     lines: () => lines,
   })
   opened.push(() => mailOut.stop())
+  const sandbox = config.sandbox.enabled ? new Sandbox({ spool, codingsOf, replies: () => replies }) : null
+  if (sandbox !== null) dispatch.reserve(SANDBOX_LANE, [SANDBOX.name])
+  const followCarriers = (): void => mailOut.follow(Sandbox.carriers(directory.carriers(), sandbox !== null))
   const lines = new Lines({
-    ...{ hostname: config.smtp.hostname, caught: mailOut.caught },
+    ...{ hostname: config.smtp.hostname, caught: mailOut.caught, sandbox: sandbox?.messages ?? null },
     ...{ dispatch, receipts, replies, spool, clock, sessionClock, counters, log, trace, fault: faulty },
     answered: (carrier, part, outcome) => routing.answered(carrier, part, outcome),
   })
@@ -385,25 +410,30 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     routing.follow(part)
     if (part === 'routes') useRoutes()
     else if (part === 'blocked') door.blocked = routing.blocked
-    else if (part === 'carriers') mailOut.follow(directory.carriers())
+    else if (part === 'carriers') followCarriers()
     else if (part === 'inbound') replies.table = new InboundTable(directory.inbound())
     else closeSuspended(binds, directory)
   })
   await firstRows()
   useRoutes()
-  mailOut.follow(directory.carriers())
+  followCarriers()
   opened.push(() => lines.stop(0))
   trace.use(config.log.trace)
   history.start()
   told.start()
   keyUses.start()
   opened.push(() => keyUses.stop())
+  people.start()
+  opened.push(() => people.stop())
   mailOut.start()
   opened.push(() => told.stop(0))
   opened.push(() => history.stop())
   let isTicking = false
   const ticker = setInterval(tick, TICK_MS)
-  const dispatchTicker = setInterval(() => dispatch.tick(), DISPATCH_TICK_MS)
+  const dispatchTicker = setInterval(() => {
+    dispatch.tick()
+    quotas.write()
+  }, DISPATCH_TICK_MS)
   opened.push(() => {
     clearInterval(ticker)
     clearInterval(dispatchTicker)
@@ -426,13 +456,24 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     counters,
     log,
     account: id => directory.account(id),
+    accountBySystemId: systemId => directory.accountBySystemId(systemId),
     key: key => directory.key(key),
+    keyByHash: hash => directory.keyByHash(hash),
+    people,
+    secrets,
     keyUsed,
+    withoutKey: request => {
+      const { apiKeyRequired, openAccount, allowedOrigins } = config.admin
+      if (apiKeyRequired || !isOurOwn(request, allowedOrigins)) return undefined
+      return directory.accountBySystemId(openAccount)
+    },
+    limits,
     desk: { store, secrets, refresh: () => directory.refresh() },
     sender: new WebSender({ door, clock, hasEnded: async id => (await lookup.ended(id)) !== undefined }),
     spool,
     past,
     webhooks: told.desk,
+    sandbox,
     maxRecipients: MAX_RECIPIENTS,
     synced: () => spool.synced(),
   }
@@ -465,8 +506,9 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
         spool,
         refresh: () => directory.refresh(),
         account: id => directory.account(id),
+        quotas,
       },
-      webhookMs: told.webhooks.latency,
+      webhookMs: told.webhooks.post.latency,
       syncMs,
       commitRecords,
       trace,
@@ -485,6 +527,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   lock.serve(admin.handler)
   opened.push(() => doors.close())
   const adminAt = parseListen(config.admin.listen)
+  if (!config.admin.apiKeyRequired) {
+    const account = config.admin.openAccount
+    log.warn({ setting: 'admin.apiKeyRequired', account }, 'NO API KEY IS NEEDED: whoever is on this machine may send')
+  }
   ports = {
     admin: adminAt ? await admin.listen(adminAt) : null,
     ...(await doors.open(config)),
@@ -565,8 +611,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     await lines.stop(0)
     doors.destroy()
     await mailOut.stop()
+    people.stop()
     clearInterval(ticker)
     clearInterval(dispatchTicker)
+    while (!quotas.write()) {}
     await spool.synced().catch(() => {})
     await atMost(Promise.all([history.stop(), keyUses.stop()]), drainMs / 4)
     await spool.close()

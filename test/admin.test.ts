@@ -256,7 +256,7 @@ t.test('what is wrong is said as a problem', async t => {
     const { near } = await side(t)
     const put = (body: unknown) => near('/api/v1/admin/trace', { method: 'PUT', body })
     isProblem(t, await put('{"names":'), 400, 'bad_request')
-    isProblem(t, await put({ names: ['x'.repeat(70_000)] }), 413, 'bad_request')
+    isProblem(t, await put({ names: ['x'.repeat(70_000)] }), 413, 'too_large')
     isProblem(t, await put({ name: [] }), 422, 'invalid')
     const faulty = await put({ names: ['', 5] })
     isProblem(t, faulty, 422, 'invalid')

@@ -2,8 +2,9 @@
 // audit tells who did it and why.
 
 import { writeFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { join } from 'node:path'
-import { api, KEY } from './support/api.js'
+import { api, KEY, linesOf } from './support/api.js'
 import { esme, stranger } from './support/esme.js'
 import { house, story, trunkline } from './support/house.js'
 import { MailClient, plain } from './support/mailClient.js'
@@ -45,6 +46,44 @@ story('an account that is suspended is shut out of every port within a second, a
   t.match(await admin('POST', '/accounts/shop/resume'), { status: 200, json: { suspended: null, changed: true } })
   t.equal((await ask('GET', '/api/v1/sms')).status, 200)
   await esme(t, daemon.smpp)
+
+  // What is still to come of a request that takes long is refused as well.
+  const stream = request({
+    ...{
+      host: '127.0.0.1',
+      port: daemon.admin,
+      method: 'POST',
+      path: '/api/v1/sms/send-stream?message=x',
+      agent: false,
+    },
+    headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/x-ndjson' },
+  })
+  const end = new Promise<string>((resolve, reject) => {
+    stream.on('error', reject)
+    stream.on('response', response => {
+      let text = ''
+      response.setEncoding('utf8').on('data', piece => {
+        text += piece
+      })
+      response.on('end', () => resolve(text))
+    })
+  })
+  const line = (i: number): string => `${JSON.stringify({ number: `49151${10_000_000 + i}` })}\n`
+  const before = carrier.submitted.length
+  stream.write(Array.from({ length: 1_000 }, (_, i) => line(i)).join(''))
+  await carrier.until(() => carrier.submitted.length > before, 'the first of them')
+  await admin('POST', '/accounts/shop/suspend', { reason: 'in the middle' })
+  stream.end(line(5_000))
+  const last = linesOf(await end).at(-1)
+  t.match(last, { end: true, rows: 1_001 })
+  t.match(last.errors.at(-1), { line: 1_001, code: 'account_suspended' })
+  await admin('POST', '/accounts/shop/resume')
+
+  const person = { email: 'ann@acme.example', password: 'correct horse battery' }
+  t.match(await ask('POST', '/api/v1/auth/register', { key: null, body: person }), {
+    status: 403,
+    json: { code: 'registration_closed' },
+  })
 
   // One account at a time, in the words of the gateway file.
   const wrong = await admin('POST', '/accounts', {
@@ -101,6 +140,8 @@ story('an account that is suspended is shut out of every port within a second, a
   t.match(await run('account', 'remove', 'new', '--yes'), { code: 0 })
   t.match(await run('account', 'show', 'new'), { code: 1, stderr: /there is no account new/ })
   t.match(await run('account', 'edit', 'new'), { code: 2 })
+  t.match(await run('account', 'add', 'third', '--no-password', '--set', 'limits.perDay=5'), { code: 0 })
+  t.match((await run('account', 'show', 'third')).stdout, /no password[\s\S]*perDay: 5[\s\S]*day +0 +5/)
 
   const { audit } = (await admin('GET', '/audit?subject=new')).json
   t.same(
@@ -114,6 +155,12 @@ story('an account that is suspended is shut out of every port within a second, a
   t.notMatch(JSON.stringify(audit), /hush|second/)
   const listed = await run('audit', 'list', '--action', 'account.suspend')
   t.match(listed.stdout, /admin key.*account\.suspend +shop +sends spam/)
+  t.equal((await admin('POST', '/carriers/up/pause')).status, 200)
+  let paused: object | undefined
+  // Of what is no row of an account it is written when it was done.
+  while (paused === undefined) paused = (await admin('GET', '/audit?action=carrier.')).json.audit[0]
+  t.match(paused, { action: 'carrier.pause', subject: 'up', who: 'admin key' })
+  t.match((await admin('GET', '/audit?action=gateway.apply')).json.audit, [{ who: 'bootstrap' }])
   await t.rejects(daemon.query('update audit set who = $$me$$'), /rows of audit stay/)
   await t.rejects(daemon.query('delete from audit'), /rows of audit stay/)
   t.match(

@@ -25,6 +25,7 @@ import { Door } from '../src/intake/submit.js'
 import { Message } from '../src/model/message.js'
 import { Tally } from '../src/model/tally.js'
 import { Lookup } from '../src/returns/lookup.js'
+import { Loops } from '../src/routing/loops.js'
 import { QuietHours } from '../src/routing/quietHours.js'
 import type { RouteTable } from '../src/routing/table.js'
 import type { Report, Spool } from '../src/spool/contract.js'
@@ -64,7 +65,12 @@ async function openSpool(t: Test, clock: ManualClock): Promise<LmdbSpool> {
 type Answer = { code: string; fields: Record<string, unknown> }
 
 /** A house of one account without a wire: what is asked of operations, and what it answers. */
-async function rooms(t: Test, more: Partial<Account> = {}, profile: Record<string, unknown> = {}) {
+async function rooms(
+  t: Test,
+  more: Partial<Account> = {},
+  profile: Record<string, unknown> = {},
+  loops = unguarded.loops,
+) {
   const clock = new ManualClock(START_MS)
   const spool = await openSpool(t, clock)
   const all = Array.from({ length: 10_000 }, (_, i) => ({ address: `1202${String(5_550_000 + i)}` }))
@@ -100,6 +106,7 @@ async function rooms(t: Test, more: Partial<Account> = {}, profile: Record<strin
     lifetimes,
     quiet,
     ...unguarded,
+    loops,
   })
   const faults: unknown[] = []
   const operations = new Operations({
@@ -224,6 +231,20 @@ t.test(
     t.equal(door.submit(message(), account), undefined)
   },
 )
+
+t.test('what the pace or a fault holds back goes round no loop', async t => {
+  const loops = new Loops({ returns: 0, repeats: 3 })
+  const { clock, account, door } = await rooms(t, { throughput: 1 }, {}, loops)
+  t.equal(door.submit(message(), account), undefined)
+  // It tries again, as it was told to.
+  for (let i = 0; i < 10; i++) t.match(door.submit(message(), account), { code: 'rate_exceeded' })
+  clock.advance(1_000)
+  t.equal(door.submit(message(), account), undefined)
+  const nowhere = message({ destination_addr: '447700900123' })
+  for (let i = 0; i < 5; i++) t.match(door.submitAll([message(), nowhere], account), { code: 'no_route' })
+  t.equal(door.submitAll([message()], account), undefined)
+  t.match(door.submitAll([message()], account), { code: 'loop_suspected' })
+})
 
 t.test('a submit_multi for which there is no room is refused whole, whatever comes in beside it', async t => {
   const { account, door, toList, waiting } = await rooms(t, { maxWaiting: 5_000 })

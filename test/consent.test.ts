@@ -3,17 +3,23 @@
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { Consent } from '../src/accounts/consent.js'
 import { ConsentCopy, type ConsentEvent } from '../src/accounts/consentCopy.js'
 import { optWord } from '../src/accounts/optWords.js'
 import { phoneKey } from '../src/accounts/phoneKey.js'
+import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
+import type { Store } from '../src/store/postgres.js'
 import { esme } from './support/esme.js'
 import { emptyHouse, freshDatabase, house, story, trunkline } from './support/house.js'
 import { MailClient } from './support/mailClient.js'
-import { temporaryDirectory, Way } from './support/postgres.js'
+import { silent, temporaryDirectory, Way } from './support/postgres.js'
 import { receiver, SECRET } from './support/receiver.js'
 import { smsc } from './support/smsc.js'
 
 t.jobs = 4
+
+const STOPS = process.env.LONG ? 20_000 : 2_000
 
 t.test('a word counts when it is the whole message, in whatever language, case and accents', async t => {
   const kind = (text: string, stopped = false) => optWord(text, () => stopped)?.kind
@@ -78,6 +84,8 @@ t.test('a word counts when it is the whole message, in whatever language, case a
       'ยกเลิก',
       'berhenti',
       'STOP \u{1f621}',
+      'Stop \u270b\ufe0f',
+      'STOP\ufe0e',
       'ＳＴＯＰ',
     ],
     ['start', 'START', 'unstop', 'opt in', 'Старт', '订阅', 'başla'],
@@ -172,15 +180,12 @@ t.test('an account’s own word goes before everybody’s, but for a START older
   say(7, 'stop', 4)
   say(0, 'start', 5)
   t.same(stopped(), [true, false])
-  say(7, 'start', 3)
-  t.same(stopped(), [true, false], 'what is older than what is known changes nothing')
+  const sql = { identity: 'a', change: 9, complete: true }
+  await copy.take([{ account: 7, number: PHONE, stopped: false, atMs: 3 }], sql)
+  t.same(stopped(), [true, false], 'what was said elsewhere before changes nothing')
   await written()
   t.same(stopped(), [true, false])
-  await copy.take([{ account: 7, number: PHONE, stopped: false, atMs: 4 }], {
-    identity: 'a',
-    change: 9,
-    complete: true,
-  })
+  await copy.take([{ account: 7, number: PHONE, stopped: false, atMs: 4 }], sql)
   t.same(stopped(), [false, false], 'SQL has the last word on one moment')
   t.same(copy.state, { identity: 'a', change: 9, complete: true })
   say(8, 'stop', 6)
@@ -192,6 +197,49 @@ t.test('an account’s own word goes before everybody’s, but for a START older
   t.same(stopped(), [false, false], 'another database: only what it has not been told stays')
   t.equal(copy.isStopped(9, KEY), true)
   t.same([copy.concerns(8), copy.concerns(9)], [false, true])
+  await copy.close()
+})
+
+t.test('what a phone says now is said last, wherever clocks stood before', async t => {
+  const { copy, written } = copyAt(t)
+  const say = (account: number, kind: 'stop' | 'start', atMs: number) => copy.note(event({ account, kind, atMs }))
+  say(7, 'stop', NOW - 1_000)
+  say(7, 'start', NOW + 5_000)
+  say(7, 'stop', NOW)
+  t.equal(copy.isStopped(7, KEY), true)
+  say(0, 'stop', NOW)
+  say(8, 'start', NOW - 5_000)
+  t.equal(copy.isStopped(8, KEY), false, 'of everybody’s STOP and an account’s START too')
+  await written()
+  const order = copy.journaled(10).map(({ event }) => event.atMs)
+  t.strictSame(order, [NOW - 1_000, NOW + 5_000, NOW + 5_001, NOW + 5_002, NOW + 5_003], 'and SQL is told the same')
+  await copy.close()
+})
+
+t.test('a message that waits is judged again after a STOP, though its id is ahead of the clock', async t => {
+  let newestMs = NOW
+  const store = { listen: () => () => {}, onUp: () => () => {}, ready: false } as unknown as Store
+  const rest = { clock: new ManualClock(NOW), log: silent, counters: new Counters(), failed: () => t.fail() }
+  const consent = new Consent({ dataDir: temporaryDirectory(), store, ...rest, newestMs: () => newestMs })
+  t.equal(consent.hasChangedSince(NOW + 99_000), true, 'before it has begun, all are')
+  consent.start()
+  t.same([consent.hasChangedSince(NOW), consent.hasChangedSince(NOW + 1)], [true, false])
+  newestMs = NOW + 5_000
+  consent.note(event({ kind: 'start' }))
+  t.equal(consent.hasChangedSince(NOW + 5_000), false)
+  consent.note(event({}))
+  t.same([consent.hasChangedSince(NOW + 5_000), consent.hasChangedSince(NOW + 5_001)], [true, false])
+  await consent.close()
+})
+
+t.test('thousands of STOPs at one moment hold nobody up for seconds', async t => {
+  const { copy, written } = copyAt(t)
+  const number = (i: number): string => String(4_917_000_000_000 + i)
+  for (let i = 0; i < STOPS; i++) copy.note(event({ number: number(i) }))
+  const before = performance.now()
+  await written()
+  t.ok(performance.now() - before < 5_000)
+  t.equal(copy.isStopped(7, phoneKey(number(STOPS - 1))), true)
   await copy.close()
 })
 

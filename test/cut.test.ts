@@ -24,7 +24,8 @@ import { ConcatRefs } from '../src/dispatch/concatRefs.js'
 import { type CutSettings, cut, plainCut } from '../src/dispatch/cut.js'
 import { makePlain, segmentsOf } from '../src/intake/text.js'
 import { Message } from '../src/model/message.js'
-import { weigh } from '../src/routing/choose.js'
+import { Chooser, type Merits } from '../src/routing/choose.js'
+import type { RouteRule } from '../src/routing/table.js'
 
 const UDHI = 0x40
 
@@ -285,8 +286,11 @@ t.test('references of one pair of addresses come round only after all others', a
 t.test('parts of one text weigh alike, by their reference wherever it stands', async t => {
   const rule = {
     id: 1,
+    by: 'weight',
     to: ['a', 'b', 'c'].map(carrier => ({ carrier, weight: 1 })),
-  } as unknown as Parameters<typeof weigh>[0]
+  } as unknown as RouteRule
+  const chooser = new Chooser({} as Merits)
+  const up = () => true
   for (const make of [
     (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref, 9, seq, 8) }),
     (ref: number, seq: number) => ({ esm_class: UDHI, body: buildConcatUdh(ref << 4, 9, seq, 16) }),
@@ -294,7 +298,7 @@ t.test('parts of one text weigh alike, by their reference wherever it stands', a
   ]) {
     const taken = new Set<string>()
     for (let ref = 1; ref < 40; ref++) {
-      const all = Array.from({ length: 9 }, (_, i) => weigh(rule, message(make(ref, i + 1)), () => true))
+      const all = Array.from({ length: 9 }, (_, i) => chooser.choose(rule, message(make(ref, i + 1)), up, 0))
       t.equal(new Set(all).size, 1, `reference ${ref}`)
       taken.add(String(all[0]))
     }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Command } from 'commander'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import { editAccount } from '../src/accounts/accountEdit.js'
 import { DirectoryCopy } from '../src/accounts/copy.js'
 import { Directory } from '../src/accounts/directory.js'
 import { applyGateway, bootstrapIfEmpty } from '../src/accounts/gatewayApply.js'
@@ -132,7 +133,7 @@ other: 1
   ])
   const doubles = parseGateway(`accounts:
   - {systemId: twice, password: a, passwordHash: 'hmac-sha256:${'A'.repeat(43)}', numbers: ['49171']}
-  - {systemId: twice, numbers: ['49171']}
+  - {systemId: twice, numbers: ['+49171']}
 carriers:
   - {name: a, kind: simulator}
 routes:
@@ -279,6 +280,8 @@ t.test('whatever gateway file is applied, its export changes nothing', async t =
   )
 })
 
+const ASIS = { source: [], destination: [], replySource: [], replyDestination: [] }
+
 t.test('a directory follows every kind of change', async t => {
   const store = await opened(t, await cluster.database())
   const directory = await following(t, store)
@@ -319,7 +322,7 @@ routes: [{to: [sim]}]`,
   t.same(directory.carriers(), [
     {
       ...SIM,
-      settings: { receiptDelayMs: 50, answer: 'accept', prices: {}, rewrite: { source: [], destination: [] } },
+      settings: { receiptDelayMs: 50, answer: 'accept', prices: {}, rewrite: ASIS },
     },
   ])
   t.same(told, [`accounts ${alice?.id},${bob?.id}`, 'carriers 1', 'routes 1'])
@@ -352,6 +355,52 @@ routes: [{to: [sim]}]`,
   t.equal(directory.account(alice?.id ?? 0), undefined)
   t.equal(directory.accountBySystemId('alice'), undefined)
   t.equal(directory.ownerOf('491711'), undefined, 'what belonged to an account goes with it')
+})
+
+t.test('a number belongs to its account however it was written, before an upgrade too', async t => {
+  const store = await opened(t, await cluster.database())
+  const directory = await following(t, store)
+  await applied(store, `accounts: [{systemId: a, numbers: ['+4930123', '0049301234', SHOP, '030124']}, {systemId: b}]`)
+  await directory.refresh()
+  const [a, b] = ['a', 'b'].map(name => directory.accountBySystemId(name)?.id as number)
+  const owners = (...numbers: string[]) => numbers.map(number => directory.ownerOf(number))
+  t.same(owners('4930123', '49301234', 'SHOP', '030124', '+4930123'), [a, a, a, a, undefined])
+  const actor = { who: 'test', from: 'here' }
+  const edit = editAccount(store, secrets, actor, 'b', { set: { numbers: ['004930123'] }, unset: [] })
+  await t.rejects(edit, /4930123 is a number of the account a/)
+
+  // As an earlier release has stored them.
+  await store.query('delete from numbers')
+  const rows = [
+    ['+491', b],
+    ['+4917', b],
+    ['0049171', a],
+    ['+49171', b],
+    ['49172', a],
+    ['+49172', b],
+    ['000173', a],
+    ['SHOP', b],
+  ]
+  for (const row of rows) await store.query('insert into numbers (number, account) values ($1, $2)', row)
+  await store.query(readFileSync('config/migrations/012_numbers.sql', 'utf8'))
+  await directory.refresh()
+  t.same(owners('491', '4917', '49171', '49172', '0173', 'SHOP'), [b, b, b, a, a, b])
+  t.same((await store.query("select from numbers where number ~ '^(\\+|00)'")).rowCount, 0)
+})
+
+t.test('networks that change are told of, whatever routes match by', async t => {
+  const store = await opened(t, await cluster.database())
+  const directory = await following(t, store)
+  const base = `carriers: [{name: sim, kind: simulator}]
+routes: [{by: quality, to: [sim]}]
+`
+  await applied(store, base)
+  await directory.refresh()
+  const told: string[] = []
+  directory.onChange(part => told.push(part))
+  await applied(store, `${base}networks: [{mccmnc: '262-01', name: one, prefixes: ['4915']}]`)
+  await directory.refresh()
+  t.same(told, ['routes'])
 })
 
 t.test('a change is noticed without being asked for', async t => {
@@ -427,6 +476,7 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
     mail: {},
     consent: {},
     hooks: [],
+    limits: {},
   }
   await half.write(() => {
     half.setState({ identity: 'any', version: 0, complete: false })

@@ -131,6 +131,43 @@ t.test('after whatever was added, removed and replaced, SQL, a file and every no
   t.match(await dndLists(store), [{ account: null, name: 'all', numbers: there.size }])
 })
 
+t.test('a list that is replaced, or goes, while it is being loaded is never heeded in part', async t => {
+  const store = await opened(t)
+  const dnd = node(t)
+  const list = { account: 0, name: 'all' }
+  const of = (from: number) => Array.from({ length: 60_000 }, (_, i) => from + i)
+  const replace = (numbers: number[]) => store.transaction(client => changeDnd(client, list, 'add', [numbers], true))
+  const [first, second] = [of(1_491_710_000_000), of(1_491_720_000_000)]
+  await replace(first)
+  // Between two pages of the blocks.
+  let pages = 0
+  const meanwhile = (then: () => Promise<unknown>): Store =>
+    ({
+      query: async (sql: string, values: unknown[]) => {
+        if (sql.includes('from dnd_blocks') && ++pages === 2) await then()
+        return store.query(sql, values)
+      },
+    }) as unknown as Store
+  t.equal(
+    await dnd.follow(
+      meanwhile(() => replace(second)),
+      'one',
+      silent,
+    ),
+    true,
+  )
+  t.ok(second.every(number => dnd.has(7, number)))
+  t.same([first.filter(number => dnd.has(7, number)), dnd.all.map(({ numbers }) => numbers)], [[], [60_000]])
+  pages = 0
+  await replace(first)
+  await dnd.follow(
+    meanwhile(() => dropDnd(store, list)),
+    'one',
+    silent,
+  )
+  t.same([dnd.all, dnd.has(7, first[0] as number), dnd.has(7, second[0] as number)], [[], false, false])
+})
+
 t.test(
   'an account’s own list is its own; a list that goes goes everywhere, and another database has other lists',
   async t => {

@@ -3,9 +3,9 @@
 
 import t, { type Test } from 'tap'
 import { commandName } from '../protocols/smpp/commands.js'
-import { esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import { hasKannel, kannel } from './support/kannel.js'
+import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
 import { hasNetSmpp, NetSmpp } from './support/net-smpp.js'
 import { type NodePdu, nodeEsme, nodeSmsc, statusOf } from './support/node-smpp.js'
 import { within } from './support/peer.js'
@@ -17,6 +17,8 @@ const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex'
 const textOf = (pdu: NodePdu): string => (pdu.short_message as Buffer).toString('latin1')
 const LOGIN = { system_id: 'shop', password: 'secret' }
 const V34 = { ...LOGIN, interface_version: 0x34 }
+/** Of a lodger. */
+const v34 = (home: Lodging) => ({ ...V34, system_id: home.named('shop') })
 const SM = { source_addr: '1000', destination_addr: '12025550123', registered_delivery: 1 }
 
 /** What Wireshark is shown at the end: as server we are bound to, as client we bind. */
@@ -33,22 +35,22 @@ const receiptText = (id: string, stat = 'DELIVRD', err = '000'): Buffer =>
     `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201201 stat:${stat} err:${err} text:hello`,
   )
 
-story(
+lodger(
   'the package smpp, bound as transceiver, sends a message, gets its receipt, asks for life and unbinds',
   async t => {
     const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: carrier } })
-    const line = await recorded(t, 'server', () => daemon.smpp)
+    const daemon = await lodge(t, { carriers: { up: carrier } })
+    const line = await recorded(t, 'server', () => daemon.daemon.smpp)
     const node = await nodeEsme(t, line.port)
 
-    t.equal(statusOf(await node.request('bind_transceiver', { ...V34, password: 'wrong' })), 'ESME_RBINDFAIL')
-    t.match(await node.request('bind_transceiver', V34), {
+    t.equal(statusOf(await node.request('bind_transceiver', { ...v34(daemon), password: 'wrong' })), 'ESME_RBINDFAIL')
+    t.match(await node.request('bind_transceiver', v34(daemon)), {
       command: 'bind_transceiver_resp',
       command_status: 0,
       system_id: 'trunkline',
       sc_interface_version: 0x34,
     })
-    t.equal(statusOf(await node.request('bind_transceiver', V34)), 'ESME_RALYBND')
+    t.equal(statusOf(await node.request('bind_transceiver', v34(daemon))), 'ESME_RALYBND')
 
     const answer = await node.request('submit_sm', {
       ...SM,
@@ -88,12 +90,12 @@ story(
   },
 )
 
-story('long texts of the package smpp go whole in message_payload, and in parts as it cut them', async t => {
+lodger('long texts of the package smpp go whole in message_payload, and in parts as it cut them', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, longMessages: 'sar' } } })
-  const line = await recorded(t, 'server', () => daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, longMessages: 'sar' } } })
+  const line = await recorded(t, 'server', () => daemon.daemon.smpp)
   const node = await nodeEsme(t, line.port)
-  await node.request('bind_transceiver', V34)
+  await node.request('bind_transceiver', v34(daemon))
 
   const text = Buffer.from('Съешь же ещё этих мягких французских булок, да выпей чаю. '.repeat(3), 'utf16le').swap16()
   const long = await node.request('submit_sm', { ...SM, data_coding: 8, message_payload: text })
@@ -121,15 +123,18 @@ story('long texts of the package smpp go whole in message_payload, and in parts 
   t.same(node.faults, [])
 })
 
-story('a receiver of the package smpp may not send, and gets the receipts of what its transmitter sent', async t => {
+lodger('a receiver of the package smpp may not send, and gets the receipts of what its transmitter sent', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const line = await recorded(t, 'server', () => daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const line = await recorded(t, 'server', () => daemon.daemon.smpp)
   const receiver = await nodeEsme(t, line.port)
   const transmitter = await nodeEsme(t, line.port)
   t.equal(statusOf(await receiver.request('submit_sm', SM)), 'ESME_RINVBNDSTS', 'not even bound')
-  t.match(await receiver.request('bind_receiver', V34), { command: 'bind_receiver_resp', command_status: 0 })
-  t.match(await transmitter.request('bind_transmitter', V34), { command: 'bind_transmitter_resp', command_status: 0 })
+  t.match(await receiver.request('bind_receiver', v34(daemon)), { command: 'bind_receiver_resp', command_status: 0 })
+  t.match(await transmitter.request('bind_transmitter', v34(daemon)), {
+    command: 'bind_transmitter_resp',
+    command_status: 0,
+  })
   t.match(await receiver.request('submit_sm', SM), { command: 'submit_sm_resp', command_status: 4 })
   t.match(await receiver.request('enquire_link'), { command: 'enquire_link_resp' })
 
@@ -145,12 +150,12 @@ story('a receiver of the package smpp may not send, and gets the receipts of wha
   t.equal(carrier.submitted.length, 2)
 })
 
-story('what the daemon does not offer is answered to the package smpp, and its session lives on', async t => {
+lodger('what the daemon does not offer is answered to the package smpp, and its session lives on', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const line = await recorded(t, 'server', () => daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const line = await recorded(t, 'server', () => daemon.daemon.smpp)
   const node = await nodeEsme(t, line.port)
-  await node.request('bind_transceiver', V34)
+  await node.request('bind_transceiver', v34(daemon))
   const short_message = Buffer.from('hello')
   for (const command of ['unheard_of', 'broadcast_sm', 'query_broadcast_sm', 'cancel_broadcast_sm']) {
     t.equal(statusOf(await node.request(command, {})), 'ESME_RINVCMDID', command)
@@ -170,12 +175,12 @@ story('what the daemon does not offer is answered to the package smpp, and its s
   t.same(node.faults, [])
 })
 
-story('the package smpp asks for, replaces and cancels what waits, and sends one message to many', async t => {
+lodger('the package smpp asks for, replaces and cancels what waits, and sends one message to many', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const line = await recorded(t, 'server', () => daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const line = await recorded(t, 'server', () => daemon.daemon.smpp)
   const node = await nodeEsme(t, line.port)
-  await node.request('bind_transceiver', V34)
+  await node.request('bind_transceiver', v34(daemon))
   const waits = { ...SM, schedule_delivery_time: '000000010000000R', short_message: Buffer.from('hello') }
   const { message_id } = await node.request('submit_sm', waits)
   const mine = { message_id, source_addr: '1000' }
@@ -258,14 +263,14 @@ story('a daemon that stops unbinds the package smpp on both sides, and ends with
   for (const link of carrier.links) t.equal(link.requests.at(-1)?.command, 'unbind')
 })
 
-story('the package smpp as SMSC is bound to as its row says, takes messages and reports them in its ways', async t => {
+lodger('the package smpp as SMSC is bound to as its row says, takes messages and reports them in its ways', async t => {
   const carrier = await nodeSmsc(t)
   const line = await recorded(t, 'client', () => carrier.port)
   const place = { kind: 'smpp', host: '127.0.0.1', port: line.port, systemId: 'up', password: 'pass' }
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { up: { ...place, systemType: 'VMA', addressRange: '^1555', window: 20, enquireLinkMs: 200 } },
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const link = await carrier.link()
   t.match(link.requests[0], {
     command: 'bind_transceiver',
@@ -300,15 +305,15 @@ story('the package smpp as SMSC is bound to as its row says, takes messages and 
   t.same(link.faults, [])
 })
 
-story('messages from phones that the package smpp brings reach the owner of their number octet for octet', async t => {
+lodger('messages from phones that the package smpp brings reach the owner of their number octet for octet', async t => {
   const carrier = await nodeSmsc(t)
   const line = await recorded(t, 'client', () => carrier.port)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: { numbers: ['12025550100'] } },
     carriers: { up: { kind: 'smpp', host: '127.0.0.1', port: line.port, systemId: 'up', password: 'up' } },
   })
   const link = await carrier.link()
-  const node = await nodeEsme(t, daemon.smpp)
+  const node = await nodeEsme(t, daemon.daemon.smpp)
   const message = { source_addr: '447700900123', destination_addr: '12025550100' }
   const brought = [
     { ...message, data_coding: 8, short_message: hex('d83dde00 0041') },
@@ -318,18 +323,18 @@ story('messages from phones that the package smpp brings reach the owner of thei
   for (const fields of brought) {
     t.match(await link.request('deliver_sm', { ...fields }), { command: 'deliver_sm_resp', command_status: 0 })
   }
-  await node.request('bind_receiver', V34)
+  await node.request('bind_receiver', v34(daemon))
   t.match(await node.take(3), brought)
   t.match(await link.request('deliver_sm', { ...brought[0], destination_addr: '999' }), { command_status: 0 })
   t.equal(await daemon.metric('trunkline_unclaimed_replies'), 1)
   t.equal(node.requests.length, 3)
 })
 
-story(
+lodger(
   'the package smpp, throttling, refusing and failing for a while, gets every message in the end, once',
   async t => {
     const carrier = await nodeSmsc(t)
-    const daemon = await house(t, {
+    const daemon = await lodge(t, {
       carriers: {
         up: { kind: 'smpp', host: '127.0.0.1', port: carrier.port, systemId: 'up', password: 'up', window: 5 },
       },
@@ -347,7 +352,7 @@ story(
       taken.push(text)
       return { message_id: `t-${taken.length}` }
     }
-    const shop = await esme(t, daemon.smpp)
+    const shop = await daemon.enter(t)
     await shop.submitAll(60, { registered_delivery: 0 })
     await carrier.waiting.until(
       () => taken.length >= 60 || undefined,
@@ -358,15 +363,15 @@ story(
   },
 )
 
-story('when the package smpp as SMSC unbinds or refuses a bind, we answer, and bind again', async t => {
+lodger('when the package smpp as SMSC unbinds or refuses a bind, we answer, and bind again', async t => {
   const carrier = await nodeSmsc(t)
   const line = await recorded(t, 'client', () => carrier.port)
   let binds = 0
   carrier.bind = () => (++binds === 2 ? { command_status: 0x0d } : { system_id: 'node-smpp' })
   const place = { kind: 'smpp', host: '127.0.0.1', port: line.port, systemId: 'up', password: 'up' }
-  const daemon = await house(t, { carriers: { up: { ...place, reconnectMinMs: 50, reconnectMaxMs: 100 } } })
+  const daemon = await lodge(t, { carriers: { up: { ...place, reconnectMinMs: 50, reconnectMaxMs: 100 } } })
   const first = await carrier.link()
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   t.equal((await shop.submit()).status, 'ESME_ROK')
   await carrier.next()
   t.match(await first.request('unbind'), { command: 'unbind_resp', command_status: 0 })
@@ -379,6 +384,8 @@ story('when the package smpp as SMSC unbinds or refuses a bind, we answer, and b
   t.not(second.link, first)
   t.equal(binds, 3)
 })
+
+lodgersOn('what the package smpp does on one daemon nobody else there feels')
 
 const PERL = 'Net::SMPP as transceiver sends, asks for and cancels messages, and reads their receipts'
 const PERL_TWO = 'Net::SMPP as transmitter and as receiver sends over one and gets the receipt over the other'

@@ -9,6 +9,7 @@ import { firstIdAt } from '../src/base/ids.js'
 import type { MessageState } from '../src/model/message.js'
 import { HistoryWriter } from '../src/returns/history.js'
 import { keepDays } from '../src/returns/historyDays.js'
+import { Past } from '../src/returns/past.js'
 import type { HistoryRow, LogSlice } from '../src/spool/contract.js'
 import { openStore, type Store } from '../src/store/postgres.js'
 import { connect, silent, someDatabases, Way } from './support/postgres.js'
@@ -338,4 +339,31 @@ t.test('the loop is free between two pieces of a long log, and stop ends after t
   t.ok(log.dropped >= 20_000 && log.dropped < 60_000, 'a slice, or two, not all')
   const db = await reader(t, url)
   t.equal((await idsIn(db)).length, log.dropped)
+})
+
+t.test('ends are told page by page in the order of their moments, whether they are in SQL yet or not', async t => {
+  const url = await databases.database()
+  const log = new TestLog('one')
+  const store = opened(t, url)
+  const writer = writing(t, log, store)
+  // Several at one moment; those of another account and mere acceptances are none of it.
+  const ends = Array.from({ length: 40 }, (_, n) => row(2 * n + 1, { atMs: NOON_MS + Math.floor(n / 3) }))
+  const others = [row(101, { account: 8 }), row(102), row(103, { atMs: NOON_MS - 1 }), row(105, { atMs: NOON_MS + 99 })]
+  log.append([...ends.slice(0, 25), ...others])
+  await log.drained()
+  await writer.stop()
+  log.append(ends.slice(20))
+  const past = new Past({ synced: async () => {}, readLog: (after, most) => log.readLog(after, most) }, store)
+  const found: number[] = []
+  for (let after = { atMs: 0, id: 0 }; ; ) {
+    const page = await past.ends(7, NOON_MS, NOON_MS + 50, after, 7)
+    found.push(...page.map(({ id }) => id))
+    const last = page.at(-1)
+    if (last === undefined) break
+    after = last
+  }
+  t.same(
+    found,
+    ends.map(({ id }) => id),
+  )
 })

@@ -20,6 +20,7 @@ import { type Report, way } from '../src/spool/contract.js'
 const VECTORS = process.env.VECTORS
 const NOW = Date.UTC(2026, 10, 20, 12)
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
+const ASIS = { source: [], destination: [], replySource: [], replyDestination: [] }
 const PLAIN: InboundRules = { refs: 'same', textReceipts: false }
 const { ENROUTE, DELIVERED, EXPIRED, UNDELIVERABLE, ACCEPTED, UNKNOWN, REJECTED } = messageState
 
@@ -186,7 +187,7 @@ t.test(
       if (readSm(buf, 0, buf.length, pdu) !== 0) continue
       const receipt = readReceipt(pdu, PLAIN, NOW)
       const where = `${src}:${line}`
-      const spoken = /stat:/.test(readReply(pdu, 1).body.toString('latin1'))
+      const spoken = /stat:/.test(readReply(pdu, 1, ASIS).body.toString('latin1'))
       const named = pdu.tlvs.includes(hex('001e'))
       t.equal(receipt != null, spoken || (pdu.esm_class === 4 && named), where)
       if (receipt == null) continue
@@ -218,7 +219,7 @@ t.test('every command_status has a meaning, and the carrier’s own settings com
 
 t.test('a submit_sm says what the customer gave as its carrier takes it', async t => {
   const rules: OutboundRules = {
-    rewrite: { source: [], destination: [] },
+    rewrite: ASIS,
     interfaceVersion: 0x34,
     serviceType: null,
     sourceTon: null,
@@ -293,7 +294,7 @@ t.test('a message from a phone is a copy: it keeps nothing of what was read', as
   const chunk = Buffer.alloc(65_536, 0x61)
   tlvs('0424 0003 616263', '1403 0001 07').copy(chunk, 200)
   const of = (short_message: Buffer, from: number, to: number) =>
-    readReply(sm({ short_message, tlvs: chunk.subarray(from, to) }), 3)
+    readReply(sm({ short_message, tlvs: chunk.subarray(from, to) }), 3, ASIS)
   const both = of(chunk.subarray(0, 160), 207, 212)
   const payload = of(Buffer.alloc(0), 200, 212)
   const text = of(chunk.subarray(0, 9), 0, 0)
@@ -307,6 +308,23 @@ t.test('a message from a phone is a copy: it keeps nothing of what was read', as
   }
 })
 
+t.test('a message from a phone has the addresses that its carrier’s settings make of them', async t => {
+  const rules = {
+    ...ASIS,
+    replySource: [{ prefix: '0', replace: '49', ton: 1, npi: 1 }],
+    replyDestination: [{ map: { '70': '4930123' } }],
+  }
+  const written = readReply(sm({ source_addr: '015112345678', source_addr_ton: 2, destination_addr: '70' }), 3, rules)
+  t.match(written, {
+    source_addr: '4915112345678',
+    source_addr_ton: 1,
+    source_addr_npi: 1,
+    destination_addr: '4930123',
+  })
+  const other = readReply(sm({ source_addr: '12025550123', source_addr_ton: 2, destination_addr: '71' }), 3, rules)
+  t.match(other, { source_addr: '12025550123', source_addr_ton: 2, destination_addr: '71' })
+})
+
 t.test('a message from a phone is refused where its addresses have no room in a deliver_sm', async t => {
   t.equal(replyFault(sm({ source_addr: '1'.repeat(20), destination_addr: '2'.repeat(20) })), 0)
   t.equal(replyFault(sm({ source_addr: '1'.repeat(21) })), status.ESME_RINVSRCADR)
@@ -318,7 +336,7 @@ t.test('a message from a phone is refused where its addresses have no room in a 
 let seq = 0
 function part(body: Buffer, fields: Partial<Reply> = {}, atMs = NOW): Report {
   const { source_addr, destination_addr } = sm({})
-  const reply = { ...readReply(sm({ source_addr, destination_addr, esm_class: 0x40 }), 1), body, ...fields }
+  const reply = { ...readReply(sm({ source_addr, destination_addr, esm_class: 0x40 }), 1, ASIS), body, ...fields }
   return { seq: ++seq, way: way.bind, account: 1, kind: 'reply', atMs, reply }
 }
 const udh = (ref: number, total: number, n: number, text: string, bits: 8 | 16 = 8): Buffer =>

@@ -21,6 +21,7 @@ import { firstWord, folded } from '../src/accounts/optWords.js'
 import { Secrets } from '../src/accounts/secrets.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
+import type { Log } from '../src/base/log.js'
 import type { Message } from '../src/model/message.js'
 import type { Reply } from '../src/model/outcome.js'
 import { InboundTable, type Inquiry } from '../src/returns/inboundTable.js'
@@ -153,6 +154,7 @@ function house(rules: readonly InboundRule[] = [], hooks: readonly ReportQueue[]
   const clock = new ManualClock(Date.UTC(2026, 0, 1))
   clock.advance(1)
   const counts = new Counters()
+  const warned: object[] = []
   const spool = {
     exhausted: false,
     reply(of: number, reply: Reply, by: Way = way.bind) {
@@ -193,11 +195,12 @@ function house(rules: readonly InboundRule[] = [], hooks: readonly ReportQueue[]
     },
     clock,
     counts,
+    log: { ...silent, warn: (fields: object) => void warned.push(fields) } as unknown as Log,
     rules,
     ownerOf: number => numbers.get(number),
     account: id => accounts.find(one => one.id === id),
     accountBySystemId: systemId => accounts.find(one => one.systemId === systemId),
-    answersMail: () => false,
+    answersMail: (_, { body }) => body.includes('your mail'),
     waysOf: (one, by) => queuesOf(one, by, hooks),
     carrierName: () => 'up',
     textOf: ({ body, esm_class }) => body.subarray(esm_class & 0x40 ? (body[0] as number) + 1 : 0).toString('latin1'),
@@ -211,7 +214,7 @@ function house(rules: readonly InboundRule[] = [], hooks: readonly ReportQueue[]
     t.equal(replies.reply({ ...PLAIN, ...fields }), true)
     return [...stored]
   }
-  return { replies, take, noted, answers, stops, clock, counts, spool, waiting }
+  return { replies, take, noted, answers, stops, clock, counts, spool, waiting, warned }
 }
 
 t.test(
@@ -235,11 +238,20 @@ t.test(
       [224, way.hook],
       [225, way.hook],
     ])
-    t.same(places({ body: Buffer.from('Car please') }), [
+    t.same(places({ body: Buffer.from('Car, to your mail') }), [
       [224, way.hook],
       [225, way.hook],
       [8, way.mail],
     ])
+    t.same(
+      places({ body: Buffer.from('Car please') }),
+      [
+        [224, way.hook],
+        [225, way.hook],
+      ],
+      'what answers no mail waits for none where it goes elsewhere',
+    )
+    t.same(places({ body: Buffer.from('bus, to your mail') }), [[8, way.bind]], 'nor does it leave by a way not named')
     t.same(places({ body: Buffer.from('bus') }), [[8, way.bind]])
     t.same(places({ body: Buffer.from('ghost') })[0], [7, way.bind], 'a rule whose account is gone takes nothing')
     t.same(places({ destination_addr: '+1000' })[0], [7, way.bind])
@@ -305,6 +317,21 @@ t.test(
     t.match(one.noted.at(-1), { account: 0, number: phone, kind: 'stop' })
     say('STOP', '1000')
     t.equal(one.take({ body: Buffer.from('STOP'), source_addr: 'SHOP' })[0]?.reply.extras, undefined, 'no number')
+  },
+)
+
+t.test(
+  'a STOP holds for its phone however the number is spelt; one without a country is counted and told of',
+  async t => {
+    const one = house()
+    const stop = (source_addr: string) => one.take({ body: Buffer.from('STOP'), source_addr })
+    for (const spelling of ['+491711', '00491711', '+00491711', '0000491711']) stop(spelling)
+    t.strictSame(new Set(one.noted.map(event => (event as { number: string }).number)), new Set(['491711']))
+    t.same([one.counts.get('consent_stop_national'), one.warned], [0, []])
+    stop('01711')
+    stop('0001712')
+    t.match(one.noted.slice(-2), [{ number: '01711' }, { number: '01712' }])
+    t.same([one.counts.get('consent_stop_national'), one.warned], [2, [{ carrier: 'up' }]], 'a line a minute')
   },
 )
 

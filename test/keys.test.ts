@@ -1,6 +1,8 @@
 // API keys: what each may do, from where and until when; how they are made, replaced and taken back, over HTTP and by
 // command; what they are where mail and administration ask for one.
 
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { hasScope, hasScopes, scopeSet, scopes, scopesOf, scopeWords } from '../src/accounts/keys.js'
 import { type Answer, api, KEY } from './support/api.js'
@@ -61,6 +63,9 @@ story('a key does what its scopes say, from where and until when they say, and n
   refused(await ask('GET', '/api/v1/sms', { key: far.key }), 403, 'address_refused')
   const test = (await made({ kind: 'test' })).json
   t.match(test.key, /^tl_test_shop_/)
+  refused(await made({}, test.key), 403, 'test_key', 'a live key by one for tests')
+  refused(await ask('POST', `/api/v1/keys/${id}/rotate`, { key: test.key, body: {} }), 403, 'test_key')
+  t.match(await made({ kind: 'test' }, test.key), { status: 201, json: { kind: 'test' } })
 
   const list = await ask('GET', '/api/v1/keys?limit=2')
   t.equal(list.json.keys.length, 2)
@@ -128,6 +133,13 @@ story('a key does what its scopes say, from where and until when they say, and n
   t.match(JSON.parse(added.stdout), { account: 'shop', scopes: ['messages:send'], key: /^tl_shop_/ }, added.stderr)
   const exported = await run('export')
   t.match(exported.stdout, /scopes:\n +- messages:send/)
+  writeFileSync(join(daemon.dir, 'exported.yaml'), exported.stdout)
+  const applied = await run('apply', join(daemon.dir, 'exported.yaml'), '--json')
+  t.match(
+    JSON.parse(applied.stdout),
+    { accounts: { created: 0, updated: 0, removed: 0 } },
+    'applied, it changes nothing',
+  )
   t.notMatch(await run('key', 'revoke', String(JSON.parse(added.stdout).id)), { code: 1 })
   await daemon.restart()
   const rows = JSON.parse((await run('key', 'list', 'shop', '--json')).stdout) as { id: number; last_used_at: string }[]

@@ -8,6 +8,7 @@ import { status } from '../protocols/smpp/status.js'
 import { tlv, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
 import { esme } from './support/esme.js'
 import { house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { within } from './support/peer.js'
 import { smsc } from './support/smsc.js'
 
@@ -31,11 +32,11 @@ function sar(ref: number, total: number, seq: number): Buffer {
   return tlvs
 }
 
-story('a text that plain characters make longer than can be kept is refused, and the daemon goes on', async t => {
+lodger('a text that plain characters make longer than can be kept is refused, and the daemon goes on', async t => {
   const carrier = await smsc(t, { submit: sm => sm.accept() })
   await carrier.close()
-  const daemon = await house(t, { accounts: { shop: { smpp: { smartReplace: true } } }, carriers: { a: carrier } })
-  const shop = await esme(t, daemon.smpp, { interfaceVersion: 0x50 })
+  const daemon = await lodge(t, { accounts: { shop: { smpp: { smartReplace: true } } }, carriers: { a: carrier } })
+  const shop = await daemon.enter(t, { interfaceVersion: 0x50 })
   const long = payload(encodeUcs2('Δ'.repeat(32_600) + '…'.repeat(160)))
   const refused = await shop.submit({ data_coding: 8, short_message: NO_TEXT }, long)
   t.equal(refused.status, 'ESME_RINVMSGLEN')
@@ -51,10 +52,10 @@ story('a text that plain characters make longer than can be kept is refused, and
   t.same((await carrier.next()).fields.short_message, encodeUcs2('Δ'), 'what waited is as it was')
 })
 
-story('octets with a header that one message does not hold are refused, whatever the header says', async t => {
+lodger('octets with a header that one message does not hold are refused, whatever the header says', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { accounts: { shop: { smpp: { maxSegments: 3 } } }, carriers: { a: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { accounts: { shop: { smpp: { maxSegments: 3 } } }, carriers: { a: carrier } })
+  const shop = await daemon.enter(t)
   for (const header of ['03240101', '050003010201', '0605040b8423f0']) {
     const octets = (count: number) => Buffer.concat([Buffer.from(header, 'hex'), Buffer.alloc(count, 0x61)])
     const submit = (text: Buffer) => shop.submit({ esm_class: UDHI, short_message: NO_TEXT }, payload(text))
@@ -65,10 +66,10 @@ story('octets with a header that one message does not hold are refused, whatever
   }
 })
 
-story('a carrier of v3.3 gets the numbers of parts by sar_* in a header', async t => {
+lodger('a carrier of v3.3 gets the numbers of parts by sar_* in a header', async t => {
   const old = await smsc(t)
-  const daemon = await house(t, { carriers: { old: { at: old, interfaceVersion: 0x33 } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { old: { at: old, interfaceVersion: 0x33 } } })
+  const shop = await daemon.enter(t)
   for (const seq of [1, 2]) {
     const text = Buffer.from(String(seq).repeat(153))
     t.equal((await shop.submit({ short_message: text }, sar(0x1234, 2, seq))).status, 'ESME_ROK')
@@ -124,3 +125,5 @@ story('receipts that name no message are counted each, and told of once', async 
   t.equal(await daemon.metric('trunkline_events_total', { name: 'receipt_unreadable' }), 200)
   t.equal(daemon.lines('receipt without an id: dropped').length, 1)
 })
+
+lodgersOn('at the limits nobody else on the daemon is harmed')

@@ -149,6 +149,39 @@ t.test('it stops in time, and what was not answered is answered then', async t =
   t.equal(driver.up, false)
 })
 
+t.test('a mail that waits for its connection when the driver stops is answered all the same', async t => {
+  const held: (() => void)[] = []
+  let isHeld = false
+  const waiting = new Waiting()
+  const server = await smarthost(t, {
+    onConnect: (_session: unknown, then: () => void) => {
+      if (isHeld) held.push(then)
+      else then()
+      waiting.look()
+    },
+  })
+  for (const isGreeted of [true, false]) {
+    isHeld = false
+    held.length = 0
+    const watched = new Watched(server)
+    const { driver, answers } = watched
+    driver.start()
+    await watched.until(() => driver.up, 'the carrier')
+    isHeld = true
+    driver.send(partOf(1))
+    driver.send(partOf(2))
+    await waiting.until(
+      () => held.length === 1 || undefined,
+      () => 'the second connection',
+    )
+    const stopped = driver.stop(isGreeted ? 5_000 : 50)
+    if (isGreeted) held[0]?.()
+    await stopped
+    t.same(answers.get(1), [{ kind: 'accepted', ref: '' }])
+    t.match(answers.get(2), [isGreeted ? { kind: 'accepted' } : { kind: 'deferred', code: 'stopping' }])
+  }
+})
+
 t.test('no text message goes out as a mail', async t => {
   const server = await smarthost(t)
   const watched = new Watched(server)

@@ -434,6 +434,12 @@ story('where mails are caught nobody gets one, and the side-port shows them and 
   t.match(frame.headers.get('content-security-policy'), /^sandbox; default-src 'none'/)
   t.equal((await get('/catch/12')).status, 404)
   t.equal((await asked(admin, '/catch', 'evil.example')).status, 403, 'a page from elsewhere may not read along')
+  for (const header of ['via', 'forwarded', 'x-forwarded-for', 'X-Forwarded-Proto'])
+    t.equal(
+      (await get('/catch', { [header]: 'for=127.0.0.1' })).status,
+      403,
+      `a proxy that says ${header} is nobody here`,
+    )
   t.equal((await get('/api/v1/admin/catch')).status, 403, 'programs need the key')
   t.equal(never.connections, 0)
   t.equal(await event(daemon, 'mails_caught'), 3)

@@ -4,7 +4,7 @@
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { request } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { status } from '../protocols/smpp/status.js'
@@ -507,21 +507,14 @@ story('an operator sees what waits and what was, and does with it what he wants'
     t.match(json, { looked: 5_000, matched: 5_000, done: 5_000 })
     t.comment(`5,000 counted in ${Math.round(performance.now() - startedMs)} ms`)
     const from = daemon.log.length
-    await new Promise<void>(resolve => {
-      const body = JSON.stringify({ route: 'north' })
-      const headers = { 'content-type': 'application/json' }
-      const options = {
-        socketPath: adminSocketPath(daemon.dataDir),
-        path: `${ROOT}/queue/cancel`,
-        method: 'POST',
-        headers,
-      }
-      const outgoing = request(options, response => {
-        response.destroy()
-        resolve()
-      })
-      outgoing.end(body)
-    })
+    const body = JSON.stringify({ route: 'north' })
+    const asker = connect(adminSocketPath(daemon.dataDir))
+    await once(asker, 'connect')
+    // Its end stands right behind what it asks: it is seen when the work has just begun, however fast that is.
+    asker.end(
+      `POST ${ROOT}/queue/cancel HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n` +
+        `content-length: ${body.length}\r\n\r\n${body}`,
+    )
     const { changed } = await daemon.line(({ action }) => action === 'queue_cancel_done', from)
     t.ok((changed as number) < 5_000, `${changed} were ended`)
     const { done } = (await asked<WorkLine>(daemon, 'POST', '/queue/cancel', { route: 'north' })).json

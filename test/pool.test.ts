@@ -4,7 +4,8 @@
 import t, { type Test } from 'tap'
 import { status } from '../protocols/smpp/status.js'
 import { type Esme, esme } from './support/esme.js'
-import { type House, house, story } from './support/house.js'
+import { house, story } from './support/house.js'
+import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
 import type { Script, Smsc } from './support/smsc.js'
 import { smsc } from './support/smsc.js'
 
@@ -42,15 +43,15 @@ function load(t: Test, shop: Esme, most = 60): { stop(): Promise<number> } {
   }
 }
 
-const bound = (daemon: House): number => daemon.lines('carrier bound').length
+const bound = (daemon: Lodging): number => daemon.lines('carrier bound').length
 
-story('links are added and taken away under load, nothing is lost or doubled, and the others stay bound', async t => {
+lodger('links are added and taken away under load, nothing is lost or doubled, and the others stay bound', async t => {
   const carrier = await smsc(t, slow())
   const edit = (links: number) => ({ carriers: { up: { at: carrier, window: 5, links } } })
-  const daemon = await house(t, edit(1))
+  const daemon = await lodge(t, edit(1))
   await carrier.bound()
   const [first] = carrier.links
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 50, 'a load')
   await daemon.apply(edit(4))
@@ -65,7 +66,7 @@ story('links are added and taken away under load, nothing is lost or doubled, an
   t.equal((await daemon.history(2 * count)).length, 2 * count)
 })
 
-story('another window, throughput, or meaning of a status holds at once, on the links that stand', async t => {
+lodger('another window, throughput, or meaning of a status holds at once, on the links that stand', async t => {
   let inFlight = 0
   let most = 0
   const carrier = await smsc(t, {
@@ -78,8 +79,8 @@ story('another window, throughput, or meaning of a status holds at once, on the 
     },
   })
   const edit = (more: object) => ({ carriers: { up: { at: carrier, window: 4, ...more } } })
-  const daemon = await house(t, edit({}))
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, edit({}))
+  const shop = await daemon.enter(t)
   await carrier.bound()
   const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 40, 'a load')
@@ -104,12 +105,12 @@ story('another window, throughput, or meaning of a status holds at once, on the 
   t.equal(carrier.connections, 1)
 })
 
-story('a carrier moves to another host under load, link by link, and nothing is lost or doubled', async t => {
+lodger('a carrier moves to another host under load, link by link, and nothing is lost or doubled', async t => {
   const [old, young] = [await smsc(t, slow()), await smsc(t, slow())]
   const edit = (at: Smsc) => ({ carriers: { up: { at, window: 5, links: 3 } } })
-  const daemon = await house(t, edit(old))
+  const daemon = await lodge(t, edit(old))
   await old.bound(3)
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const busy = load(t, shop)
   await old.until(() => old.submitted.length >= 50, 'a load')
   await daemon.apply(edit(young))
@@ -120,37 +121,12 @@ story('a carrier moves to another host under load, link by link, and nothing is 
   t.equal(young.connections, 3)
 })
 
-story('an edit that names a dead host or a wrong password leaves the bind that stands, until it is right', async t => {
-  const carrier = await smsc(t, { bind: ({ password }) => (password === 'wrong' ? status.ESME_RINVPASWD : 0) })
-  const other = await smsc(t)
-  const dead = await smsc(t)
-  await dead.close()
-  const edit = (more: object) => ({ carriers: { up: { at: carrier, ...more } } })
-  const daemon = await house(t, { ...edit({}), expected: /credentials/ })
-  await carrier.bound()
-  const shop = await esme(t, daemon.smpp)
-  await daemon.apply(edit({ password: 'wrong' }))
-  await daemon.line('carrier refuses our credentials')
-  await shop.submit()
-  await shop.next()
-  await daemon.apply(edit({ port: dead.port }))
-  await shop.submit()
-  await shop.next()
-  t.equal(carrier.submitted.length, 2)
-  await daemon.apply(edit({ port: other.port }))
-  await other.bound()
-  await carrier.unbound()
-  await shop.submit()
-  await shop.next()
-  t.equal(other.submitted.length, 1)
-})
-
-story('a carrier that takes no bind more than it has is rebound all the same', async t => {
+lodger('a carrier that takes no bind more than it has is rebound all the same', async t => {
   const carrier = await smsc(t, { ...slow(), bind: () => (carrier.links.size >= 2 ? status.ESME_RBINDFAIL : 0) })
   const edit = (systemType: string) => ({ carriers: { up: { at: carrier, window: 5, links: 2, systemType } } })
-  const daemon = await house(t, edit('A'))
+  const daemon = await lodge(t, edit('A'))
   await carrier.bound(2)
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const busy = load(t, shop)
   await carrier.until(() => carrier.submitted.length >= 30, 'a load')
   await daemon.apply(edit('B'))
@@ -159,12 +135,12 @@ story('a carrier that takes no bind more than it has is rebound all the same', a
   t.same(sorted(texts(carrier)), numbers(count))
 })
 
-story('links go on to the next host when theirs dies, and come back when it lives again', async t => {
+lodger('links go on to the next host when theirs dies, and come back when it lives again', async t => {
   const [first, second] = [await smsc(t, slow()), await smsc(t, slow())]
   const hosts = [{ host: '127.0.0.1', port: second.port }]
-  const daemon = await house(t, { carriers: { up: { at: first, window: 5, links: 3, hosts } } })
+  const daemon = await lodge(t, { carriers: { up: { at: first, window: 5, links: 3, hosts } } })
   await first.bound(3)
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const busy = load(t, shop)
   await first.until(() => first.submitted.length >= 50, 'a load')
   t.equal(second.connections, 0)
@@ -182,13 +158,13 @@ story('links go on to the next host when theirs dies, and come back when it live
   t.equal(came.length - count, doubled, 'coming back doubles nothing')
 })
 
-story(
+lodger(
   'a carrier that refuses its binds is asked by one link at a time, and bound by all when it takes them',
   async t => {
     let takes = false
     const carrier = await smsc(t, { bind: () => (takes ? 0 : status.ESME_RSYSERR) })
     const settings = { links: 8, reconnectMinMs: 100, reconnectMaxMs: 200 }
-    const daemon = await house(t, { carriers: { up: { at: carrier, ...settings } } })
+    const daemon = await lodge(t, { carriers: { up: { at: carrier, ...settings } } })
     await carrier.until(() => carrier.connections >= 12, 'twelve tries')
     const from = performance.now()
     const { connections } = carrier
@@ -197,43 +173,18 @@ story(
     t.ok(tookMs >= 5 * 140, `five tries in ${Math.round(tookMs)} ms`)
     takes = true
     await carrier.bound(8)
-    t.equal((await daemon.get('/metrics')).status, 200)
+    t.equal((await daemon.daemon.get('/metrics')).status, 200)
   },
 )
 
-story('refused credentials stop a carrier after so many tries, and an edit or a resume starts it again', async t => {
-  let right = 'other'
-  const carrier = await smsc(t, { bind: ({ password }) => (password === right ? 0 : status.ESME_RINVPASWD) })
-  const edit = (more: object) => ({ carriers: { up: { at: carrier, links: 2, refusedBinds: 1, ...more } } })
-  const daemon = await house(t, { ...edit({}), expected: /credentials/ })
-  const stop = 'carrier refuses our credentials: not tried again until it is changed or resumed'
-  t.match(await daemon.line(stop), { carrier: 'up', reason: 'refused: ESME_RINVPASWD' })
-  const { body } = await daemon.get('/api/v1/admin/status')
-  t.match(JSON.parse(body).carriers[0].links[0], { stand: 'closed', last_reason: /^stands still: / })
-  t.ok(carrier.connections <= 2, `${carrier.connections} tries`)
-  await daemon.apply(edit({ password: 'other' }))
-  await carrier.bound(2)
-
-  // Its password changes there, and comes to be ours again.
-  right = 'third'
-  const from = daemon.log.length
-  for (const link of carrier.links) link.drop()
-  await daemon.line(stop, from)
-  right = 'other'
-  await daemon.apply(edit({ password: 'other', paused: true }))
-  await daemon.line('carrier paused')
-  await daemon.apply(edit({ password: 'other', paused: false }))
-  await carrier.bound(2)
-})
-
-story(
+lodger(
   'a carrier that is paused under load sends nothing more and loses nothing, and resumed sends the rest',
   async t => {
     const carrier = await smsc(t, slow())
     const edit = (paused: boolean) => ({ carriers: { up: { at: carrier, window: 5, links: 2, paused } } })
-    const daemon = await house(t, edit(false))
+    const daemon = await lodge(t, edit(false))
     await carrier.bound(2)
-    const shop = await esme(t, daemon.smpp)
+    const shop = await daemon.enter(t)
     const all = shop.submitAll(500)
     await carrier.until(() => carrier.submitted.length >= 50, 'a load')
     await daemon.apply(edit(true))
@@ -251,13 +202,13 @@ story(
   },
 )
 
-story('a carrier that is removed under load empties its windows, and what waits goes by the other', async t => {
+lodger('a carrier that is removed under load empties its windows, and what waits goes by the other', async t => {
   const [leaves, stays] = [await smsc(t, slow(400)), await smsc(t, slow())]
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { leaves: { at: leaves, window: 5, links: 2 }, stays: { at: stays, window: 5 } },
   })
   await Promise.all([leaves.bound(2), stays.bound()])
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   await shop.submitAll(200)
   await leaves.until(() => leaves.submitted.length >= 10, 'a load')
   await daemon.apply({ carriers: { stays: { at: stays, window: 5 } } })
@@ -318,3 +269,60 @@ story('a carrier that takes 100 a second and throttles the rest is sent little m
   t.ok(tookMs < 14_000, `400 at 100/s in ${Math.round(tookMs)} ms`)
   t.ok(throttled < 250, `${throttled} throttled`)
 })
+
+lodgersOn('carriers are edited on one daemon, and no edit is felt by another')
+
+lodger('an edit that names a dead host or a wrong password leaves the bind that stands, until it is right', async t => {
+  const carrier = await smsc(t, { bind: ({ password }) => (password === 'wrong' ? status.ESME_RINVPASWD : 0) })
+  const other = await smsc(t)
+  const dead = await smsc(t)
+  await dead.close()
+  const edit = (more: object) => ({ carriers: { up: { at: carrier, ...more } } })
+  const daemon = await lodge(t, edit({}))
+  await carrier.bound()
+  const shop = await daemon.enter(t)
+  await daemon.apply(edit({ password: 'wrong' }))
+  await daemon.line('carrier refuses our credentials')
+  await shop.submit()
+  await shop.next()
+  await daemon.apply(edit({ port: dead.port }))
+  await shop.submit()
+  await shop.next()
+  t.equal(carrier.submitted.length, 2)
+  await daemon.apply(edit({ port: other.port }))
+  await other.bound()
+  await carrier.unbound()
+  await shop.submit()
+  await shop.next()
+  t.equal(other.submitted.length, 1)
+})
+
+lodger('refused credentials stop a carrier after so many tries, and an edit or a resume starts it again', async t => {
+  let right = 'other'
+  const carrier = await smsc(t, { bind: ({ password }) => (password === right ? 0 : status.ESME_RINVPASWD) })
+  const edit = (more: object) => ({ carriers: { up: { at: carrier, links: 2, refusedBinds: 1, ...more } } })
+  const daemon = await lodge(t, edit({}))
+  const stop = 'carrier refuses our credentials: not tried again until it is changed or resumed'
+  t.match(await daemon.line(stop), { carrier: 'up', reason: 'refused: ESME_RINVPASWD' })
+  const { body } = await daemon.daemon.get('/api/v1/admin/status')
+  t.match(JSON.parse(body).carriers.find(({ name }: { name: string }) => name === daemon.named('up')).links[0], {
+    stand: 'closed',
+    last_reason: /^stands still: /,
+  })
+  t.ok(carrier.connections <= 2, `${carrier.connections} tries`)
+  await daemon.apply(edit({ password: 'other' }))
+  await carrier.bound(2)
+
+  // Its password changes there, and comes to be ours again.
+  right = 'third'
+  const from = daemon.log.length
+  for (const link of carrier.links) link.drop()
+  await daemon.line(stop, from)
+  right = 'other'
+  await daemon.apply(edit({ password: 'other', paused: true }))
+  await daemon.line('carrier paused')
+  await daemon.apply(edit({ password: 'other', paused: false }))
+  await carrier.bound(2)
+})
+
+lodgersOn('carriers that refuse our credentials are left alone, on one daemon', { expected: /credentials/ })

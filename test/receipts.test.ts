@@ -9,6 +9,7 @@ import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvBytes, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
 import { type Delivered, type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { type Submitted, smsc } from './support/smsc.js'
 
 t.jobs = 4
@@ -31,13 +32,13 @@ const accepting = { submit: (sm: Submitted) => sm.accept() }
 const long = (parts: number): Buffer => tlvOf(tlv.message_payload, Buffer.alloc(153 * parts, 'a'))
 const longText = { short_message: Buffer.alloc(0) }
 
-story('a carrier’s receipt is understood in whatever PDU, bits, octets and base it comes', async t => {
+lodger('a carrier’s receipt is understood in whatever PDU, bits, octets and base it comes', async t => {
   const carrier = await smsc(t, accepting)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { up: { at: carrier, textReceipts: true, refs: 'either' } },
     accounts: { shop: { numbers: ['1000'] } },
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   let serial = 0x1d305b4c
   const send = async (
     how: (sm: Submitted) => { esm_class: number; short_message?: Buffer; tlvs?: Buffer; data?: true },
@@ -78,10 +79,10 @@ story('a carrier’s receipt is understood in whatever PDU, bits, octets and bas
   t.match((await shop.next()).receipt, { id: message_id, stat: 'UNDELIV' })
 })
 
-story('a network’s own error code reaches the customer, in err and in network_error_code', async t => {
+lodger('a network’s own error code reaches the customer, in err and in network_error_code', async t => {
   const carrier = await smsc(t, accepting)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const cases = [
     ['08012f', '000', '303', '08012f'],
     ['303334', '000', '034', '030022'],
@@ -102,46 +103,7 @@ story('a network’s own error code reaches the customer, in err and in network_
   }
 })
 
-story(
-  'who asks hears of each state on the way once, over a restart too, and no later word takes back the last',
-  async t => {
-    const carrier = await smsc(t, accepting)
-    const daemon = await house(t, { carriers: { up: carrier } })
-    const sender = await esme(t, daemon.smpp, { bind: 'transmitter' })
-    const { message_id } = await sender.submit({ registered_delivery: 0x11 })
-    const silent = await sender.submit({ registered_delivery: 0x01 })
-    const only = await sender.submit({ registered_delivery: 0x10 })
-    const [sm, other, third] = (await carrier.take(3)) as [Submitted, Submitted, Submitted]
-    t.equal(sm.fields.registered_delivery, 0x11)
-    const tell = async (stat: string, one = sm) => t.equal(await one.receipt({ stat }, carrier.link), 0)
-    await tell('ENROUTE')
-    await tell('ACCEPTD')
-    await tell('ACCEPTD', other)
-    await daemon.restart()
-    await carrier.bound()
-    for (const stat of ['ACCEPTD', 'ENROUTE', 'DELIVRD', 'UNDELIV', 'ENROUTE']) await tell(stat)
-    await tell('UNDELIV', other)
-    await tell('DELIVRD', third)
-    const shop = await esme(t, daemon.smpp)
-    const heard = (await shop.take(5)).map(
-      one => `${fieldOf(one, 'id')} ${one.fields.esm_class} ${fieldOf(one, 'stat')}`,
-    )
-    t.same(
-      heard.filter(one => one.startsWith(message_id)),
-      [`${message_id} 32 ENROUTE`, `${message_id} 32 ACCEPTD`, `${message_id} 4 DELIVRD`],
-    )
-    t.same(
-      heard.filter(one => !one.startsWith(message_id)).sort(),
-      [`${silent.message_id} 4 UNDELIV`, `${only.message_id} 32 ENROUTE`].sort(),
-    )
-    await shop.submit()
-    await tell('DELIVRD', await carrier.next())
-    t.equal(fieldOf(await shop.next(), 'stat'), 'DELIVRD')
-    t.equal(shop.delivered.length, 6, 'nothing else came')
-  },
-)
-
-story('a carrier’s odd answers are read: an id beside an error, codes of its own, a generic_nack', async t => {
+lodger('a carrier’s odd answers are read: an id beside an error, codes of its own, a generic_nack', async t => {
   const carrier = await smsc(t, {
     submit: sm => {
       const header = (id: number, code: number, body = '') => {
@@ -158,8 +120,8 @@ story('a carrier’s odd answers are read: an id beside an error, codes of its o
       else if (sm.text === 'slow') header(command.generic_nack, status.ESME_RTHROTTLED)
     },
   })
-  const daemon = await house(t, { carriers: { up: { at: carrier, statuses: { '0x400': 'refused' } } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, statuses: { '0x400': 'refused' } } } })
+  const shop = await daemon.enter(t)
   const ends = new Map<string, string>()
   for (const text of ['id', 'own', 'nack', 'unknown', 'slow']) {
     const { message_id } = await shop.submit({ short_message: Buffer.from(text) })
@@ -176,9 +138,9 @@ story('a carrier’s odd answers are read: an id beside an error, codes of its o
   t.same(daemon.lines('carrier link closed'), [])
 })
 
-story('each carrier is told validity, service_type and wishes as it takes them, and no TLV before v3.4', async t => {
+lodger('each carrier is told validity, service_type and wishes as it takes them, and no TLV before v3.4', async t => {
   const [plain, absolute, old] = [await smsc(t), await smsc(t), await smsc(t)]
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: {
       plain: { at: plain },
       absolute: { at: absolute, validity: 'absolute', serviceType: 'GW', registeredDelivery: 0 },
@@ -190,7 +152,7 @@ story('each carrier is told validity, service_type and wishes as it takes them, 
       { match: { destination: '3' }, to: ['old'] },
     ],
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const fields = { service_type: 'WAP', validity_period: '000007000000000R', registered_delivery: 0x1d }
   const send = async (to: string, more = {}) => {
     t.equal((await shop.submit({ ...fields, destination_addr: to, ...more }, hex('0204 0002 0001'))).status, 'ESME_ROK')
@@ -222,11 +184,11 @@ story('each carrier is told validity, service_type and wishes as it takes them, 
   )
 })
 
-story('a carrier that wants transmitter and receiver apart reports over the one what came over the other', async t => {
+lodger('a carrier that wants transmitter and receiver apart reports over the one what came over the other', async t => {
   const carrier = await smsc(t, accepting)
-  const daemon = await house(t, { carriers: { up: { at: carrier, bind: 'pair' } } })
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, bind: 'pair' } } })
   await carrier.bound(2)
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   for (let n = 0; n < 3; n++) {
     const { message_id } = await shop.submit()
     const sm = await carrier.next()
@@ -238,7 +200,7 @@ story('a carrier that wants transmitter and receiver apart reports over the one 
   t.equal(new Set(carrier.submitted.map(sm => sm.link)).size, 1)
 })
 
-story('a carrier where our lost bind still stands is not asked again before its time', async t => {
+lodger('a carrier where our lost bind still stands is not asked again before its time', async t => {
   const at: number[] = []
   const carrier = await smsc(t, {
     bind: () => {
@@ -246,7 +208,7 @@ story('a carrier where our lost bind still stands is not asked again before its 
       return at.length === 2 ? status.ESME_RALYBND : at.length === 3 ? status.ESME_RBINDFAIL : 0
     },
   })
-  const daemon = await house(t, { carriers: { up: { at: carrier, reconnectMinMs: 10, staleBindMs: 1_500 } } })
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, reconnectMinMs: 10, staleBindMs: 1_500 } } })
   await carrier.bound()
   carrier.link.drop()
   await carrier.unbound()
@@ -261,7 +223,7 @@ story('a carrier where our lost bind still stands is not asked again before its 
   t.equal(await daemon.metric('trunkline_events_total', { name: 'bind_still_stands' }), 2)
 })
 
-story('an account has its receipts in the form that it wants, and a v3.3 bind knows messages by 8 digits', async t => {
+lodger('an account has its receipts in the form that it wants, and a v3.3 bind knows messages by 8 digits', async t => {
   const carrier = await smsc(t, {
     submit: sm => {
       sm.accept()
@@ -269,11 +231,11 @@ story('an account has its receipts in the form that it wants, and a v3.3 bind kn
     },
   })
   const receipts = { id: 'hex', dateDigits: 14, states: { UNDELIVERABLE: 'FAILED' } }
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: { smpp: { receipts } }, old: {} },
     carriers: { up: carrier },
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const { message_id } = await shop.submit({ data_coding: 8, short_message: hex('0047 00fc d83dde00 0416') })
   const report = await shop.next()
   t.match(
@@ -286,7 +248,7 @@ story('an account has its receipts in the form that it wants, and a v3.3 bind kn
   await shop.submit({ data_coding: 4, short_message: hex('00ff41') })
   t.match(textOf(await shop.next()), / text:$/, 'what is no text is not quoted')
 
-  const old = await esme(t, daemon.smpp, { systemId: 'old', interfaceVersion: 0x33 })
+  const old = await daemon.enter(t, { systemId: 'old', interfaceVersion: 0x33 })
   const { message_id: alias } = await old.submit()
   t.match(alias, /^[0-9A-F]{8}$/)
   const { receipt, pdu } = await old.next()
@@ -294,53 +256,10 @@ story('an account has its receipts in the form that it wants, and a v3.3 bind kn
   t.equal(pdu.tlvs.length, 0)
 })
 
-story(
-  'an account that wants a receipt for each part hears of each part when it is known, and of none twice',
-  async t => {
-    const carrier = await smsc(t, accepting)
-    const daemon = await house(t, {
-      accounts: { shop: { smpp: { receipts: { of: 'part' } } } },
-      carriers: { up: carrier },
-    })
-    const shop = await esme(t, daemon.smpp)
-    const { message_id } = await shop.submit(longText, long(3))
-    const [first, second, third] = (await carrier.take(3)) as [Submitted, Submitted, Submitted]
-    await second.receipt()
-    await daemon.restart()
-    await carrier.bound()
-    const again = await esme(t, daemon.smpp)
-    await first.receipt({ stat: 'UNDELIV', err: '042' }, carrier.link)
-    await first.receipt({}, carrier.link)
-    await third.receipt({}, carrier.link)
-    const reports = [...shop.delivered, ...(await again.take(3 - shop.delivered.length))]
-    t.same(
-      reports.map(one => {
-        const { id, sub, dlvrd, stat, err } = one.receipt
-        const [total, seq] = [tlv.sar_total_segments, tlv.sar_segment_seqnum].map(tag =>
-          tlvUint(one.pdu.tlvs, valueAt(one, tag)),
-        )
-        return [id, sub, dlvrd, stat, err, total, seq]
-      }),
-      [
-        [message_id, '001', '001', 'DELIVRD', '000', 3, 2],
-        [message_id, '001', '000', 'UNDELIV', '042', 3, 1],
-        [message_id, '001', '001', 'DELIVRD', '000', 3, 3],
-      ],
-    )
-    await again.submit()
-    await (await carrier.next()).receipt({}, carrier.link)
-    t.equal(valueAt(await again.next(), tlv.sar_segment_seqnum), -1, 'of a short message there are no parts')
-    t.match(
-      (await daemon.history(4)).filter(row => row.id === message_id && row.kind === 'e'),
-      [{ state: 5, error: '042' }],
-    )
-  },
-)
-
-story('what a carrier took and never reported ends as UNKNOWN when its validity and the grace are over', async t => {
+lodger('what a carrier took and never reported ends as UNKNOWN when its validity and the grace are over', async t => {
   const carrier = await smsc(t, accepting)
-  const daemon = await house(t, { carriers: { up: carrier }, config: { spool: { receiptGraceMs: 1_000 } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const from = Date.now()
   const { message_id } = await shop.submit({ validity_period: '000000000002000R' })
   const other = await shop.submit()
@@ -382,14 +301,14 @@ story('receipts go back to the bind that sent the message while it lives, if the
   )
 })
 
-story(
+lodger(
   'a bind that cannot take receipts rests, longer each time, and its account’s other bind takes them all',
   async t => {
     const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: { at: carrier, window: 50 } } })
+    const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 50 } } })
     const at: number[] = []
     const codes = [status.ESME_RMSGQFUL, status.ESME_RTHROTTLED]
-    const full = await esme(t, daemon.smpp, {
+    const full = await daemon.enter(t, {
       answer: () => {
         at.push(performance.now())
         return codes.shift() ?? 0
@@ -401,7 +320,7 @@ story(
     t.ok((waits[0] as number) > 980 && (waits[1] as number) > 1_980, `${waits.map(Math.round)}`)
 
     full.answer = () => status.ESME_RSYSERR
-    const well = await esme(t, daemon.smpp)
+    const well = await daemon.enter(t)
     const ids = [...(await full.submitAll(10)), ...(await well.submitAll(20))].map(one => one.message_id)
     t.same((await well.take(30)).map(({ receipt }) => receipt.id).sort(), ids.sort())
   },
@@ -433,13 +352,13 @@ story('an ESME that wants nothing more for a destination gets none of what waits
   t.ok(await until(shop, later.message_id))
 })
 
-story(
+lodger(
   'a receipt that is answered with generic_nack is offered a few times and no more, and holds up no other',
   async t => {
     const carrier = await smsc(t)
-    const daemon = await house(t, { carriers: { up: carrier } })
+    const daemon = await lodge(t, { carriers: { up: carrier } })
     let nacked = ''
-    const shop = await esme(t, daemon.smpp, {
+    const shop = await daemon.enter(t, {
       answer: ({ pdu, receipt }) => {
         if (nacked !== '' && receipt.id !== nacked) return 0
         nacked = receipt.id
@@ -501,7 +420,96 @@ story('a message from a phone in parts, in any order and over a crash, reaches w
   )
 })
 
+// The grace is for one who waits for its end.
+lodgersOn('customers share a daemon, and each has its receipts as if it were alone', {
+  config: { spool: { receiptGraceMs: 1_000 } },
+})
+
 /** Takes deliver_sm until the receipt of that message. */
 async function until(shop: Esme, id: string): Promise<true> {
   for (;;) if (fieldOf(await shop.next(), 'id') === id) return true
 }
+
+lodger(
+  'who asks hears of each state on the way once, over a restart too, and no later word takes back the last',
+  async t => {
+    const carrier = await smsc(t, accepting)
+    const daemon = await lodge(t, { carriers: { up: carrier } })
+    const sender = await daemon.enter(t, { bind: 'transmitter' })
+    const { message_id } = await sender.submit({ registered_delivery: 0x11 })
+    const silent = await sender.submit({ registered_delivery: 0x01 })
+    const only = await sender.submit({ registered_delivery: 0x10 })
+    const [sm, other, third] = (await carrier.take(3)) as [Submitted, Submitted, Submitted]
+    t.equal(sm.fields.registered_delivery, 0x11)
+    const tell = async (stat: string, one = sm) => t.equal(await one.receipt({ stat }, carrier.link), 0)
+    await tell('ENROUTE')
+    await tell('ACCEPTD')
+    await tell('ACCEPTD', other)
+    await daemon.again('stop')
+    await carrier.bound()
+    for (const stat of ['ACCEPTD', 'ENROUTE', 'DELIVRD', 'UNDELIV', 'ENROUTE']) await tell(stat)
+    await tell('UNDELIV', other)
+    await tell('DELIVRD', third)
+    const shop = await daemon.enter(t)
+    const heard = (await shop.take(5)).map(
+      one => `${fieldOf(one, 'id')} ${one.fields.esm_class} ${fieldOf(one, 'stat')}`,
+    )
+    t.same(
+      heard.filter(one => one.startsWith(message_id)),
+      [`${message_id} 32 ENROUTE`, `${message_id} 32 ACCEPTD`, `${message_id} 4 DELIVRD`],
+    )
+    t.same(
+      heard.filter(one => !one.startsWith(message_id)).sort(),
+      [`${silent.message_id} 4 UNDELIV`, `${only.message_id} 32 ENROUTE`].sort(),
+    )
+    await shop.submit()
+    await tell('DELIVRD', await carrier.next())
+    t.equal(fieldOf(await shop.next(), 'stat'), 'DELIVRD')
+    t.equal(shop.delivered.length, 6, 'nothing else came')
+  },
+)
+
+lodger(
+  'an account that wants a receipt for each part hears of each part when it is known, and of none twice',
+  async t => {
+    const carrier = await smsc(t, accepting)
+    const daemon = await lodge(t, {
+      accounts: { shop: { smpp: { receipts: { of: 'part' } } } },
+      carriers: { up: carrier },
+    })
+    const shop = await daemon.enter(t)
+    const { message_id } = await shop.submit(longText, long(3))
+    const [first, second, third] = (await carrier.take(3)) as [Submitted, Submitted, Submitted]
+    await second.receipt()
+    await daemon.again('stop')
+    await carrier.bound()
+    const again = await daemon.enter(t)
+    await first.receipt({ stat: 'UNDELIV', err: '042' }, carrier.link)
+    await first.receipt({}, carrier.link)
+    await third.receipt({}, carrier.link)
+    const reports = [...shop.delivered, ...(await again.take(3 - shop.delivered.length))]
+    t.same(
+      reports.map(one => {
+        const { id, sub, dlvrd, stat, err } = one.receipt
+        const [total, seq] = [tlv.sar_total_segments, tlv.sar_segment_seqnum].map(tag =>
+          tlvUint(one.pdu.tlvs, valueAt(one, tag)),
+        )
+        return [id, sub, dlvrd, stat, err, total, seq]
+      }),
+      [
+        [message_id, '001', '001', 'DELIVRD', '000', 3, 2],
+        [message_id, '001', '000', 'UNDELIV', '042', 3, 1],
+        [message_id, '001', '001', 'DELIVRD', '000', 3, 3],
+      ],
+    )
+    await again.submit()
+    await (await carrier.next()).receipt({}, carrier.link)
+    t.equal(valueAt(await again.next(), tlv.sar_segment_seqnum), -1, 'of a short message there are no parts')
+    t.match(
+      (await daemon.history(4)).filter(row => row.id === message_id && row.kind === 'e'),
+      [{ state: 5, error: '042' }],
+    )
+  },
+)
+
+lodgersOn('what was told outlives a restart, and is not told twice')

@@ -8,6 +8,7 @@ import { formatRelative } from '../protocols/smpp/time.js'
 import { findTlv, tlv, tlvBytes, tlvUint, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
 import { type Delivered, type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { within } from './support/peer.js'
 import { type Smsc, type Submitted, smsc } from './support/smsc.js'
 
@@ -89,11 +90,11 @@ async function away(t: Parameters<typeof smsc>[0]): Promise<Smsc> {
   return carrier
 }
 
-story(
+lodger(
   'parts from two binds, in any order and by any header, reach the carrier as one message in its own form',
   async t => {
     const [payload, sars, wide] = [await smsc(t), await smsc(t), await smsc(t)] as [Smsc, Smsc, Smsc]
-    const daemon = await house(t, {
+    const daemon = await lodge(t, {
       ...REJOIN,
       carriers: {
         payload: { at: payload, longMessages: 'payload' },
@@ -102,8 +103,8 @@ story(
       },
       routes: ['payload', 'sars', 'wide'].map((name, n) => ({ match: { destination: String(n + 1) }, to: [name] })),
     })
-    const one = await esme(t, daemon.smpp)
-    const two = await esme(t, daemon.smpp)
+    const one = await daemon.enter(t)
+    const two = await daemon.enter(t)
     const ids = await Promise.all([
       taken(two, { ...udh8(3), destination_addr: '15550001' }),
       taken(one, { ...udh8(1), destination_addr: '15550001' }),
@@ -152,10 +153,10 @@ story(
   },
 )
 
-story('each part is told only what it asked for, and the carrier is asked if any part asks', async t => {
+lodger('each part is told only what it asked for, and the carrier is asked if any part asks', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { ...REJOIN, carriers: { up: { at: carrier, receipts: 'asked' } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { ...REJOIN, carriers: { up: { at: carrier, receipts: 'asked' } } })
+  const shop = await daemon.enter(t)
   const tlvs = Buffer.from('020400021234', 'hex')
   await taken(shop, { ...udh8(1, { total: 2 }), registered_delivery: 0 })
   const asked = await taken(shop, { ...udh8(2, { total: 2 }), registered_delivery: 1 }, tlvs)
@@ -169,10 +170,10 @@ story('each part is told only what it asked for, and the carrier is asked if any
   t.equal(shop.delivered.length, 1)
 })
 
-story('parts whose others never come go as they were cut, in order, while their validity lasts', async t => {
+lodger('parts whose others never come go as they were cut, in order, while their validity lasts', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { ...REJOIN, carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { ...REJOIN, carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const validity_period = formatRelative(6_000)
   const third = await taken(shop, { ...udh8(3), validity_period })
   const first = await taken(shop, { ...udh8(1), validity_period })
@@ -209,10 +210,10 @@ story('a SIGKILL between parts, and one after the last, loses nothing and sends 
   t.equal(carrier.submitted.length, 2)
 })
 
-story('query, cancel and replace of a part are of the whole', async t => {
+lodger('query, cancel and replace of a part are of the whole', async t => {
   const carrier = await away(t)
-  const daemon = await house(t, { ...REJOIN, carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { ...REJOIN, carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const gathering = [await taken(shop, udh8(1, { ref: 1 })), await taken(shop, udh8(2, { ref: 1 }))]
   const joined: string[] = []
   for (const seq of [1, 2, 3]) joined.push(await taken(shop, udh8(seq, { ref: 2 })))
@@ -242,19 +243,19 @@ story('query, cancel and replace of a part are of the whole', async t => {
   t.same(await receipts(shop, 2), every(replaced, 'UNDELIV'))
 })
 
-story(
+lodger(
   'parts go at once as they came with ports in their header, in transaction mode, or of an account that wants none joined',
   async t => {
     const carrier = await smsc(t)
-    const daemon = await house(t, { accounts: { ...REJOIN.accounts, other: {} }, carriers: { up: carrier } })
-    const shop = await esme(t, daemon.smpp)
+    const daemon = await lodge(t, { accounts: { ...REJOIN.accounts, other: {} }, carriers: { up: carrier } })
+    const shop = await daemon.enter(t)
     const ports = Buffer.from('0b0003070201050423f00000', 'hex')
     await taken(shop, { esm_class: UDHI, short_message: Buffer.concat([ports, Buffer.from('wap')]) })
     t.same((await carrier.next()).fields.short_message.subarray(0, 12), ports)
     await taken(shop, { ...udh8(1), esm_class: UDHI | 2 })
     t.same((await carrier.next()).fields.short_message, udh8(1).short_message)
 
-    const other = await esme(t, daemon.smpp, { systemId: 'other' })
+    const other = await daemon.enter(t, { systemId: 'other' })
     for (const seq of [2, 1, 3]) await taken(other, udh8(seq))
     t.same(
       (await carrier.take(3)).map(sm => sm.fields.short_message),
@@ -263,13 +264,13 @@ story(
   },
 )
 
-story(
+lodger(
   'a carrier’s own TLVs reach the customer with the receipt, bounded; none are given to a peer of v3.3',
   async t => {
     const carrier = await smsc(t, { submit: sm => sm.accept() })
-    const daemon = await house(t, { accounts: { shop: {}, old: {} }, carriers: { up: carrier } })
-    const shop = await esme(t, daemon.smpp)
-    const old = await esme(t, daemon.smpp, { systemId: 'old', interfaceVersion: 0x33 })
+    const daemon = await lodge(t, { accounts: { shop: {}, old: {} }, carriers: { up: carrier } })
+    const shop = await daemon.enter(t)
+    const old = await daemon.enter(t, { systemId: 'old', interfaceVersion: 0x33 })
     const vendor = Buffer.alloc(600)
     let end = writeTlvBytes(vendor, 0, 0x1403, Buffer.from('26201\0'))
     end = writeTlvUint(vendor, end, tlv.message_state, DELIVERED, 1)
@@ -295,3 +296,5 @@ story(
     t.equal(plain.receipt.stat, 'DELIVRD')
   },
 )
+
+lodgersOn('customers share a daemon, and no part of one joins another’s', { oneSource: true })

@@ -1,7 +1,12 @@
 // How one of a route's carriers is chosen, and what is learned of them: simulated carriers whose true rates nobody tells.
 import t from 'tap'
 import { buildConcatUdh } from '../protocols/gsm/udh.js'
-import { Message } from '../src/model/message.js'
+import { ManualClock } from '../src/base/clock.js'
+import { IdMaker } from '../src/base/ids.js'
+import type { Part } from '../src/carriers/driver.js'
+import { Routing, type RoutingHost } from '../src/daemon/routing.js'
+import { Message, type MessageState, state } from '../src/model/message.js'
+import type { Outcome } from '../src/model/outcome.js'
 import { Chooser, type Merits } from '../src/routing/choose.js'
 import { Quality } from '../src/routing/quality.js'
 import type { RouteRule } from '../src/routing/table.js'
@@ -255,4 +260,103 @@ t.test('memory stays within its bounds however many areas there are', async t =>
   t.ok(known.length <= 4_096, `${known.length} are remembered`)
   t.equal(known.at(-1), 7_999, 'the newest among them')
   t.ok(quality.standing('c0', '', 8_000).samples > 0, 'and the carriers as wholes')
+})
+
+const DENIED: Outcome = { kind: 'refused', code: 'ESME_RINVDSTADR', reason: '' }
+const BROKEN: Outcome = { kind: 'deferred', code: 'ESME_RSYSERR', reason: '' }
+
+/** What carriers answer and report, as the daemon hears it, and what it has learned of A and of B. */
+function school() {
+  const clock = new ManualClock(Date.UTC(2026, 10, 20))
+  clock.advance(1_000_000)
+  const ids = new IdMaker(clock, 0)
+  const keys = ['accounts', 'groups', 'ranks', 'sources', 'destinations', 'countries', 'networks', 'times', 'tags']
+  const rule = { ...route('quality', ['A', 'B']), ...Object.fromEntries(keys.map(key => [key, []])), carriers: [] }
+  const routing = new Routing({
+    directory: { routes: () => [rule], networks: () => [], blocked: () => [], carriers: () => [] },
+    clock,
+    limits: { returns: 0, repeats: 0 },
+  } as unknown as RoutingHost)
+  const sent = (account = 1, more: Partial<Message> = {}): Message => message(0, { id: ids.next(), account, ...more })
+  return {
+    clock,
+    sent,
+    answer: (carrier: string, m: Message, outcome: Outcome, registered_delivery = 1): void =>
+      routing.answered(carrier, { message: m, index: 0, registered_delivery } as Part, outcome),
+    end: (carrier: string, m: Message, ending: MessageState) => routing.ended(carrier, m, ending),
+    /** Taken and reported on. */
+    deliver(carrier: string, account: number, ok: boolean) {
+      const m = sent(account)
+      this.answer(carrier, m, { kind: 'accepted', ref: 'x' })
+      m.ref = 'x'
+      this.end(carrier, m, ok ? state.DELIVERED : state.UNDELIVERABLE)
+    },
+    of(carrier: string) {
+      clock.advance(300)
+      return routing.standing(carrier, 'DE')
+    },
+    shareOfA(): number {
+      clock.advance(300)
+      let n = 0
+      for (let i = 0; i < 2_000; i++) {
+        if (routing.choose(rule, message(i, { source_addr: `s${i}` }), always) === 'A') n++
+      }
+      return n / 2_000
+    },
+  }
+}
+
+t.test('what a carrier says of a message does not speak against the carrier', async t => {
+  const { answer, end, of, sent, clock } = school()
+  for (let i = 0; i < 50; i++) {
+    clock.advance(100)
+    answer('A', sent(), DENIED)
+    const long = sent(1, { parts: [{ ref: '' }, { ref: '' }] as unknown as Message['parts'] })
+    answer('A', long, DENIED)
+    end('A', long, state.REJECTED)
+    answer('A', sent(), { kind: 'unsure', code: 'link_lost' })
+    answer('A', sent(), BROKEN, 0)
+    end('A', sent(), state.EXPIRED)
+    answer('A', sent(1, { attempts: 3 }), BROKEN)
+  }
+  t.equal(of('A').samples, 0)
+  for (let i = 0; i < 50; i++) answer('A', sent(), i & 1 ? BROKEN : { kind: 'unsure', code: 'no_answer' })
+  t.match(of('A'), { samples: 50 })
+  t.ok(of('A').rate < 0.2)
+  const long = sent(1, { parts: [{ ref: 'x' }, { ref: '' }] as unknown as Message['parts'] })
+  end('B', long, state.UNDELIVERABLE)
+  t.equal(of('B').samples, 1, 'what ends of which it took a part does')
+})
+
+t.test('one sender whose numbers nobody has takes no traffic from a carrier that delivers for others', async t => {
+  const s = school()
+  const all = (rounds: number, bad: (i: number) => void) => {
+    for (let i = 0; i < rounds; i++) {
+      s.clock.advance(20)
+      for (const account of [1, 2]) {
+        s.deliver('A', account, i % 50 !== 0)
+        s.deliver('B', account, i % 20 >= 3)
+      }
+      bad(i)
+    }
+  }
+  all(3_000, () => {})
+  t.ok(s.shareOfA() > 0.9, 'A is better')
+  all(500, () => s.deliver('A', 9, false))
+  t.ok(s.shareOfA() > 0.9, 'and stays so, though a third of what it takes is for nobody')
+  all(500, i => s.answer('A', s.sent(9), i & 1 ? BROKEN : DENIED))
+  t.ok(s.shareOfA() > 0.9)
+  // Whoever is alone is believed, and so is everybody at once.
+  const alone = school()
+  for (let i = 0; i < 100; i++) {
+    alone.deliver('A', 9, false)
+    alone.clock.advance(20)
+  }
+  t.ok(alone.of('A').rate < 0.1)
+  for (let i = 0; i < 1_000; i++) {
+    s.clock.advance(20)
+    for (const account of [1, 2, 9]) s.deliver('A', account, false)
+    for (const account of [1, 2]) s.deliver('B', account, i % 20 >= 3)
+  }
+  t.ok(s.shareOfA() < 0.1)
 })

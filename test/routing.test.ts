@@ -1,6 +1,7 @@
 // Which route takes a message, and how its keys are read: by table and by property. Pure; no daemon, no carrier.
 import fc from 'fast-check'
 import t from 'tap'
+import { digitsOf } from '../src/model/digits.js'
 import { Message } from '../src/model/message.js'
 import { type RewriteStep, rewriteAddress } from '../src/routing/addresses.js'
 import { Blocked } from '../src/routing/blocked.js'
@@ -8,7 +9,7 @@ import { countries, countryOf, prefixesOf } from '../src/routing/countries.js'
 import { Loops } from '../src/routing/loops.js'
 import { common, PrefixMap } from '../src/routing/prefixes.js'
 import { PriceTable } from '../src/routing/prices.js'
-import { digitsOf, type RouteRule, RouteTable } from '../src/routing/table.js'
+import { type RouteRule, RouteTable } from '../src/routing/table.js'
 import { isOpen, windowOf } from '../src/routing/windows.js'
 
 /** A Friday. */
@@ -367,6 +368,16 @@ t.test('digits are told from what is no number', async t => {
     ['SHOP', ''],
     ['1234567890123456', ''],
     ['+', ''],
+    ['+004915112345678', '4915112345678'],
+    ['00004915112345678', '4915112345678'],
+    ['+00+004915112345678', '4915112345678'],
+    ['015112345678', '015112345678'],
+    ['00015112345678', '015112345678'],
+    ['0000', ''],
+    ['4+9151', ''],
   ]
-  for (const [address, digits] of cases) t.equal(digitsOf(address), digits, address)
+  for (const [address, digits] of cases) {
+    t.equal(digitsOf(address), digits, address)
+    t.equal(digitsOf(digits), digits, 'and the digits are their own')
+  }
 })

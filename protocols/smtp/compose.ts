@@ -1,7 +1,7 @@
 // A mail of ours, written: a text with its header, and the frame that reports share. MIME's codings and folding are
 // nodemailer's. Knows no transport and no reason for a mail. RFC 5322, RFC 2045.
 
-import MimeNode from 'nodemailer/lib/mime-node'
+import type MimeNode from 'nodemailer/lib/mime-node'
 
 export interface Address {
   /** As shown; left out: the address alone. */
@@ -22,8 +22,8 @@ export interface MailHead {
 }
 
 /** A mail of one text. */
-export function composeText(head: MailHead, text: string): Promise<Buffer> {
-  const root = mimeRoot('text/plain; charset=utf-8', head)
+export async function composeText(head: MailHead, text: string): Promise<Buffer> {
+  const root = await mimeRoot('text/plain; charset=utf-8', head)
   root.setContent(clean(text))
   return root.build()
 }
@@ -32,9 +32,14 @@ export function composeText(head: MailHead, text: string): Promise<Buffer> {
 export const clean = (text: string): string => text.replace(/\r\n?/g, '\n')
 
 /** The outermost part of a mail of this type, its header written. */
-export function mimeRoot(type: string, { from, to, subject, messageId, atMs, fields }: MailHead): MimeNode {
+export async function mimeRoot(
+  type: string,
+  { from, to, subject, messageId, atMs, fields }: MailHead,
+): Promise<MimeNode> {
+  // A house that writes no mail need not load it.
+  const { default: Node } = await import('nodemailer/lib/mime-node')
   // Nothing that is written here may name a file or an address to fetch.
-  const root = new MimeNode(type, { newline: 'win', disableFileAccess: true, disableUrlAccess: true })
+  const root = new Node(type, { newline: 'win', disableFileAccess: true, disableUrlAccess: true })
   root.setHeader('From', { name: from.name ?? '', address: from.address })
   root.setHeader('To', { name: to.name ?? '', address: to.address })
   root.setHeader('Subject', subject)

@@ -19,7 +19,7 @@ export interface RecipientStatus {
   readonly atMs: number
 }
 
-/** Of the mail that it is about: fields as they were written; '' = none. */
+/** Of the mail that it is about: fields as they were written; '' = none, as all are when it is about several. */
 export interface OriginalHead {
   readonly from: string
   readonly to: string
@@ -54,9 +54,9 @@ const MAILER: Pick<Address, 'name'> = { name: 'Mail Delivery System' }
 const NON_ASCII = /[^\0-\x7f]/
 
 /** The mail, to be sent from the null reverse-path. */
-export function composeDsn(dsn: Dsn): Promise<Buffer> {
+export async function composeDsn(dsn: Dsn): Promise<Buffer> {
   const { messageId, original } = dsn
-  const root = mimeRoot('multipart/report; report-type=delivery-status', {
+  const root = await mimeRoot('multipart/report; report-type=delivery-status', {
     from: { ...MAILER, address: dsn.from },
     to: { address: dsn.to },
     subject: dsn.subject,
@@ -73,7 +73,8 @@ export function composeDsn(dsn: Dsn): Promise<Buffer> {
   const status = root.createChild(isGlobal ? 'message/global-delivery-status' : 'message/delivery-status')
   // A string would be looked at for characters that a coding must hide: a message part has none (RFC 6522 §3).
   status.setContent(Buffer.from(statusOf(dsn)))
-  root.createChild('text/rfc822-headers').setContent(headOf(original))
+  const head = headOf(original)
+  if (head !== '') root.createChild('text/rfc822-headers').setContent(head)
   return root.build()
 }
 

@@ -6,6 +6,7 @@ import type { Quiet } from '../model/quiet.js'
 import type { ConsentProfile } from './consentProfile.js'
 import type { Hook } from './hooks.js'
 import type { MailProfile } from './mailProfile.js'
+import type { Quota } from './quota.js'
 import type { SmppProfile } from './smppProfile.js'
 
 export interface Account {
@@ -32,6 +33,8 @@ export interface Account {
   readonly serviceTypes: ReadonlyMap<string, ClassRank>
   /** Source addresses it may use; null = any. */
   readonly senders: ReadonlySet<string> | null
+  /** What it may send in a span of time. */
+  readonly quota: Quota
   /** null = unlimited. */
   readonly creditMicros: number | null
   /** Of its bulk messages; undefined = the gateway's. */

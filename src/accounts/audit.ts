@@ -1,7 +1,7 @@
-// Who changed what in the directory, and why: one row a change, written in the transaction that makes the change, never
-// altered. Knows rows; what is worth a row the writers say, and they leave secrets out.
+// Who changed what, and why: one row a change, written in the transaction that makes the change where that is one of SQL, and
+// never altered. Knows rows; what is worth a row the writers say, and they leave secrets out.
 
-import type { SqlClient, Store } from '../store/postgres.js'
+import type { Store } from '../store/postgres.js'
 
 /** Who asks for a change, and from where. */
 export interface Actor {
@@ -24,7 +24,7 @@ export interface AuditEntry {
 }
 
 export async function audited(
-  client: Pick<SqlClient, 'query'>,
+  client: Pick<Store, 'query'>,
   { who, from }: Actor,
   done: { action: string; subject: string; reason?: string; changes?: Readonly<Record<string, unknown>> },
 ): Promise<void> {

@@ -58,6 +58,9 @@ export const carrierRouting = {
     .strictObject({
       source: z.array(rewriteStep).max(100).default([]),
       destination: z.array(rewriteStep).max(100).default([]),
+      /** Of messages from phones, before anything is done with them. */
+      replySource: z.array(rewriteStep).max(100).default([]),
+      replyDestination: z.array(rewriteStep).max(100).default([]),
     })
-    .default({ source: [], destination: [] }),
+    .prefault({}),
 }

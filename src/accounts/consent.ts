@@ -33,6 +33,8 @@ export interface ConsentOptions {
   readonly clock: Clock
   readonly log: Log
   readonly counters: Counters
+  /** The newest moment that a message was taken at, as its id has it: ids may run ahead of the clock. */
+  newestMs(): number
   /** What was noted could not be made durable: nothing of it may be acknowledged. */
   failed(error: Error): void
 }
@@ -49,21 +51,18 @@ export class Consent implements ConsentCheck {
   readonly rows: ConsentRows
   private readonly follower: ConsentFollower
   private readonly counters: Counters
-  private readonly clock: Clock
-  /** When somebody last stopped, or was put on a list, as far as this node knows. */
-  private changedMs: number
+  private readonly newestMs: () => number
+  /** No message was taken later than this before somebody stopped, or was put on a list, as far as this node knows. */
+  private changedMs = Number.POSITIVE_INFINITY
 
   constructor(options: ConsentOptions) {
-    const { dataDir, store, clock, counters } = options
+    const { dataDir, store, counters } = options
     this.copy = new ConsentCopy(join(dataDir, 'consent'), options.failed)
     this.dnd = new Dnd(join(dataDir, 'dnd'))
     this.rows = new ConsentRows(store)
     this.counters = counters
-    this.clock = clock
-    this.changedMs = clock.now()
-    const changed = (): void => {
-      this.changedMs = clock.now()
-    }
+    this.newestMs = options.newestMs
+    const changed = (): void => this.changed()
     this.follower = new ConsentFollower({ ...options, copy: this.copy, dnd: this.dnd, rows: this.rows, changed })
   }
 
@@ -109,7 +108,7 @@ export class Consent implements ConsentCheck {
   /** Holds at once; durable when {@link afterWritten} says so; in SQL when that is there. */
   note(event: ConsentEvent): void {
     this.copy.note(event)
-    if (event.kind === 'stop') this.changedMs = this.clock.now()
+    if (event.kind === 'stop') this.changed()
     this.counters.add(`consent_${event.kind}_${event.source}`)
     this.follower.wake()
   }
@@ -119,8 +118,13 @@ export class Consent implements ConsentCheck {
     this.copy.afterWritten(then)
   }
 
+  private changed(): void {
+    this.changedMs = this.newestMs()
+  }
+
   /** Begins to follow SQL. Look-ups work before that. */
   start(): void {
+    this.changed()
     this.follower.start()
   }
 

@@ -62,7 +62,7 @@ export class ConsentCopy {
   /** [day, account, phoneKey, kind of answer] */
   private readonly answered: Database<boolean, (number | string)[]>
   private readonly concerned = new Uint8Array(ACCOUNT_BITS / 8)
-  /** Entries that are being written: a reader of LMDB does not see them yet. */
+  /** Entries that are being written, in the order of the writes: a reader of LMDB does not see them yet. */
   private readonly fresh = new Map<number, { entries: Buffer; write: number }>()
   private readonly asked = new Set<string>()
   private seq: number
@@ -140,10 +140,12 @@ export class ConsentCopy {
 
   /** Holds from now on; durable when {@link afterWritten} says so. */
   note(event: ConsentEvent): void {
-    const { account, number, kind, atMs } = event
+    const { account, number, kind } = event
+    // What is said now is said last, though the clock, or another node's, was ahead when the phone last said something.
+    const atMs = Math.max(event.atMs, this.newestMs(number) + 1)
     this.write(() => {
       this.set({ account, number, stopped: kind === 'stop', atMs })
-      void this.journal.put(++this.seq, event)
+      void this.journal.put(++this.seq, atMs === event.atMs ? event : { ...event, atMs })
     }).catch(told)
   }
 
@@ -218,6 +220,13 @@ export class ConsentCopy {
     await this.root.close()
   }
 
+  private newestMs(number: string): number {
+    const entries = this.entriesOf(phoneKey(number))
+    let newest = Number.NEGATIVE_INFINITY
+    for (let at = 0; at < entries.length; at += ENTRY) newest = Math.max(newest, entries.readDoubleLE(at + 5))
+    return newest
+  }
+
   private set({ account, number, stopped, atMs }: ConsentRow): void {
     const phone = phoneKey(number)
     const before = this.fresh.get(phone)?.entries ?? this.phones.get(phone) ?? NONE
@@ -230,6 +239,7 @@ export class ConsentCopy {
     entries[at + 4] = stopped ? 1 : 0
     entries.writeDoubleLE(atMs, at + 5)
     void this.phones.put(phone, entries)
+    this.fresh.delete(phone)
     this.fresh.set(phone, { entries, write: this.writes })
     if (!this.accounts.doesExist(account)) void this.accounts.put(account, true)
     this.mark(account)
@@ -244,11 +254,13 @@ export class ConsentCopy {
   /** Runs `puts` in one transaction. */
   private write(puts: () => void, then = (): unknown => undefined): Promise<void> {
     const write = ++this.writes
-    const touched = this.fresh
     return this.root.batch(puts).then(
       () => {
         this.written = write
-        for (const [phone, one] of touched) if (one.write <= write) touched.delete(phone)
+        for (const [phone, one] of this.fresh) {
+          if (one.write > write) break
+          this.fresh.delete(phone)
+        }
         then()
         while (this.waiting.length > 0 && (this.waiting[0] as { write: number }).write <= write)
           this.waiting.shift()?.then()

@@ -12,6 +12,7 @@ import { readConsentProfile } from './consentProfile.js'
 import { readHooks, type StoredHook } from './hooks.js'
 import { type KeyGrant, readGrant, type StoredGrant } from './keys.js'
 import { readMailProfile } from './mailProfile.js'
+import { readQuota } from './quota.js'
 import { readProfile } from './smppProfile.js'
 
 /** Another format on disk is thrown away and loaded anew. */
@@ -69,6 +70,8 @@ export interface AccountRecord {
   /** See {@link storedConsentProfile}. */
   readonly consent: Record<string, unknown>
   readonly hooks: StoredHook[]
+  /** See {@link storedQuota}. */
+  readonly limits: Record<string, unknown>
 }
 
 /** On disk: the fields in the order of {@link AccountRecord}, without the id. */
@@ -90,6 +93,7 @@ type Stored = [
   Record<string, unknown>,
   Record<string, unknown>,
   StoredHook[],
+  Record<string, unknown>,
 ]
 
 const NO_SERVICE_TYPES: ReadonlyMap<string, ClassRank> = new Map()
@@ -252,6 +256,7 @@ const store = (record: AccountRecord): Stored => [
   record.mail,
   record.consent,
   record.hooks,
+  record.limits,
 ]
 
 function revive(id: number, stored: Stored): Account {
@@ -273,6 +278,7 @@ function revive(id: number, stored: Stored): Account {
     mail,
     consent,
     hooks,
+    limits,
   ] = stored
   return {
     id,
@@ -294,5 +300,6 @@ function revive(id: number, stored: Stored): Account {
     mail: readMailProfile(mail),
     consent: readConsentProfile(consent),
     hooks: readHooks(id, hooks),
+    quota: readQuota(limits),
   }
 }

@@ -337,8 +337,8 @@ export class Directory {
     const before = this.routeRows
     this.routeRows = this.copy.rows<StoredRoute>('routes').map(readRoute)
     const changed = differing(before, this.routeRows)
-    if (changed.length > 0 || (withNetworks && this.routeRows.some(row => row.networks.length > 0)))
-      this.tell('routes', changed)
+    // Networks are what rules match by, and what they learn by.
+    if (changed.length > 0 || withNetworks) this.tell('routes', changed)
   }
 
   /** A carrier that we cannot read is left out: to bind without its password would only get us locked out. */

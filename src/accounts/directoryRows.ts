@@ -148,10 +148,11 @@ interface AccountRow {
   consent: Record<string, unknown>
   hooks: StoredHook[]
   senders: string[]
+  limits: Record<string, unknown>
 }
 const ACCOUNTS = `
   select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent, array(select address from senders where account = a.id) as senders,
+    credit_micros, quiet_hours, smpp, mail, consent, limits, array(select address from senders where account = a.id) as senders,
     (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'slot', slot, 'url', url, 'events', events,
       'secret', encode(secret, 'base64'), 'oldSecret', encode(old_secret, 'base64'),
       'oldUntilMs', floor(extract(epoch from old_until) * 1000), 'disabled', disabled, 'settings', settings)
@@ -177,6 +178,7 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   mail: row.mail,
   consent: row.consent,
   hooks: row.hooks,
+  limits: row.limits,
 })
 
 interface Owner<What extends OwnedBy> {

@@ -112,14 +112,16 @@ export class Dnd {
         await this.drop(row.id)
         here = undefined
       }
-      await this.load(store, row, here)
+      // Replaced or removed while it was loaded: what was read may be a part of it.
+      if (!(await this.load(store, row, here))) return (await this.follow(store, identity, log)) || changed
       log.info({ list: row.name, numbers: row.numbers }, 'a do-not-disturb list has changed')
       changed = true
     }
     return changed
   }
 
-  private async load(store: Store, row: DndListRow, here: Running | undefined): Promise<void> {
+  /** False: it is no longer that version, and was not taken. */
+  private async load(store: Store, row: DndListRow, here: Running | undefined): Promise<boolean> {
     const isSame = here !== undefined && here.version === row.version
     let firsts = isSame ? here.firsts : new Float64Array()
     for (let after = -1; ; ) {
@@ -136,9 +138,12 @@ export class Dnd {
       if (isSame) here.firsts = firsts
       after = (page.at(-1) as BlockRow).first
     }
+    const { rows } = await store.query<{ version: number }>(VERSION, [row.id])
+    if (rows[0]?.version !== row.version) return false
     await this.rows.put(row.id, row)
     this.use({ ...row, firsts })
     if (!isSame) await this.sweep(row.id, row.version)
+    return true
   }
 
   private async drop(id: number): Promise<void> {
@@ -204,6 +209,7 @@ function joined(a: Float64Array, b: readonly number[]): Float64Array {
 }
 
 const LISTS = 'select id, account, name, version, numbers, change from dnd_lists order by id'
+const VERSION = 'select version from dnd_lists where id = $1'
 const BLOCKS = `
   select first, numbers from dnd_blocks
   where list = $1 and version = $2 and change > $3 and first > $4 order by first limit $5`

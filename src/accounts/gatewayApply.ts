@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Log } from '../base/log.js'
 import type { SqlClient, Store } from '../store/postgres.js'
+import { audited } from './audit.js'
 import { carrierRecords, putCarrier } from './carrierRows.js'
 import { storedConsentProfile } from './consentProfile.js'
 import { type FileAccount, type FileCarrier, type GatewayFault, type GatewayFile, parseGateway } from './gatewayFile.js'
@@ -12,6 +13,7 @@ import { applyHooks } from './hookRows.js'
 import { hookOwner } from './hooks.js'
 import { applyInbound, checkInboundAccounts } from './inboundRows.js'
 import { storedMailProfile } from './mailProfile.js'
+import { storedQuota } from './quota.js'
 import { type FileBlocked, type FileNetwork, type FileRoute, type StoredRoute, storedMatch } from './route.js'
 import { type Secrets, shownPrefix } from './secrets.js'
 import { storedProfile } from './smppProfile.js'
@@ -54,6 +56,7 @@ export async function applyGateway(
     const report = await store.transaction(async client => {
       const done = await applyIn(client, secrets, file)
       if (options.dryRun) throw new RolledBack(done)
+      await auditApplied(client, 'trunkline apply', done)
       return done
     })
     return { ok: true, report }
@@ -84,6 +87,7 @@ export async function bootstrapIfEmpty(
       await client.query('select pg_advisory_xact_lock($1)', [LOCK])
       if (!(await isEmpty(client))) return undefined
       const done = await applyIn(client, secrets, parsed.file)
+      await auditApplied(client, 'bootstrap', done)
       await client.query('update gateway set bootstrapped_at = now()')
       return done
     })
@@ -100,6 +104,15 @@ const IS_EMPTY = `
   select bootstrapped_at is null and not exists (select from accounts) and not exists (select from carriers)
     and not exists (select from routes) as empty
   from gateway`
+
+/** What changed nothing is not told. */
+async function auditApplied(client: SqlClient, who: string, report: GatewayReport): Promise<void> {
+  const changes = Object.fromEntries(
+    Object.entries(report).filter(([, { created, updated, removed }]) => created + updated + removed > 0),
+  )
+  if (Object.keys(changes).length > 0)
+    await audited(client, { who, from: '' }, { action: 'gateway.apply', subject: '', changes })
+}
 
 async function applyIn(client: SqlClient, secrets: Secrets, file: GatewayFile): Promise<GatewayReport> {
   await begin(client, secrets)
@@ -149,6 +162,7 @@ async function putStaged(
   secrets: Secrets,
   accounts: readonly FileAccount[],
 ): Promise<{ created: number; updated: number }> {
+  await client.query(ADD_ORGANISATIONS)
   const touched = new Set<number>()
   for (const statement of CHANGE_ACCOUNTS) {
     const { rows } = await client.query<{ id: number }>(statement)
@@ -219,6 +233,8 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
     smpp: storedProfile(one.smpp),
     mail: storedMailProfile(one.mail),
     consent: storedConsentProfile(one.consent),
+    limits: storedQuota(one.limits),
+    organisation: one.organisation,
     senders: one.senders,
     numbers: one.numbers,
     keys: keys?.map(key => ({ ...key, hash: bytea(key.hash) })) ?? null,
@@ -226,7 +242,7 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
 }
 
 const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended boolean, suspended text, throughput int,
-  max_binds int, class text, account_group text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, quiet_hours text, smpp jsonb, mail jsonb, consent jsonb, senders jsonb,
+  max_binds int, class text, account_group text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, quiet_hours text, smpp jsonb, mail jsonb, consent jsonb, limits jsonb, organisation text, senders jsonb,
   numbers jsonb, keys jsonb`
 const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
 const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
@@ -234,28 +250,33 @@ const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::json
 const REMOVE_ACCOUNTS = `
   delete from accounts a where not exists (select from staged s where s.system_id = a.system_id)`
 
+const ADD_ORGANISATIONS = `
+  insert into organisations (name) select distinct organisation from staged where organisation <> ''
+  on conflict do nothing`
+const ORGANISATION = '(select o.id from organisations o where o.name = s.organisation)'
+
 const CHANGE_ACCOUNTS = [
   `update accounts a set
     (secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros, quiet_hours, smpp, mail,
-      consent, updated_at) =
+      consent, limits, organisation, updated_at) =
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
       s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
-      s.consent, now())
+      s.consent, s.limits, ${ORGANISATION}, now())
   from staged s
   where s.system_id = a.system_id and
     (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.account_group, a.weight, a.max_waiting, a.service_types,
-      a.credit_micros, a.quiet_hours, a.smpp, a.mail, a.consent) is distinct from
+      a.credit_micros, a.quiet_hours, a.smpp, a.mail, a.consent, a.limits, a.organisation) is distinct from
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
       s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
-      s.consent)
+      s.consent, s.limits, ${ORGANISATION})
   returning a.id`,
 ]
 
 const CREATE_ACCOUNTS = `
   insert into accounts (system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent)
+    credit_micros, quiet_hours, smpp, mail, consent, limits, organisation)
   select system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros,
-    quiet_hours, smpp, mail, consent
+    quiet_hours, smpp, mail, consent, limits, ${ORGANISATION}
   from staged s where not exists (select from accounts a where a.system_id = s.system_id)
   order by place
   returning id`

@@ -73,6 +73,8 @@ function settingsOf(row: AccountRecord): Record<string, unknown> {
     maxBinds: row.max_binds,
     class: row.class,
     ...(row.account_group === '' ? {} : { group: row.account_group }),
+    ...(row.organisation === null ? {} : { organisation: row.organisation }),
+    ...(Object.keys(row.limits).length === 0 ? {} : { limits: row.limits }),
     weight: row.weight,
     maxWaiting: row.max_waiting,
     ...(Object.keys(row.service_types).length > 0 ? { serviceTypes: row.service_types } : {}),
@@ -143,6 +145,8 @@ interface AccountRecord {
   id: number
   system_id: string
   account_group: string
+  organisation: string | null
+  limits: Record<string, unknown>
   secret: Buffer | null
   suspended: string | null
   throughput: number
@@ -174,7 +178,8 @@ interface AccountRecord {
 }
 const ACCOUNT = `
   select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent,
+    credit_micros, quiet_hours, smpp, mail, consent, limits,
+    (select o.name from organisations o where o.id = a.organisation) as organisation,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
     (select coalesce(jsonb_agg(jsonb_build_object('url', url, 'events', events, 'secret', encode(secret, 'base64'),

@@ -3,6 +3,7 @@
 
 import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
+import { digitsOf } from '../model/digits.js'
 import { messageClasses } from '../model/message.js'
 import { readQuiet } from '../model/quiet.js'
 import { isMailKind, simulatorSettings, smppSettings, smtpSettings } from './carrier.js'
@@ -12,6 +13,7 @@ import { fileInbound } from './inbound.js'
 import { keyAllowFrom, keyScopes } from './keyRows.js'
 import { keyKinds } from './keys.js'
 import { mailProfile } from './mailProfile.js'
+import { quota } from './quota.js'
 import { fileBlocked, fileNetwork, fileRoute } from './route.js'
 import { smppProfile } from './smppProfile.js'
 import { yamlText } from './yamlText.js'
@@ -65,6 +67,9 @@ const account = z.strictObject({
   class: z.enum(messageClasses).default('transactional'),
   /** What routes may call it and others by. */
   group: yamlText.max(64).default(''),
+  /** Whose people may look after it. */
+  organisation: yamlText.max(100).default(''),
+  limits: quota.prefault({}),
   weight: z.int().min(1).max(1000).default(1),
   maxWaiting: z.int().min(0).max(1_000_000_000).nullable().default(null),
   serviceTypes: z.record(z.string().regex(/^.{1,5}$/, 'must be 1 to 5 characters'), z.enum(messageClasses)).default({}),
@@ -88,8 +93,8 @@ const account = z.strictObject({
     .refine(value => readQuiet(value) !== undefined, 'must be off or hours like 21:00-08:00')
     .nullable()
     .default(null),
-  /** Whose messages from phones it gets. */
-  numbers: z.array(text(21)).default([]),
+  /** Whose messages from phones it gets: digits, where it is a number. */
+  numbers: z.array(text(21).transform(number => digitsOf(number) || number)).default([]),
   /** Source addresses it may use; none = any. */
   senders: z.array(text(21)).default([]),
   smpp: smppProfile.prefault({}),

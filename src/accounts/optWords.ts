@@ -85,8 +85,9 @@ export function folded(text: string): string {
   return (
     text
       .normalize('NFKD')
-      // Accents of Latin, Greek and Cyrillic, and vowel signs of Arabic; those of Indic scripts are letters.
-      .replace(/[\u0300-\u036f\u064b-\u0652\u0640]/g, '')
+      // Accents of Latin, Greek and Cyrillic, vowel signs of Arabic, and how a sign is to look, which phones put behind
+      // emoji and more; vowel signs of Indic scripts are letters.
+      .replace(/[\u0300-\u036f\u064b-\u0652]|\u0640|[\ufe00-\ufe0f]/g, '')
       .toUpperCase()
       .replace(/[^\p{L}\p{M}\p{N}]/gu, '')
       .replace(/[ŁØĐ]/g, letter => PLAIN[letter] as string)

@@ -8,7 +8,7 @@ import type { Log } from '../base/log.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { logged } from '../store/retry.js'
 import { type Actor, audited } from './audit.js'
-import { scopeSet, type ScopeSet } from './keys.js'
+import { type ScopeSet, scopeSet } from './keys.js'
 import { PeoplePasswords } from './peoplePasswords.js'
 import {
   addReset,
@@ -22,6 +22,7 @@ import {
   organisationId,
   type Role,
   renewSession,
+  type Sql,
   startSession,
   takeReset,
   type UserEntry,
@@ -127,14 +128,22 @@ export class People {
     const { store, secrets } = this.host
     const hash = await this.passwords.hash(password)
     const isNew = await writing(store, secrets, async client => {
-      if ((await userByEmail(client, email)) !== undefined) return false
+      if ((await userByEmail(client, email)) !== undefined) {
+        // Which also takes as long.
+        await audited(client, by(email), { action: 'user.registered_again', subject: email.toLowerCase() })
+        return false
+      }
       const wanted = organisation === '' ? email.toLowerCase() : organisation
       // Nobody comes into another's organisation by its name.
       const taken = await client.query('select from organisations where name = $1', [wanted])
       const of = taken.rowCount ? `${wanted.slice(0, 90)}-${randomBytes(4).toString('hex')}` : wanted
       const made = { email, name, password: hash, organisation: await organisationId(client, of) }
       await addUser(client, { ...made, role: 'owner', operator: false })
-      await audited(client, by(email), { action: 'user.register', subject: email.toLowerCase(), changes: { organisation: of } })
+      await audited(client, by(email), {
+        action: 'user.register',
+        subject: email.toLowerCase(),
+        changes: { organisation: of },
+      })
       return true
     })
     if (!isNew) this.host.tell(email.toLowerCase(), 'user.registered_again', {})
@@ -218,13 +227,10 @@ export class People {
     })
   }
 
-  private async newReset(
-    sql: Pick<SqlClient, 'query'> | Store,
-    user: UserRow,
-  ): Promise<{ token: string; expires_at: string }> {
+  private async newReset(sql: Sql, user: UserRow): Promise<{ token: string; expires_at: string }> {
     const { secrets, clock } = this.host
     const token = `tlp_${randomBytes(24).toString('base64url')}`
-    await addReset(sql as Pick<SqlClient, 'query'>, user.id, secrets.tokenHash(token), RESET_LIFE_S)
+    await addReset(sql, user.id, secrets.tokenHash(token), RESET_LIFE_S)
     return { token, expires_at: new Date(clock.now() + RESET_LIFE_S * 1000).toISOString() }
   }
 
@@ -255,7 +261,11 @@ export class People {
       const of = organisation === undefined ? null : await organisationId(client, organisation)
       const made = await addUser(client, { email, name, password: hash, organisation: of, role, operator })
       if (made === undefined) throw new UserRefused(`there is a user ${email} already`)
-      const changes = { role, ...(operator ? { operator } : {}), ...(organisation === undefined ? {} : { organisation }) }
+      const changes = {
+        role,
+        ...(operator ? { operator } : {}),
+        ...(organisation === undefined ? {} : { organisation }),
+      }
       await audited(client, actor, { action: 'user.add', subject: email.toLowerCase(), changes })
       return userEntry((await userByEmail(client, email)) as UserRow)
     })
@@ -265,7 +275,12 @@ export class People {
   async edit(
     actor: Actor,
     email: string,
-    change: { name?: string | undefined; role?: Role | undefined; operator?: boolean | undefined; organisation?: string | null | undefined },
+    change: {
+      name?: string | undefined
+      role?: Role | undefined
+      operator?: boolean | undefined
+      organisation?: string | null | undefined
+    },
   ): Promise<UserEntry> {
     return this.changing(email, async (client, user) => {
       const { organisation, ...rest } = change

@@ -20,9 +20,13 @@ export class PeoplePasswords {
 
   /** Takes as long without a hash as with one. */
   async verify(password: string, hash: string | null): Promise<boolean> {
-    this.nobody ??= this.hash('nobody has this password')
-    const known = hash ?? (await this.nobody)
-    const isRight = await this.inTurn(async () => (await import('@node-rs/argon2')).verify(known, password))
+    this.nobody ??= this.hash('nobody has this password').catch(error => {
+      this.nobody = undefined
+      throw error
+    })
+    // Waited for with a hash too: the very first tells no more than the others.
+    const nobody = await this.nobody
+    const isRight = await this.inTurn(async () => (await import('@node-rs/argon2')).verify(hash ?? nobody, password))
     return isRight && hash !== null
   }
 

@@ -1,7 +1,7 @@
 // People as rows in SQL: users, the organisations that they and accounts belong to, sessions, tokens for another password.
 // Statements and their shapes; who may do what is people.ts's.
 
-import type { SqlClient } from '../store/postgres.js'
+import type { Store } from '../store/postgres.js'
 
 export const roles = ['owner', 'admin', 'developer', 'viewer'] as const
 export type Role = (typeof roles)[number]
@@ -33,7 +33,8 @@ export interface UserEntry {
   last_login_at: string | null
 }
 
-type Sql = Pick<SqlClient, 'query'>
+/** Any connection, or the one of a transaction. */
+export type Sql = Pick<Store, 'query'>
 
 export const userEntry = ({ id: _, password, created_at, last_login_at, ...user }: UserRow): UserEntry => ({
   ...user,

@@ -63,7 +63,9 @@ export class PeopleTokens {
       if (protectedHeader.kid !== this.kid) return undefined
       const { sid, kh, scope = '' } = payload
       if (typeof sid === 'string') return { kind: 'person', session: sid }
-      return typeof kh === 'string' ? { kind: 'key', hash: kh, scopes: scope === '' ? [] : scope.split(' ') } : undefined
+      return typeof kh === 'string'
+        ? { kind: 'key', hash: kh, scopes: scope === '' ? [] : scope.split(' ') }
+        : undefined
     } catch {
       return undefined
     }

@@ -49,6 +49,9 @@ export class Secrets {
   private readonly keys: Buffer
   private readonly seals: Buffer
   private readonly callbacks: Buffer
+  private readonly tokens: Buffer
+  /** What signs access tokens, and its name. */
+  readonly signing: { readonly key: Buffer; readonly id: string }
 
   constructor(key: Buffer) {
     const derived = (use: string): Buffer => Buffer.from(hkdfSync('sha256', key, '', `trunkline ${use}`, KEY_BYTES))
@@ -57,6 +60,9 @@ export class Secrets {
     this.keys = derived('api keys')
     this.seals = derived('seals')
     this.callbacks = derived('callbacks')
+    this.tokens = derived('tokens')
+    const signing = derived('access tokens')
+    this.signing = { key: signing, id: createHmac('sha256', signing).update('id').digest('hex').slice(0, 16) }
   }
 
   /** HMAC-SHA-256, 32 octets. The system id is part of it: equal passwords do not show as such, and a hash is good for one account only. */
@@ -78,6 +84,11 @@ export class Secrets {
   /** HMAC-SHA-256 of an API key: what it is looked up by. */
   keyHash(apiKey: string): Buffer {
     return createHmac('sha256', this.keys).update(apiKey).digest()
+  }
+
+  /** HMAC-SHA-256 of a token that is good once. */
+  tokenHash(token: string): Buffer {
+    return createHmac('sha256', this.tokens).update(token).digest()
   }
 
   /** AES-256-GCM under the server key, for `owner` alone: format, IV, tag, ciphertext. */

@@ -3,11 +3,15 @@
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { mayComeFrom } from '../../protocols/net/address.js'
 import type { Account } from '../accounts/account.js'
 import type { Actor } from '../accounts/audit.js'
 import { hasScope, hasScopes, isOfAdmins, type KeyGrant, objectionTo, scopeSet } from '../accounts/keys.js'
+import { type People, scopesOfRole } from '../accounts/people.js'
+import { type Bearer, looksLikeToken } from '../accounts/peopleTokens.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
+import { asking } from './api/changing.js'
 import { Problem } from './problem.js'
 
 /** Refused keys are logged this often at most, with their number. */
@@ -23,7 +27,9 @@ export interface AccessOptions {
   keys: {
     key(key: string): KeyGrant | undefined
     account(id: number): Account | undefined
+    keyByHash(hash: string): KeyGrant | undefined
     keyUsed(id: number): void
+    readonly people: People
   } | null
 }
 
@@ -35,6 +41,12 @@ interface Admitted {
 
 const EVERYTHING = scopeSet(['admin:*']) | scopeSet([])
 const READS = ['GET', 'HEAD']
+
+export type AdminScope = 'admin:read' | 'admin:write'
+
+/** What a route of administration needs: it may say so; else whatever changes nothing reads. */
+export const adminScope = (method: string, stated: string | undefined): AdminScope =>
+  (stated === undefined ? READS.includes(method) : stated.endsWith(':read')) ? 'admin:read' : 'admin:write'
 
 export class Access {
   private readonly options: AccessOptions
@@ -75,12 +87,17 @@ export class Access {
     if (!hasScopes(own, wanted)) throw scopeMissing('admin:*')
   }
 
-  /** Why this request may not administer; undefined when it may. */
-  refusal(request: IncomingMessage): Problem | undefined {
+  /** Why this request may not administer as `wanted`; undefined when it may. */
+  async refusal(request: IncomingMessage, wanted: AdminScope): Promise<Problem | undefined> {
     if (this.local.has(request)) return undefined
     const given = keyIn(request)
-    const grant = given === undefined ? undefined : this.options.keys?.key(given)
-    if (grant !== undefined) return this.refusalOf(grant, request)
+    const { keys } = this.options
+    if (given !== undefined && keys !== null && looksLikeToken(given)) {
+      const bearer = await keys.people.tokens.read(given)
+      if (bearer !== undefined) return this.refusalOfBearer(bearer, request, wanted)
+    }
+    const grant = given === undefined ? undefined : keys?.key(given)
+    if (grant !== undefined) return this.refusalOf(grant, request, wanted)
     if (this.wanted === null) return noKeyConfigured()
     if (given === undefined) {
       return new Problem(
@@ -98,17 +115,37 @@ export class Access {
     return new Problem(401, 'key_refused', 'The key is refused', 'this is not the admin key of this gateway')
   }
 
-  private refusalOf(grant: KeyGrant, request: IncomingMessage): Problem | undefined {
+  private async refusalOfBearer(
+    bearer: Bearer,
+    request: IncomingMessage,
+    wanted: AdminScope,
+  ): Promise<Problem | undefined> {
+    if (bearer.kind === 'key') {
+      const grant = this.options.keys?.keyByHash(bearer.hash)
+      if (grant === undefined) return tokenRefused()
+      if (bearer.scopes.length === 0) return this.refusalOf(grant, request, wanted)
+      return this.refusalOf({ ...grant, scopes: grant.scopes & scopeSet(bearer.scopes) }, request, wanted)
+    }
+    const session = await asking(async () => this.options.keys?.people.person(bearer.session))
+    if (session === undefined) return tokenRefused()
+    if (!session.operator) return scopeMissing('admin:*')
+    this.admitted.set(request, { who: session.email, scopes: scopesOfRole(session.role, true) })
+    return undefined
+  }
+
+  private refusalOf(grant: KeyGrant, request: IncomingMessage, wanted: AdminScope): Problem | undefined {
     const account = this.options.keys?.account(grant.account)
     const address = request.socket.remoteAddress ?? ''
-    const isGood = objectionTo(grant, this.options.clock.now(), address) === undefined && account?.suspended === null
-    const scope = READS.includes(request.method ?? '') ? 'admin:read' : 'admin:write'
-    if (account !== undefined && isGood && hasScope(grant.scopes, scope)) {
+    const isGood =
+      objectionTo(grant, this.options.clock.now(), address) === undefined &&
+      account?.suspended === null &&
+      mayComeFrom(account.smpp.allowFrom, address)
+    if (account !== undefined && isGood && hasScope(grant.scopes, wanted)) {
       this.options.keys?.keyUsed(grant.id)
       this.admitted.set(request, { who: `key ${grant.id} of ${account.systemId}`, scopes: grant.scopes })
       return undefined
     }
-    if (isGood) return scopeMissing(isOfAdmins(grant.scopes) ? scope : 'admin:*')
+    if (isGood) return scopeMissing(isOfAdmins(grant.scopes) ? wanted : 'admin:*')
     this.note(request)
     return new Problem(401, 'key_refused', 'The key is refused', 'it has expired, or is not for this address')
   }
@@ -131,6 +168,9 @@ export class Access {
 /** 403: the key is good, but not for this. */
 export const scopeMissing = (scope: string): Problem =>
   new Problem(403, 'scope_missing', 'The key may not do this', `it needs the scope ${scope}`, { scope })
+
+const tokenRefused = (): Problem =>
+  new Problem(401, 'token_refused', 'The token is no good', 'it has expired or was revoked: get another')
 
 const noKeyConfigured = (): Problem =>
   new Problem(

@@ -8,6 +8,7 @@ import { type FastifyError, type FastifyInstance, fastify } from 'fastify'
 import { Access } from './access.js'
 import { type ApiHost, apiRoutes, schemaProblem } from './api/api.js'
 import { Docs } from './api/docs.js'
+import { portHeaders, requestId } from './api/headers.js'
 import { catchPages } from './catch.js'
 import type { Handler } from './lock.js'
 import { Metrics } from './metrics.js'
@@ -28,6 +29,8 @@ export interface Admin {
 
 /** The port may be reached by anybody: connections and requests are few and short. */
 const MAX_CONNECTIONS = 1_000
+/** What is asked of /api without a version is asked of this one. */
+const API = '/api/v1'
 const MAX_BODY_BYTES = 65_536
 const REQUEST_MS = 10_000
 const IDLE_MS = 60_000
@@ -47,6 +50,9 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
 
   const app = fastify({
     logger: false,
+    genReqId: requestId,
+    rewriteUrl: ({ url = '/' }) => (url.startsWith('/api/') && !url.startsWith(`${API}/`) ? API + url.slice(4) : url),
+    requestIdHeader: false,
     bodyLimit: MAX_BODY_BYTES,
     // Of a request that streams it is the silence that counts.
     requestTimeout: 0,
@@ -57,6 +63,7 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
     schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
   })
   app.server.maxConnections = MAX_CONNECTIONS
+  await portHeaders(app, { clock, log, origins: config.admin.allowedOrigins })
   boundRequests(app)
   answerProblems(app, subject)
 
@@ -77,11 +84,10 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
   })
   const { caught } = subject
   if (caught !== null) app.register(async scope => catchPages(scope, caught, access))
-  for (const prefix of ['/api/v1/admin', '/api/admin']) {
-    app.register(async scope => adminRoutes(scope, subject, recent, access), { prefix })
-  }
+  const prefix = `${API}/admin`
+  app.register(async scope => adminRoutes(scope, subject, recent, access, web?.people ?? null), { prefix })
   if (web !== null) {
-    for (const prefix of ['/api/v1', '/api']) app.register(async scope => apiRoutes(scope, web), { prefix })
+    app.register(async scope => apiRoutes(scope, web), { prefix: API })
     const docs = new Docs(web, subject.version)
     for (const url of ['/openapi.json', '/docs', '/docs/*']) {
       app.get(url, (request, reply) => {
@@ -131,7 +137,7 @@ function boundRequests(app: FastifyInstance): void {
 
 function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
   app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0] as string
+    const path = request.originalUrl.split('?', 1)[0] as string
     return sendProblem(
       reply,
       new Problem(404, 'not_found', 'There is no such path', `there is no ${request.method} ${path}`),
@@ -144,14 +150,20 @@ function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
     const code = error.statusCode ?? 500
     // What fastify itself refuses: a body that is no JSON, too long, of another type.
     if (code >= 400 && code < 500) {
-      return sendProblem(reply, new Problem(code, 'bad_request', 'The request cannot be read', error.message))
+      const [word, title] = UNREADABLE[code] ?? ['bad_request', 'The request cannot be read']
+      return sendProblem(reply, new Problem(code, word, title, error.message))
     }
     log.error(
-      { err: error, method: request.method, path: request.routeOptions.url },
+      { err: error, request: request.id, method: request.method, path: request.routeOptions.url },
       'a fault of ours in the side-port',
     )
     return sendProblem(reply, new Problem(500, 'internal_fault', 'A fault of ours', 'the log of the gateway says more'))
   })
+}
+
+const UNREADABLE: Readonly<Record<number, readonly [code: string, title: string]>> = {
+  413: ['too_large', 'The request is too long'],
+  415: ['unsupported_type', 'No such body'],
 }
 
 /** What is no HTTP at all, or too slow. */

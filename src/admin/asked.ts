@@ -3,6 +3,8 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
+import { audited } from '../accounts/audit.js'
+import { logged } from '../store/retry.js'
 import type { Access } from './access.js'
 import { Problem } from './problem.js'
 import type { AdminSubject } from './subject.js'
@@ -26,9 +28,15 @@ export function serving(subject: AdminSubject): AdminSubject {
 export type Done = (request: FastifyRequest, action: string, more: Record<string, unknown>) => void
 
 export const auditor =
-  ({ log }: AdminSubject, access: Access): Done =>
+  ({ log, desk }: AdminSubject, access: Access): Done =>
   (request, action, more) => {
-    log.info({ action, from: access.from(request.raw), ...more }, 'asked by an administrator')
+    log.info({ action, from: access.from(request.raw), request: request.id, ...more }, 'asked by an administrator')
+    const { carrier, route, account, name } = more
+    const subject = [carrier, route, account, name].find(one => typeof one === 'string') ?? ''
+    const done = { action: action.replace('_', '.'), subject: subject as string, changes: more }
+    audited(desk.store, access.actor(request.raw), done).catch(error => {
+      log.warn({ action, ...logged(error) }, 'what an administrator did is in the log and not in the audit')
+    })
   }
 
 /** Works of this kind at a time. */
@@ -55,6 +63,8 @@ export async function answerLines(
   }
   raw.on('error', () => {})
   raw.on('close', () => gone.abort())
+  // Gone before we came to it.
+  if (raw.destroyed) gone.abort()
   raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
   works++
   try {

@@ -50,7 +50,7 @@ export function catchRoutes(app: FastifyInstance, mails: CaughtMails): void {
 /** For people: `/catch` and what it leads to. */
 export function catchPages(app: FastifyInstance, mails: CaughtMails, access: Access): void {
   app.addHook('onRequest', async ({ raw }) => {
-    const refusal = access.refusal(raw)
+    const refusal = await access.refusal(raw, 'admin:read')
     if (refusal !== undefined && !isOfThisMachine(raw)) throw refusal
   })
   app.get('/catch', async (_request, reply) => page(reply, 'Caught mail', list(mails.all())))
@@ -66,9 +66,15 @@ export function catchPages(app: FastifyInstance, mails: CaughtMails, access: Acc
   app.get<{ Params: { id: string } }>('/catch/:id/raw', async (request, reply) => raw(reply, mails, request.params.id))
 }
 
-/** A browser on the machine itself, which has no key to show; by the name too, lest a page from elsewhere reads along. */
+/**
+ * A browser on the machine itself, which has no key to show; by the name too, lest a page from elsewhere reads along. What
+ * a proxy hands on comes from anywhere.
+ */
 const isOfThisMachine = ({ socket, headers }: IncomingMessage): boolean =>
-  LOOPBACK.test(socket.remoteAddress ?? '') && /^(?:localhost|127\.[0-9.]+|\[::1\])(?::\d+)?$/i.test(headers.host ?? '')
+  !Object.keys(headers).some(name => PROXIED.test(name)) &&
+  LOOPBACK.test(socket.remoteAddress ?? '') &&
+  /^(?:localhost|127\.[0-9.]+|\[::1\])(?::\d+)?$/i.test(headers.host ?? '')
+const PROXIED = /^(?:via|forwarded|x-forwarded-.*|x-real-ip)$/
 const LOOPBACK = /^(?:::1|(?:::ffff:)?127\.[0-9.]+)$/
 
 function found(mails: CaughtMails, id: string): CaughtMail {

@@ -3,10 +3,12 @@
 
 import type { Account } from '../accounts/account.js'
 import { type Addresses, fillAddresses } from '../carriers/outbound.js'
+import { digitsOf } from '../model/digits.js'
 import { Message, type MessageClass, rankOf } from '../model/message.js'
 import { rewriteAddress } from '../routing/addresses.js'
 import { countryOf } from '../routing/countries.js'
-import { digitsOf, type Misfit, type RouteRule } from '../routing/table.js'
+import { isMagic, playOf, SANDBOX_CARRIER } from '../routing/sandbox.js'
+import type { Misfit, RouteRule } from '../routing/table.js'
 import { className, routeName } from './status.js'
 import type { AdminSubject, RunningCarrier } from './subject.js'
 
@@ -113,6 +115,12 @@ export function explain(subject: AdminSubject, account: Account, question: Expla
   const unwanted = subject.desk.consent.judge(account, m.rank, digits)
   if (unwanted !== undefined) return refuse('consent', unwanted.code, unwanted.text)
   say('consent', 'nothing is known against it')
+  if (isMagic(digits) && subject.lines.running.has(SANDBOX_CARRIER)) {
+    const { answer, what } = playOf(digits)
+    if (answer === 'invalid') return refuse('sandbox', 'destination_invalid', what)
+    say('sandbox', `a number of the sandbox, no carrier gets it: ${what}`)
+    return { ...told, carrier: 'sandbox' }
+  }
   const quietMs = m.rank === BULK ? subject.routing.quietUntil(account, digits, question.atMs) : 0
   const atMs = quietMs || question.atMs
   if (quietMs > 0) say('quiet hours', `it waits for their end, ${new Date(quietMs).toISOString()}`)
@@ -208,7 +216,8 @@ function choose(subject: AdminSubject, told: Explanation, rule: RouteRule, m: Me
   told.candidates = rule.to.map(({ carrier, weight }) => candidate(subject, carrier, weight, digits, isUp, chosen))
   const how = m.carrierName === '' ? HOW[rule.by] : 'the one that the message names'
   if (chosen === undefined || !isUp(chosen)) {
-    const who = chosen === undefined ? 'none of its carriers is up' : `${chosen} is down`
+    const why = chosen !== undefined && running.has(chosen) ? `${chosen} is down` : `there is no carrier ${chosen}`
+    const who = chosen === undefined ? 'none of its carriers is up' : why
     told.steps.push({ step: 'carrier', ok: false, text: `${how}; ${who}, so it waits` })
     told.outcome = 'waits'
     if (chosen === undefined) return told

@@ -4,7 +4,8 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { optWord } from '../accounts/optWords.js'
-import { digitsOf } from '../routing/table.js'
+import { digitsOf } from '../model/digits.js'
+import { needs } from './api/caller.js'
 import { type Done, read, serving } from './asked.js'
 import { Problem } from './problem.js'
 import { accountOf } from './queue.js'
@@ -60,7 +61,7 @@ export function inboundRoutes(app: FastifyInstance, subject: AdminSubject, done:
 
   app.get('/inbound', async (): Promise<{ rules: InboundEntry[] }> => ({ rules: desk.replies.table.rules.map(entry) }))
 
-  app.post('/inbound/test', async (request): Promise<InboundTested> => {
+  app.post('/inbound/test', needs('admin:read'), async (request): Promise<InboundTested> => {
     const { number, text, from, carrier } = read(testBody, request.body)
     const source = digitsOf(from) || from
     const { rule, account, because } = desk.replies.explain({

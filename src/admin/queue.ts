@@ -9,6 +9,7 @@ import { isMailKind } from '../accounts/carrier.js'
 import { idOf } from '../base/ids.js'
 import { type Message, type MessageClass, messageClasses, rankOf } from '../model/message.js'
 import type { QueueFilter } from '../spool/contract.js'
+import { needs } from './api/caller.js'
 import { answerLines, type Done, read, serving } from './asked.js'
 import { Problem } from './problem.js'
 import { ageOf, entries, type QueuedMessage, type QueuedState, routeOf, stateOf } from './queued.js'
@@ -94,7 +95,7 @@ export function queueRoutes(app: FastifyInstance, subject: AdminSubject, done: D
     return page(subject, finder(serving(subject), filter), state, after, limit)
   })
 
-  app.post('/queue/count', async (request, reply) => {
+  app.post('/queue/count', needs('admin:read'), async (request, reply) => {
     const filter = read(z.strictObject(filterShape), request.body)
     const find = finder(serving(subject), filter)
     await answerLines(reply, subject, async (tell, signal) => {

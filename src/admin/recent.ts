@@ -3,7 +3,7 @@
 
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Histogram } from '../base/figures.js'
-import type { Line } from '../dispatch/dispatch.js'
+import type { Line } from '../dispatch/line.js'
 import type { ClassRank } from '../model/message.js'
 import type { EndedOver } from '../model/tally.js'
 import type { AdminSubject } from './subject.js'

@@ -3,9 +3,12 @@
 
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import type { Access } from './access.js'
+import type { People } from '../accounts/people.js'
+import { type Access, adminScope } from './access.js'
 import { adminAccountRoutes } from './api/accounts.js'
+import { scopeOf } from './api/caller.js'
 import { adminKeyRoutes } from './api/keys.js'
+import { adminUserRoutes } from './api/users.js'
 import { adminWebhookRoutes } from './api/webhooks.js'
 import { auditor, read, serving } from './asked.js'
 import { carrierRoutes } from './carriers.js'
@@ -36,11 +39,19 @@ const traceBody = z.strictObject({
   names: z.array(z.string().min(1).max(64)).max(100),
 })
 
-export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent: Recent, access: Access): void {
+/** `people`: null where nobody logs in. */
+export function adminRoutes(
+  app: FastifyInstance,
+  subject: AdminSubject,
+  recent: Recent,
+  access: Access,
+  people: People | null,
+): void {
   const done = auditor(subject, access)
 
   app.addHook('onRequest', async request => {
-    const refusal = access.refusal(request.raw)
+    const wanted = adminScope(request.method, scopeOf(request.routeOptions.config))
+    const refusal = await access.refusal(request.raw, wanted)
     if (refusal !== undefined) throw refusal
   })
 
@@ -101,6 +112,7 @@ export function adminRoutes(app: FastifyInstance, subject: AdminSubject, recent:
   inboundRoutes(app, subject, done)
   adminAccountRoutes(app, subject, access)
   adminKeyRoutes(app, subject, access)
+  if (people !== null) adminUserRoutes(app, subject, people, access)
   adminWebhookRoutes(app, subject, access)
 }
 

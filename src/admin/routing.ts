@@ -14,6 +14,7 @@ import {
 } from '../accounts/routeEdit.js'
 import { messageClasses } from '../model/message.js'
 import type { RouteRule } from '../routing/table.js'
+import { needs } from './api/caller.js'
 import { type Done, read, serving } from './asked.js'
 import { problemOf } from './carriers.js'
 import { explain } from './explain.js'
@@ -96,7 +97,7 @@ export function routingRoutes(app: FastifyInstance, subject: AdminSubject, done:
     return { removed: name, waiting: lanes.reduce((sum, { waiting }) => sum + waiting, 0) }
   })
 
-  app.post('/routes/explain', async request => {
+  app.post('/routes/explain', needs('admin:read'), async request => {
     const { service_type, at, ...question } = read(explainBody, request.body)
     const account = serving(subject).directory.accountBySystemId(question.account)
     if (account === undefined) {

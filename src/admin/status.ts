@@ -3,6 +3,7 @@
 
 import { type ClassRank, type MessageClass, messageClasses, stateNames } from '../model/message.js'
 import { MAIL_LANE } from '../routing/mail.js'
+import { SANDBOX_LANE } from '../routing/sandbox.js'
 import type { RouteTable } from '../routing/table.js'
 import type { SpoolRefusal } from '../spool/contract.js'
 import { lookAtMachine } from './machine.js'
@@ -83,7 +84,7 @@ export function queueStatus(subject: Pick<AdminSubject, 'spool' | 'dispatch' | '
     lanes: [...lanes]
       .sort((a, b) => place(routes, a.lane) - place(routes, b.lane) || a.lane - b.lane || a.rank - b.rank)
       .map(lane => ({
-        route: lane.lane === MAIL_LANE ? 'mail' : routeName(routes.route(lane.lane) ?? { id: lane.lane, name: '' }),
+        route: RESERVED[lane.lane] ?? routeName(routes.route(lane.lane) ?? { id: lane.lane, name: '' }),
         class: className(lane.rank),
         waiting: lane.waiting,
         // A clock that was set back makes no age below zero.
@@ -91,6 +92,8 @@ export function queueStatus(subject: Pick<AdminSubject, 'spool' | 'dispatch' | '
       })),
   }
 }
+
+const RESERVED: Readonly<Record<number, string>> = { [MAIL_LANE]: 'mail', [SANDBOX_LANE]: 'sandbox' }
 
 const place = (routes: RouteTable, lane: number): number => routes.route(lane)?.position ?? Number.MAX_SAFE_INTEGER
 

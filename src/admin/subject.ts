@@ -5,13 +5,15 @@ import type { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../accounts/account.js'
 import type { CarrierRow } from '../accounts/carrier.js'
 import type { Consent } from '../accounts/consent.js'
+import type { Quotas } from '../accounts/quota.js'
 import type { RouteRow } from '../accounts/route.js'
 import type { Secrets } from '../accounts/secrets.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters, Histogram } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { CaughtMails } from '../carriers/catch.js'
-import type { Dispatch, Line } from '../dispatch/dispatch.js'
+import type { Dispatch } from '../dispatch/dispatch.js'
+import type { Line } from '../dispatch/line.js'
 import type { Binds } from '../intake/smpp/binds.js'
 import type { BindTotals } from '../intake/smpp/totals.js'
 import type { Message } from '../model/message.js'
@@ -91,6 +93,7 @@ export interface AdminDesk {
   /** Resolves when what was written to the directory until now holds on this node. */
   refresh(): Promise<void>
   account(id: number): Account | undefined
+  readonly quotas: Pick<Quotas, 'standing'>
 }
 
 /** The routing that runs, and what it has learned. */
@@ -120,6 +123,8 @@ export interface AdminSubject {
       readonly key: string | null
       /** system_ids. */
       readonly metricsAccounts: readonly string[]
+      /** Pages from there may ask. */
+      readonly allowedOrigins: readonly string[]
     }
   }
   readonly spool: Pick<Spool, 'figures' | 'refusal' | 'exhausted' | 'crashed'>

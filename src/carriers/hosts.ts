@@ -132,7 +132,7 @@ export class Hosts {
       standing.refusals++
       standing.retryAtMs = nowMs + this.refusedMs()
     }
-    return this.barred(index) ? null : standing.retryAtMs - nowMs
+    return this.barred(index) ? null : Math.round(standing.retryAtMs - nowMs)
   }
 
   /** What a link waits whose own credentials are refused where others are bound. */

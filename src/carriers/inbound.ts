@@ -8,6 +8,7 @@ import { status } from '../../protocols/smpp/status.js'
 import { findTlv, tlv, tlvBytes, tlvLength, tlvString, tlvUint, withoutTlvs } from '../../protocols/smpp/tlv.js'
 import { EMPTY, isFinal, type MessageState, state } from '../model/message.js'
 import type { Receipt, Reply } from '../model/outcome.js'
+import { type AddressSteps, rewriteAddress } from '../routing/addresses.js'
 import { otherRefs, type RefRule, refOfReceipt } from './refs.js'
 
 /** What a carrier's settings say of its receipts. */
@@ -205,8 +206,13 @@ export function replyFault({ source_addr, destination_addr }: Sm): number {
   return destination_addr.length > MAX_ADDRESS ? status.ESME_RINVDSTADR : 0
 }
 
-/** A message from a phone, octet for octet; a copy, for it may wait long, and what was read is much larger than it is. */
-export function readReply(sm: Sm, carrier: number): Reply {
+/**
+ * A message from a phone, octet for octet, its addresses as they are written here; a copy, for it may wait long, and what
+ * was read is much larger than it is.
+ */
+export function readReply(sm: Sm, carrier: number, { replySource, replyDestination }: AddressSteps): Reply {
+  const from = replySource.length === 0 ? undefined : rewriteAddress(replySource, sm.source_addr)
+  const to = replyDestination.length === 0 ? undefined : rewriteAddress(replyDestination, sm.destination_addr)
   const text = bodyOf(sm)
   const rest = sm.tlvs.length > 0 ? withoutTlvs(sm.tlvs, [tlv.message_payload]) : EMPTY
   // Not of the pool, of which each would keep 8 KB.
@@ -216,12 +222,12 @@ export function readReply(sm: Sm, carrier: number): Reply {
   return {
     carrier,
     service_type: sm.service_type,
-    source_addr_ton: sm.source_addr_ton,
-    source_addr_npi: sm.source_addr_npi,
-    source_addr: sm.source_addr,
-    dest_addr_ton: sm.dest_addr_ton,
-    dest_addr_npi: sm.dest_addr_npi,
-    destination_addr: sm.destination_addr,
+    source_addr_ton: from?.ton ?? sm.source_addr_ton,
+    source_addr_npi: from?.npi ?? sm.source_addr_npi,
+    source_addr: from?.address ?? sm.source_addr,
+    dest_addr_ton: to?.ton ?? sm.dest_addr_ton,
+    dest_addr_npi: to?.npi ?? sm.dest_addr_npi,
+    destination_addr: to?.address ?? sm.destination_addr,
     esm_class: sm.esm_class,
     protocol_id: sm.protocol_id,
     priority_flag: sm.priority_flag,

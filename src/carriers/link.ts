@@ -16,6 +16,7 @@ import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
 import { Quiet } from '../base/quiet.js'
 import { EMPTY } from '../model/message.js'
+import { NO_ANSWER } from '../model/outcome.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
 import type { Hosts, Place } from './hosts.js'
 import { type InboundRules, readReceipt, readReply, replyFault } from './inbound.js'
@@ -370,7 +371,7 @@ export class Link implements SessionOwner<Part | null> {
       if (deadline > nowMs) break
       any = true
       this.waiting.delete(part)
-      this.host.events.answered(part, { kind: 'unsure', code: 'no_answer' })
+      this.host.events.answered(part, { kind: 'unsure', code: NO_ANSWER })
     }
     return any
   }
@@ -398,7 +399,7 @@ export class Link implements SessionOwner<Part | null> {
         this.quiet.warn(log, 'address', { carrier: name }, 'reply with too long an address: refused')
         return fault
       }
-      const reply = readReply(sm, carrier)
+      const reply = readReply(sm, carrier, settings.rewrite)
       if (reply.tlvs.length > MAX_REPLY_TLVS) {
         reply.tlvs = EMPTY
         events.count('reply_tlvs_dropped')

@@ -164,7 +164,9 @@ export class MailCarrier implements Driver {
     link.sinceMs = this.clock.now()
     link.idleMs = this.clock.mono()
     if (this.isStopping) {
-      this.close(link)
+      // What was handed over before has the time that is left.
+      if (link.part === null) this.close(link)
+      else this.submit(link)
       return
     }
     // Before anybody hears of it, who would give it another.

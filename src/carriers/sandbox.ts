@@ -3,10 +3,10 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../base/clock.js'
+import { digitsOf } from '../model/digits.js'
 import type { Message } from '../model/message.js'
 import type { Outcome } from '../model/outcome.js'
 import { type Play, type PlayedReceipt, playOf } from '../routing/sandbox.js'
-import { digitsOf } from '../routing/table.js'
 import type { Driver, DriverEvents, DriverFigures, Part } from './driver.js'
 
 const WINDOW = 1_000
@@ -57,7 +57,11 @@ export class SandboxedMessages {
 
 const refused: Outcome = { kind: 'refused', code: 'ESME_RINVDSTADR', reason: 'a number of the sandbox that is refused' }
 const throttled: Outcome = { kind: 'throttled', code: 'ESME_RTHROTTLED' }
-const deferred: Outcome = { kind: 'deferred', code: 'ESME_RSYSERR', reason: 'a number of the sandbox that fails at first' }
+const deferred: Outcome = {
+  kind: 'deferred',
+  code: 'ESME_RSYSERR',
+  reason: 'a number of the sandbox that fails at first',
+}
 
 export class SandboxCarrier implements Driver {
   up = false

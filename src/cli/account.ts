@@ -136,10 +136,14 @@ async function list(options: GlobalOptions): Promise<void> {
 async function show(name: string, options: GlobalOptions): Promise<void> {
   const shown = (await ask(options, { path: pathOf(name) })) as AccountShown
   if (options.json) return console.log(JSON.stringify(shown, null, 2))
-  const { system_id, suspended, binds, has_password, settings, keys } = shown
+  const { system_id, suspended, binds, has_password, settings, quota, keys } = shown
   const state = suspended === null ? good('live') : bad(`suspended: ${suspended}`)
   console.log(`${system_id}  ${state}  ${binds} binds  ${has_password ? 'a password' : faint('no password')}\n`)
   console.log(stringify(settings, { lineWidth: 0 }).trimEnd())
+  if (quota.length > 0) {
+    const rows = quota.map(one => [one.span, one.used, one.limit, one.resets_at.slice(0, 16).replace('T', ' ')])
+    console.log(`\n${table(['quota', '>used', '>of', 'until'], rows)}`)
+  }
   if (keys.length > 0) console.log(`\n${keyTable(keys)}`)
 }
 

@@ -50,6 +50,7 @@ async function serve(options: ServeOptions): Promise<void> {
   const overrides: ConfigInput = {}
   if (options.dataDir !== undefined) overrides.dataDir = options.dataDir
   if (options.catch === true) overrides.smtp = { catch: true }
+  if (options.demo === true) overrides.sandbox = { enabled: true }
   let config = requireSettings(options, overrides, true)
   makeDataDir(config.dataDir)
   let demoKey: string | undefined

@@ -1,7 +1,7 @@
 // `trunkline webhook`: where an account is told what happened, whether it is taken there, and what to do when it was not.
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { WebhookEntry, WebhookFailurePage, WebhookReplayed, WebhookTested } from '../admin/api/webhooks.js'
+import type { WebhookEntry, WebhookFailurePage, WebhookReplayed, WebhookTested } from '../admin/api/webhookShapes.js'
 import { ago, moment, whole } from './arguments.js'
 import { ask, type Question } from './ask.js'
 import { CommandError, EXIT } from './exit.js'

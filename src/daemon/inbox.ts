@@ -6,6 +6,7 @@ import type { Consent } from '../accounts/consent.js'
 import type { Directory } from '../accounts/directory.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
+import type { Log } from '../base/log.js'
 import type { Door } from '../intake/submit.js'
 import { RECEIVED } from '../returns/events.js'
 import { queuesOf, Replies } from '../returns/replies.js'
@@ -21,6 +22,7 @@ export interface InboxHost {
   readonly consent: Consent
   readonly clock: Clock
   readonly counters: Counters
+  readonly log: Log
   readonly directory: Directory
   readonly door: Door
   /** They need the replies. */
@@ -28,12 +30,23 @@ export interface InboxHost {
   mailOut(): MailOut
 }
 
-export function openInbox({ spool, consent, clock, counters, directory, door, lines, mailOut }: InboxHost): Replies {
+export function openInbox({
+  spool,
+  consent,
+  clock,
+  counters,
+  log,
+  directory,
+  door,
+  lines,
+  mailOut,
+}: InboxHost): Replies {
   return new Replies({
     spool,
     consent,
     clock,
     counts: counters,
+    log,
     rules: directory.inbound(),
     ownerOf: number => directory.ownerOf(number),
     account: id => directory.account(id),

@@ -12,15 +12,18 @@ import type { Log } from '../base/log.js'
 import { CatchCarrier, type CaughtMails } from '../carriers/catch.js'
 import type { Driver, DriverEvents, Part } from '../carriers/driver.js'
 import { MailCarrier } from '../carriers/mail.js'
+import { SandboxCarrier, type SandboxedMessages } from '../carriers/sandbox.js'
 import { Simulator } from '../carriers/simulator.js'
 import { SmppCarrier } from '../carriers/smpp.js'
 import { plainCut } from '../dispatch/cut.js'
 import { cutOf } from '../dispatch/cutSettings.js'
-import type { Dispatch, Line } from '../dispatch/dispatch.js'
+import type { Dispatch } from '../dispatch/dispatch.js'
+import type { Line } from '../dispatch/line.js'
 import type { Outcome } from '../model/outcome.js'
 import type { Receipts } from '../returns/receipts.js'
 import type { Replies } from '../returns/replies.js'
 import type { Spool } from '../spool/contract.js'
+import { SANDBOX } from './sandbox.js'
 import type { Trace } from './trace.js'
 
 /** What a carrier that leaves may take for its open windows, at least: one over SMPP has the time of its answers. */
@@ -40,6 +43,8 @@ export interface LinesHost {
   readonly hostname: string
   /** Where mails go that are not to be delivered; null: they are. */
   readonly caught: CaughtMails | null
+  /** null: there is no sandbox. */
+  readonly sandbox: SandboxedMessages | null
   /** A carrier answered a part. */
   answered(carrier: string, part: Part, outcome: Outcome): void
   fault(error: unknown): void
@@ -129,7 +134,8 @@ export class Lines {
   }
 
   private driverOf(row: CarrierRow, events: DriverEvents, counts: PduCounts | null): Driver {
-    const { clock, sessionClock, log, trace } = this.host
+    const { clock, sessionClock, log, trace, sandbox } = this.host
+    if (sandbox !== null && row.id === SANDBOX.id) return new SandboxCarrier(sandbox, events, clock)
     if (row.kind === 'simulator') return new Simulator(row.settings, events, clock)
     if (row.kind === 'smtp') return this.mailDriver(row.name, row.settings, events)
     return new SmppCarrier(

@@ -17,6 +17,7 @@ import type { Reply } from '../model/outcome.js'
 import { Conversations } from '../returns/conversations.js'
 import { MailReturns } from '../returns/mail.js'
 import { mailWants } from '../returns/mailNotices.js'
+import { MAIL_LANE } from '../routing/mail.js'
 import type { Ending, Spool } from '../spool/contract.js'
 import type { Lines } from './lines.js'
 
@@ -98,7 +99,10 @@ export class MailOut {
     const mails = this.caught === null ? rows.filter(({ kind }) => isMailKind(kind)) : [CATCH]
     door.carriesMail = mails.length > 0
     this.host.lines().follow([...texts, ...mails])
-    dispatch.useMailCarriers(mails.map(({ name }) => name))
+    dispatch.reserve(
+      MAIL_LANE,
+      mails.map(({ name }) => name),
+    )
   }
 
   start(): void {

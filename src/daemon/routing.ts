@@ -10,15 +10,16 @@ import { idTimeMs } from '../base/ids.js'
 import type { Log } from '../base/log.js'
 import { Quiet } from '../base/quiet.js'
 import type { Part } from '../carriers/driver.js'
+import { digitsOf } from '../model/digits.js'
 import { type Message, type MessageState, state } from '../model/message.js'
-import type { Outcome } from '../model/outcome.js'
+import { isCarriersFault, type Outcome } from '../model/outcome.js'
 import { Blocked } from '../routing/blocked.js'
 import { Chooser, type Merits } from '../routing/choose.js'
 import { type LoopLimits, Loops } from '../routing/loops.js'
 import { PriceTable } from '../routing/prices.js'
 import { Quality, type Standing } from '../routing/quality.js'
 import { offsetAt, type QuietHours } from '../routing/quietHours.js'
-import { digitsOf, type RouteRule, RouteTable, type Sender } from '../routing/table.js'
+import { type RouteRule, RouteTable, type Sender } from '../routing/table.js'
 
 /** Log lines a minute about guarded messages, of one account and of all. */
 const LINES = 5
@@ -99,8 +100,8 @@ export class Routing implements Merits {
     return this.table.match(sender, m, digitsOf(m.destination_addr), m.scheduleMs || clock.now())?.id
   }
 
-  choose(rule: RouteRule, m: Message, isUp: (carrier: string) => boolean): string | undefined {
-    return this.chooser.choose(rule, m, isUp, this.host.clock.mono())
+  choose(rule: RouteRule, m: Message, isUp: (carrier: string) => boolean, hasPlace = isUp): string | undefined {
+    return this.chooser.choose(rule, m, isUp, this.host.clock.mono(), hasPlace)
   }
 
   priceMicros(carrier: string, digits: string): number | undefined {
@@ -119,19 +120,19 @@ export class Routing implements Merits {
 
   /** A carrier answered a part. */
   answered(carrier: string, part: Part, outcome: Outcome): void {
-    // One of a message's parts stands for it.
-    if (part.index !== 0 || outcome.kind === 'throttled') return
+    // One of a message's parts stands for it. Where success is not heard of, failure alone would mislead.
+    if (part.index !== 0 || (part.registered_delivery & RECEIPTS) === 0) return
     const { message: m } = part
-    if (outcome.kind !== 'accepted') this.observe(carrier, m, { kind: 'refused' })
-    else if (outcome.ref !== '' && (part.registered_delivery & RECEIPTS) !== 0) {
+    if (outcome.kind === 'accepted') {
+      if (outcome.ref === '') return
       m.sentMs = this.host.clock.mono()
       this.observe(carrier, m, { kind: 'sent' })
-    }
+    } else if (m.attempts === 0 && isCarriersFault(outcome)) this.observe(carrier, m, { kind: 'refused' })
   }
 
   /** A message ended that the carrier had. */
   ended(carrier: string, m: Message, ending: MessageState): void {
-    if (ending === state.ACCEPTED || ending === state.DELETED || (m.ref === '' && m.parts === null)) return
+    if (ending === state.ACCEPTED || ending === state.DELETED || !wasTaken(m)) return
     const { clock } = this.host
     // In memory since it was sent, or else since a restart or for long on disk: then it went about when it came.
     const afterMs = m.sentMs > 0 ? clock.mono() - m.sentMs : clock.now() - Math.max(idTimeMs(m.id), m.scheduleMs)
@@ -140,6 +141,10 @@ export class Routing implements Merits {
 
   private observe(carrier: string, m: Message, event: Parameters<Quality['observe']>[2]): void {
     const area = this.table.learns ? this.table.areaOf(digitsOf(m.destination_addr)) : ''
-    this.quality.observe(carrier, area, event, this.host.clock.mono())
+    this.quality.observe(carrier, area, event, this.host.clock.mono(), m.account)
   }
 }
+
+/** A carrier took it, or a part of it, and gave it a name: what it ended with is that carrier's. */
+const wasTaken = (m: Message): boolean =>
+  m.sentMs > 0 || m.ref !== '' || (m.parts?.some(part => part.ref !== '') ?? false)

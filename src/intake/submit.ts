@@ -8,6 +8,7 @@ import type { ConsentCheck } from '../accounts/consent.js'
 import type { Limits } from '../accounts/limits.js'
 import type { SmppProfile } from '../accounts/smppProfile.js'
 import type { Clock } from '../base/clock.js'
+import { digitsOf } from '../model/digits.js'
 import { type Fault, fault } from '../model/fault.js'
 import { type ClassRank, isOfMail, type Message, mark, rankOf } from '../model/message.js'
 import type { Tally } from '../model/tally.js'
@@ -15,7 +16,8 @@ import type { Blocked } from '../routing/blocked.js'
 import type { Loops } from '../routing/loops.js'
 import { MAIL_LANE } from '../routing/mail.js'
 import type { QuietHours } from '../routing/quietHours.js'
-import { digitsOf, type RouteTable } from '../routing/table.js'
+import { isMagic, playOf, SANDBOX_LANE } from '../routing/sandbox.js'
+import type { RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
 import { isJoinable, makePlain, segmentsOf } from './text.js'
 
@@ -31,6 +33,7 @@ const destinationInvalid = fault('destination_invalid', 'the destination is not 
 const blocked = fault('destination_blocked', 'this destination is blocked', false)
 const loopSuspected = fault('loop_suspected', 'the same message came too often: it seems to go round', false)
 const noRoute = fault('no_route', 'no route to this destination', false)
+const sandboxOff = fault('sandbox_off', 'this gateway has no sandbox: test keys send nothing here', false)
 const addressInvalid = fault('destination_invalid', 'the recipient is no mail address', false)
 const noMailCarrier = fault('no_route', 'no carrier takes mails', false)
 const mailTooLong = fault('too_long', 'the mail is too long', false)
@@ -43,7 +46,14 @@ const neverLoud = fault(
   false,
 )
 const notWaiting = fault('not_waiting', 'the message is not waiting any more', false)
-const rateExceeded = fault('rate_exceeded', 'too many messages a second', true)
+const overLimit = {
+  second: fault('rate_exceeded', 'too many messages a second', true),
+  minute: fault('rate_exceeded', 'too many messages a minute', true),
+  hour: fault('rate_exceeded', 'too many messages an hour', true),
+  day: fault('quota_exceeded', 'the quota of the day is used up', true),
+  month: fault('quota_exceeded', 'the quota of the month is used up', true),
+  until: fault('quota_exceeded', 'the quota has expired', false),
+} as const
 const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
   queue_full: fault('queue_full', 'the queue is full', true),
   account_full: fault('queue_full', 'too many messages of the account are waiting', true),
@@ -62,6 +72,8 @@ export interface DoorHost {
   readonly blocked: Blocked
   readonly loops: Loops
   readonly consent: ConsentCheck
+  /** Numbers of the sandbox, and messages that must stay in the building, go there. */
+  readonly sandbox: boolean
   /** A message was refused that somebody should look into. */
   guarded(code: 'destination_blocked' | 'loop_suspected', account: Account): void
 }
@@ -88,7 +100,7 @@ export class Door {
   private readonly tally: Tally
   private readonly lifetimesMs: readonly [number, number, number]
   private readonly quiet: QuietHours
-  private readonly host: Pick<DoorHost, 'loops' | 'consent' | 'guarded'>
+  private readonly host: Pick<DoorHost, 'loops' | 'consent' | 'sandbox' | 'guarded'>
 
   constructor(host: DoorHost) {
     const { spool, routes, limits, clock, tally, lifetimes, quiet } = host
@@ -110,7 +122,7 @@ export class Door {
    * one with its addresses and service_type, if there is one (SMPP v3.4 §5.2.18).
    */
   submit(m: Message, account: Account, replace = false): Fault | undefined {
-    const fault = this.judge(m, account) ?? this.loop(m, account) ?? this.pace(account)
+    const fault = this.judge(m, account) ?? this.pace(account) ?? this.loop(m, account)
     if (fault !== undefined) return fault
     this.take(m, account, replace)
     return undefined
@@ -118,7 +130,8 @@ export class Door {
 
   /** The same for one of many that {@link admit} has let in together; of the class `rank`, where its sender said so. */
   submitAdmitted(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
-    const fault = this.noted(this.examine(m, account, undefined, rank), account) ?? this.loop(m, account)
+    const fault =
+      this.noted(this.examine(m, account, undefined, rank), account) ?? this.quota(account) ?? this.loop(m, account)
     if (fault === undefined) this.take(m, account, false)
     return fault
   }
@@ -138,13 +151,20 @@ export class Door {
       m.joined = { waits: false, of: 0, ids: [] }
     }
     this.spool.commit(m)
+    this.limits.count(account)
     this.tally.countAccepted(m.rank)
   }
 
   /** The same for messages that belong together: all of them are taken, or none. Each has had its {@link pace}. */
   submitAll(messages: readonly Message[], account: Account): Fault | undefined {
     for (const m of messages) {
-      const fault = this.judge(m, account) ?? this.loop(m, account)
+      const fault = this.judge(m, account)
+      if (fault !== undefined) return fault
+    }
+    const over = this.quota(account, messages.length)
+    if (over !== undefined) return over
+    for (const m of messages) {
+      const fault = this.loop(m, account)
       if (fault !== undefined) return fault
     }
     for (const m of messages) this.take(m, account, false)
@@ -185,9 +205,16 @@ export class Door {
     return this.carriesMail ? undefined : noMailCarrier
   }
 
-  /** One message of what the account may submit a second. */
-  pace(account: Account): Fault | undefined {
-    return this.limits.take(account.id, account.throughput, this.clock.mono()) ? undefined : rateExceeded
+  /** Of messages that were let in before: whether quotas still have room for `n`. */
+  private quota(account: Account, n = 1): Fault | undefined {
+    const over = this.limits.overQuota(account, n)
+    return over && overLimit[over]
+  }
+
+  /** One message of what the account may submit; `others` of its had theirs and are not taken yet. */
+  pace(account: Account, others = 0): Fault | undefined {
+    const over = this.limits.over(account, this.clock.mono(), 1, others)
+    return over && overLimit[over]
   }
 
   /**
@@ -197,7 +224,8 @@ export class Door {
   admit(account: Account, n: number, others: number): Fault | undefined {
     const refusal = this.spool.refusal(account.id, account.maxWaiting, n + others)
     if (refusal !== undefined) return refusals[refusal]
-    return this.limits.take(account.id, account.throughput, this.clock.mono(), n) ? undefined : rateExceeded
+    const over = this.limits.over(account, this.clock.mono(), n, others)
+    return over && overLimit[over]
   }
 
   /** What is wrong with it, the pace left aside; nothing is taken. A door may ask before the text has come. */
@@ -211,6 +239,10 @@ export class Door {
     if (account.senders !== null && !account.senders.has(m.source_addr)) return senderRefused
     const digits = digitsOf(m.destination_addr)
     if (digits === '') return destinationInvalid
+    if (m.isSandboxed || this.host.sandbox) {
+      const refusal = this.enclose(m, digits)
+      if (refusal !== undefined) return refusal
+    }
     if (this.blocked.reason(account.systemId, digits) !== undefined) return blocked
     m.rank = answers ?? rank ?? this.classOf(m, account)
     if (answers === undefined) {
@@ -224,7 +256,7 @@ export class Door {
     if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
     const now = this.clock.now()
-    if (m.rank === BULK) {
+    if (m.rank === BULK && !m.isSandboxed) {
       const untilMs = this.quiet.until(digits, Math.max(now, m.scheduleMs), account.quietHours)
       if (untilMs > 0) {
         if (m.validUntilMs > now && m.validUntilMs <= untilMs) return neverLoud
@@ -232,13 +264,22 @@ export class Door {
         m.isPutOff = true
       }
     }
-    const route = this.routes.match(account, m, digits, m.scheduleMs || now)
-    if (route === undefined) return noRoute
-    m.lane = route.id
+    const lane = m.isSandboxed ? SANDBOX_LANE : this.routes.match(account, m, digits, m.scheduleMs || now)?.id
+    if (lane === undefined) return noRoute
+    m.lane = lane
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid
     return undefined
+  }
+
+  /** Whether it stays in the building, and goes over no carrier that it names. */
+  private enclose(m: Message, digits: string): Fault | undefined {
+    if (!this.host.sandbox) return sandboxOff
+    m.isSandboxed ||= isMagic(digits)
+    if (!m.isSandboxed) return undefined
+    m.carrierName = ''
+    return playOf(digits).answer === 'invalid' ? destinationInvalid : undefined
   }
 
   /** What would be said to it, with its class, segments and route set; nothing is taken or counted. */
@@ -251,9 +292,9 @@ export class Door {
     return fault
   }
 
-  /** Once for each message that would be taken: it is counted. No carrier brings mail. */
+  /** Asked last, once for each message that would be taken: it is counted. No carrier brings mail. */
   private loop(m: Message, account: Account): Fault | undefined {
-    if (isOfMail(m) || !this.host.loops.suspect(m, this.clock.mono())) return undefined
+    if (isOfMail(m) || m.isSandboxed || !this.host.loops.suspect(m, this.clock.mono())) return undefined
     this.host.guarded('loop_suspected', account)
     return loopSuspected
   }

@@ -11,6 +11,7 @@ export type FaultCode =
   | 'destination_stopped'
   | 'destination_dnd'
   | 'no_route'
+  | 'sandbox_off'
   | 'loop_suspected'
   | 'too_long'
   | 'body_invalid'

@@ -158,6 +158,8 @@ export class Message {
   scheduleMs = 0
   /** That is the end of the quiet hours at its destination, and not what its sender said. Not on disk. */
   isPutOff = false
+  /** Its sender wants it to stay in the building, whatever its destination. Not on disk: its lane says so then. */
+  isSandboxed = false
   /** Not after this moment, ms. */
   validUntilMs = 0
   /** The customer said so: carriers are told. False: it is our own default. */

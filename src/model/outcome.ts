@@ -15,6 +15,16 @@ export type Outcome =
   /** Sent, but the answer never came. May be on its way: a blind retry may send twice. */
   | { kind: 'unsure'; code: string }
 
+/** Why a part is unsure whose answer did not come, over a link that is up. */
+export const NO_ANSWER = 'no_answer'
+
+/**
+ * It speaks against the carrier: what others sent there at that moment would have fared alike. A refusal speaks of the
+ * message, and a link that was lost of the link.
+ */
+export const isCarriersFault = (outcome: Outcome): boolean =>
+  outcome.kind === 'deferred' || (outcome.kind === 'unsure' && outcome.code === NO_ANSWER)
+
 /** What a carrier reports about a part it accepted. */
 export interface Receipt {
   /** In the carrier's normal form. */

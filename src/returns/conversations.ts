@@ -5,9 +5,9 @@
 
 import { mkdirSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'
+import { digitsOf } from '../model/digits.js'
 import { isOfMail, type Message } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
-import { digitsOf } from '../routing/table.js'
 import type { Spool } from '../spool/contract.js'
 import { readNote } from './mailNotices.js'
 
@@ -50,7 +50,7 @@ export class Conversations {
 
   constructor(host: ConversationsHost) {
     this.host = host
-    mkdirSync(host.path, { recursive: true })
+    mkdirSync(host.path, { recursive: true, mode: 0o700 })
     this.root = open<string, string>({ path: host.path, encoding: 'string', maxDbs: DAYS + 9, overlappingSync: false })
     for (const name of [...this.root.getKeys()]) this.table(Number(name))
   }
@@ -71,15 +71,23 @@ export class Conversations {
   /** A message that came by mail was accepted. */
   note(m: Message): void {
     if (this.isClosed) return
-    this.fresh.set(keyOf(m.account, m.source_addr, m.destination_addr), `${m.clientRef}\n${m.extras}`)
+    this.fresh.set(keyOf(m.account, m.source_addr, m.destination_addr), `${m.id}\n${m.clientRef}\n${m.extras}`)
     this.timer ??= setTimeout(() => this.flush(), FLUSH_MS)
   }
 
-  /** What was accepted in the last moment before a kill. */
+  /** What was accepted in the last moment before a kill, where nothing newer is known. */
   async restore(spool: Spool): Promise<void> {
     for await (const { messages } of spool.walk({}, 0)) {
-      if (this.isClosed) return
-      for (const m of messages) if (isOfMail(m) && !m.isMail) this.note(m)
+      for (const m of messages) {
+        if (this.isClosed) return
+        if (!isOfMail(m) || m.isMail) continue
+        const known = this.get(keyOf(m.account, m.source_addr, m.destination_addr))
+        if (known === undefined || Number.parseInt(known, 10) < m.id) this.note(m)
+      }
+      // The spool may hold very many.
+      if (this.fresh.size < AT_ONCE || this.isClosed) continue
+      this.write(Number.POSITIVE_INFINITY)
+      await this.root.flushed
     }
   }
 
@@ -163,14 +171,11 @@ export class Conversations {
 const keyOf = (account: number, ours: string, phone: string): string =>
   `${account} ${digitsOf(ours) || ours} ${digitsOf(phone) || phone}`
 
+/** Of a message's id, the mail's Message-ID and its note, a line each. */
 function read(value: string): Conversation | null {
-  const end = value.indexOf('\n')
-  const note = readNote(value.slice(end + 1))
-  if (note === null) return null
-  return {
-    to: note.from,
-    at: note.to.slice(note.to.lastIndexOf('@') + 1),
-    id: value.slice(0, end),
-    subject: note.subject ?? '',
-  }
+  const [, id, extras] = value.split('\n', 3)
+  const note = readNote(extras ?? '', '')
+  // An earlier release kept no recipient: at which domain the phone is answered nobody knows.
+  if (id === undefined || note === null || note.to === '') return null
+  return { to: note.from, at: note.to.slice(note.to.lastIndexOf('@') + 1), id, subject: note.subject ?? '' }
 }

@@ -1,6 +1,6 @@
 // What leaves by mail: notifications of what became of mails, and replies from phones. Takes the outbox's queues of way
 // mail; a mail is stored in the commit that drops its report, so each leaves once, over a crash too. Who is told much in a
-// short time is told of one mail's recipients together. Knows reports and mails; carriers are the door's and dispatch's.
+// short time is told of many messages together. Knows reports and mails; carriers are the door's and dispatch's.
 
 import { composeText, threadOf } from '../../protocols/smtp/compose.js'
 import { composeDsn } from '../../protocols/smtp/dsn.js'
@@ -18,16 +18,20 @@ import { type CutNotice, cutDsn, dsnOf, type Notice, type NoticeHead, noticeOf }
 import { MailPace } from './mailPace.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 
-/** Claimed of one account and not done, but for parts of a reply that wait for others. */
+/** Claimed of one account and not done, but for what waits: parts of a reply for others, late notices for their minute. */
 const MOST_OPEN = 1_000
 const CLAIM = 64
 /** Mails that one turn of the event loop writes. */
-const AT_ONCE = 8
+const AT_ONCE = 2
 /** Recipients of one notification. */
 const MOST_RECIPIENTS = 100
 const TICK_MS = 250
 /** Notifications wait so long for others of the same mail. */
 const GATHER_MS = 500
+/** Notices that wait until their sender may be told again, or a carrier takes mails, of all accounts. */
+const MOST_LATE = 10_000
+/** So many late mails of one sender are told one by one. */
+const FEW = 20
 /** After a full queue or disk. */
 const PAUSE_MS = 5_000
 /** Log lines a minute, of one account and of all. */
@@ -65,6 +69,20 @@ interface Gathered {
   readonly told: Told[]
 }
 
+/** A mail of ours. */
+interface Leaving {
+  /** What it tells. */
+  readonly reports: readonly Report[]
+  /** Which they are the parts of. */
+  readonly whole?: Joined | undefined
+  readonly id: number
+  readonly from: string
+  readonly to: string
+  /** Counted when it is stored. */
+  readonly counter: string
+  write(): Promise<Buffer>
+}
+
 export class MailReturns {
   private readonly host: MailReturnsHost
   private readonly rejoiner: Rejoiner
@@ -74,15 +92,18 @@ export class MailReturns {
   private readonly paused = new Set<number>()
   /** By mail, the oldest first. */
   private readonly waiting = new Map<string, Gathered>()
-  /** Mails to be written. */
-  private readonly jobs: (() => void)[] = []
+  /** By sender and mail: told when they may be told again, many of them together. */
+  private readonly late = new Map<string, (readonly Told[])[]>()
+  private lateCount = 0
+  /** To be written. */
+  private readonly leaving: Leaving[] = []
   private timer: NodeJS.Timeout | undefined
   private isStopping = false
 
   constructor(host: MailReturnsHost) {
     this.host = host
-    this.pace = new MailPace(host.clock.mono)
-    this.quiet = new Quiet(LINES, LINES_IN_ALL, host.clock.mono)
+    this.pace = new MailPace(() => host.clock.mono())
+    this.quiet = new Quiet(LINES, LINES_IN_ALL, () => host.clock.mono())
     this.rejoiner = new Rejoiner(rejoinLimits, {
       release: part => {
         host.spool.giveBackReport(part)
@@ -125,7 +146,7 @@ export class MailReturns {
     else {
       const notice = report.receipt ? noticeOf(report.receipt) : null
       if (notice === null) {
-        this.done([report])
+        this.lose([report], 'no_sender', 'a notice of a mail of which no sender is known')
         return
       }
       if (this.isOurs([report], notice.note.from)) return
@@ -153,29 +174,62 @@ export class MailReturns {
     this.tickSoon()
   }
 
+  /** What is due is told, or told later: nobody who is told much holds up the others. */
+  private tellDue(now: number): void {
+    for (const [sender, mails] of this.late) {
+      while (mails.length > 0 && this.mayTell(sender)) {
+        const told = mails.splice(0, mails.length > FEW ? MOST_RECIPIENTS : 1).flat()
+        this.lateCount -= told.length
+        this.count((told[0] as Told).report.account, told.length)
+        this.notify(told)
+      }
+      if (mails.length === 0) this.late.delete(sender)
+    }
+    for (const [mail, { dueMs, told }] of this.waiting) {
+      if (dueMs > now) break
+      const sender = senderOf(told[0] as Told)
+      if (!this.late.has(sender) && this.mayTell(sender)) this.notify(told)
+      else if (this.lateCount < MOST_LATE) this.delay(sender, told)
+      else continue
+      this.waiting.delete(mail)
+    }
+  }
+
+  private mayTell(sender: string): boolean {
+    return this.host.door.carriesMail && this.pace.take(sender)
+  }
+
+  private delay(sender: string, told: readonly Told[]): void {
+    const before = this.late.get(sender)
+    if (before === undefined) this.late.set(sender, [told])
+    else before.push(told)
+    this.lateCount += told.length
+    this.count((told[0] as Told).report.account, -told.length)
+    this.host.counts.add('mail_notices_late', told.length)
+  }
+
   private notify(told: readonly Told[]): void {
     for (let from = 0; from < told.length; from += MOST_RECIPIENTS) {
       const some = told.slice(from, from + MOST_RECIPIENTS)
       const reports = some.map(({ report }) => report)
-      const { account } = reports[0] as Report
       const notices = some.map(({ notice }) => notice)
+      const to = notices[0]?.note.from ?? ''
       const id = this.newId()
-      this.leave(reports, id, '', notices[0]?.note.from ?? '', () => composeDsn(dsnOf(this.headOf(id), notices)))
-      this.host.counts.add('mail_notices')
-      this.host.log.debug({ account, recipients: some.length }, 'a sender is told by mail')
+      const write = () => composeDsn(dsnOf(this.headOf(id), notices))
+      this.leave({ reports, id, from: '', to, counter: 'mail_notices', write })
     }
   }
 
   private takeCut(report: Report, cut: CutNotice): void {
-    const { from } = cut.note
-    if (this.isOurs([report], from)) return
-    if (!this.pace.take(`${report.account} ${from}`)) {
+    const to = cut.note.from
+    if (this.isOurs([report], to)) return
+    if (!this.pace.take(`${report.account} ${to}`)) {
       this.lose([report], 'too_many', 'a notice of what was cut: its sender has had many in this minute')
       return
     }
     const id = this.newId()
-    this.leave([report], id, '', from, () => composeDsn(cutDsn(this.headOf(id), cut)))
-    this.host.counts.add('mail_notices_cut')
+    const write = () => composeDsn(cutDsn(this.headOf(id), cut))
+    this.leave({ reports: [report], id, from: '', to, counter: 'mail_notices_cut', write })
   }
 
   private headOf(id: number): NoticeHead {
@@ -200,17 +254,17 @@ export class MailReturns {
       this.done(reports)
       return
     }
-    const conversation = this.host.conversations.find(report.account, reply)
+    const { door, conversations } = this.host
+    const conversation = door.carriesMail ? conversations.find(report.account, reply) : null
     if (conversation === null) {
       this.toBinds(reports)
       return
     }
     if (this.isOurs(reports, conversation.to)) return
-    this.answer(reports, reply, conversation)
-    if (whole instanceof Joined) this.rejoiner.done(whole, this.host.clock.mono())
+    this.answer(reports, whole instanceof Joined ? whole : undefined, reply, conversation)
   }
 
-  /** There is no mail that it answers, or none any more: it waits where replies wait that go nowhere else. */
+  /** No mail that it answers is there any more, or no carrier of mails: it waits where replies wait that go nowhere else. */
   private toBinds(reports: readonly Report[]): void {
     const { spool, counts } = this.host
     for (const { account, reply } of reports) {
@@ -222,7 +276,12 @@ export class MailReturns {
     this.done(reports)
   }
 
-  private answer(reports: readonly Report[], reply: Reply, { to, at, id, subject }: Conversation): void {
+  private answer(
+    reports: readonly Report[],
+    whole: Joined | undefined,
+    reply: Reply,
+    { to, at, id, subject }: Conversation,
+  ): void {
     const { hostname } = this.host
     const ours = this.newId()
     const phone = `${reply.source_addr.replace(/[^0-9A-Za-z+]/g, '')}@${at}`
@@ -235,8 +294,8 @@ export class MailReturns {
       atMs: (reports[0] as Report).atMs,
       ...(id === '' ? {} : { fields: threadOf(id) }),
     }
-    this.leave(reports, ours, phone, to, () => composeText(head, text.endsWith('\n') ? text : `${text}\n`))
-    this.host.counts.add('mail_replies')
+    const write = () => composeText(head, text.endsWith('\n') ? text : `${text}\n`)
+    this.leave({ reports, whole, id: ours, from: phone, to, counter: 'mail_replies', write })
   }
 
   // -- out -------------------------------------------------------------------------
@@ -246,39 +305,30 @@ export class MailReturns {
   }
 
   /** Stores the mail, and drops what it tells in the same commit. */
-  private leave(reports: readonly Report[], id: number, from: string, to: string, write: () => Promise<Buffer>): void {
-    this.jobs.push(() => this.write(reports, id, from, to, write()))
-    if (this.jobs.length === 1) setImmediate(() => this.work())
+  private leave(mail: Leaving): void {
+    this.leaving.push(mail)
+    if (this.leaving.length === 1) setImmediate(() => this.work())
   }
 
   /** Writing a mail takes a while: a few in each turn of the event loop. */
   private work(): void {
-    for (const job of this.jobs.slice(0, AT_ONCE)) job()
-    this.jobs.splice(0, AT_ONCE)
-    if (this.jobs.length > 0) setImmediate(() => this.work())
+    for (const mail of this.leaving.slice(0, AT_ONCE)) void this.write(mail)
+    this.leaving.splice(0, AT_ONCE)
+    if (this.leaving.length > 0) setImmediate(() => this.work())
   }
 
-  private write(reports: readonly Report[], id: number, from: string, to: string, mail: Promise<Buffer>): void {
-    const { fault } = this.host
-    mail.then(
-      octets => {
-        try {
-          this.submit(reports, id, from, to, octets)
-        } catch (error) {
-          this.lose(reports, 'fault', 'a mail of ours could not be stored')
-          fault(error)
-        }
-      },
-      (error: unknown) => {
-        this.lose(reports, 'fault', 'a mail of ours could not be written')
-        fault(error)
-      },
-    )
+  private async write(mail: Leaving): Promise<void> {
+    try {
+      this.submit(mail, await mail.write())
+    } catch (error) {
+      this.lose(mail.reports, 'fault', 'a mail of ours could not be written')
+      this.host.fault(error)
+    }
   }
 
-  private submit(reports: readonly Report[], id: number, from: string, to: string, octets: Buffer): void {
-    const { door } = this.host
-    const { account } = reports[0] as Report
+  private submit({ reports, whole, id, from, to, counter }: Leaving, octets: Buffer): void {
+    const { door, counts, clock } = this.host
+    const { account, kind } = reports[0] as Report
     const known = this.host.account(account)
     if (known === undefined) {
       this.lose(reports, 'no_account', 'a mail of an account that is gone')
@@ -290,18 +340,21 @@ export class MailReturns {
     m.destination_addr = to
     m.body = octets
     const refusal = door.submitMail(m, known)
-    if (refusal === undefined) this.done(reports)
-    else if (refusal.retryable) this.back(reports)
+    if (refusal === undefined) {
+      counts.add(counter)
+      this.done(reports)
+      if (whole !== undefined) this.rejoiner.done(whole, clock.mono())
+    } else if (refusal.retryable) this.back(reports)
+    // The last carrier of mails has gone meanwhile.
+    else if (!door.carriesMail && kind === 'reply') this.toBinds(reports)
+    else if (!door.carriesMail && kind === 'receipt') this.back(reports)
     else this.lose(reports, refusal.code, refusal.text)
   }
 
   private done(reports: readonly Report[]): void {
     for (const report of reports) this.host.spool.reportDone(report)
     const [first] = reports
-    if (first === undefined) return
-    const wasFull = (this.open.get(first.account) ?? 0) >= MOST_OPEN
-    this.count(first.account, -reports.length)
-    if (wasFull) setImmediate(() => this.pump(first.account))
+    if (first !== undefined) this.count(first.account, -reports.length)
   }
 
   /** There is no room at this moment. */
@@ -329,9 +382,11 @@ export class MailReturns {
   }
 
   private count(account: number, by: number): void {
-    const n = (this.open.get(account) ?? 0) + by
+    const before = this.open.get(account) ?? 0
+    const n = before + by
     if (n > 0) this.open.set(account, n)
     else this.open.delete(account)
+    if (before >= MOST_OPEN && n < MOST_OPEN) setImmediate(() => this.pump(account))
   }
 
   // -- time ------------------------------------------------------------------------
@@ -345,15 +400,8 @@ export class MailReturns {
       const n = this.rejoiner.tick(this.host.clock.mono())
       if (n > 0) this.host.counts.add('replies_not_rejoined', n)
     }
-    const now = this.host.clock.mono()
-    for (const [mail, { dueMs, told }] of this.waiting) {
-      if (dueMs > now) break
-      // Who has been told enough for this minute hears of it in the next, and of more at once.
-      if (!this.pace.take(senderOf(told[0] as Told))) continue
-      this.waiting.delete(mail)
-      this.notify(told)
-    }
-    if (this.waiting.size > 0 || this.rejoiner.held > 0) return
+    this.tellDue(this.host.clock.mono())
+    if (this.waiting.size > 0 || this.late.size > 0 || this.rejoiner.held > 0) return
     clearInterval(this.timer)
     this.timer = undefined
   }

@@ -41,7 +41,7 @@ export function mailWants(m: Message, { state: s }: Ending): boolean {
 /** null: the report is of no mail. */
 export function noticeOf(receipt: ReceiptReport): Notice | null {
   const about = receipt.more?.message
-  const note = about === undefined ? null : readNote(about.extras)
+  const note = about === undefined ? null : readNote(about.extras, receipt.destination_addr)
   if (about === undefined || note === null) return null
   const { state: s, err, doneMs, id } = receipt
   const action = s === state.DELIVERED ? 'delivered' : s === state.ACCEPTED ? 'relayed' : 'failed'
@@ -61,9 +61,14 @@ export function noticeOf(receipt: ReceiptReport): Notice | null {
   }
 }
 
-export function readNote(extras: string): MailNote | null {
-  const { mail } = JSON.parse(extras === '' ? '{}' : extras) as { mail?: MailNote }
-  return mail ?? null
+/**
+ * null: of no mail, or of one whose sender is not known.
+ * @param to stands for the recipient in the note of an earlier release, which kept none
+ */
+export function readNote(extras: string, to: string): MailNote | null {
+  const { mail } = JSON.parse(extras === '' ? '{}' : extras) as { mail?: Partial<MailNote> }
+  const { from } = mail ?? {}
+  return typeof from === 'string' ? { ...mail, from, to: mail?.to ?? to } : null
 }
 
 const REPLY = /^[245]\d\d(?: ([245]\.\d{1,3}\.\d{1,3}))?$/
@@ -123,19 +128,38 @@ export interface NoticeHead {
 const SUBJECTS = { failed: 'Not delivered', delivered: 'Delivered', relayed: 'Sent' } as const
 const MOST_QUOTED = 100
 
-/** One notification of one mail; `notices` are of different recipients and not empty. */
+/** One notification; `notices` are of different recipients of a mail, or of mails of one sender, and not empty. */
 export function dsnOf(head: NoticeHead, notices: readonly Notice[]): Dsn {
-  const { note, messageId, arrivalMs } = notices[0] as Notice
+  const first = notices[0] as Notice
+  const { note, messageId, arrivalMs } = first
   const actions = new Set(notices.map(({ status }) => status.action))
   const action = actions.has('failed') ? 'failed' : actions.has('relayed') ? 'relayed' : 'delivered'
+  const recipients = notices.map(({ status }) => status)
+  if (!notices.every(other => other === first || isSameMail(first, other))) {
+    return {
+      ...common(head, { from: note.from, to: '' }, '', Math.min(...notices.map(one => one.arrivalMs))),
+      subject: `${SUBJECTS[action]}: ${notices.length} messages`,
+      text: `${intro(head, {})}You are told together what became of several messages:\n\n${notices.map(lineOf).join('\n')}`,
+      recipients,
+    }
+  }
   const what = note.relay ? 'mail' : 'text message'
   const lines = notices.map(({ status, words }) => `  ${status.address}\n    ${words}\n`)
   return {
     ...common(head, note, messageId, arrivalMs),
     subject: `${SUBJECTS[action]}: your ${what}${quoted(note)}`,
     text: `${intro(head, note)}What became of your ${what}:\n\n${lines.join('\n')}`,
-    recipients: notices.map(({ status }) => status),
+    recipients,
   }
+}
+
+const isSameMail = (one: Notice, other: Notice): boolean =>
+  one.messageId !== '' && one.messageId === other.messageId && one.note.envid === other.note.envid
+
+/** By what its sender knows it: a report has room for one mail's name (RFC 3464 §2.2). */
+function lineOf({ note, messageId, status, words }: Notice): string {
+  const name = `${messageId === '' ? '' : ` <${messageId}>`}${note.date === undefined ? '' : ` of ${note.date}`}`
+  return `  ${status.address}\n    ${words}\n${name === '' ? '' : `    Your mail${name}${quoted(note)}\n`}`
 }
 
 /** That a text was cut, and what. RFC 3463: X.6.4, conversion with loss performed. */
@@ -171,7 +195,7 @@ function common(head: NoticeHead, note: MailNote, messageId: string, arrivalMs: 
   return { ...head, to: note.from, envid: note.envid ?? null, arrivalMs, original }
 }
 
-function intro({ reportingMta }: NoticeHead, { date }: MailNote): string {
+function intro({ reportingMta }: NoticeHead, { date }: Pick<MailNote, 'date'>): string {
   return `This is the mail system at ${reportingMta}.\n\n${date === undefined ? '' : `Your mail of ${date}\n\n`}`
 }
 

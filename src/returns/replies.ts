@@ -10,10 +10,12 @@ import type { InboundRule, InboundWay } from '../accounts/inbound.js'
 import { type OptKind, optWord } from '../accounts/optWords.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
+import type { Log } from '../base/log.js'
+import { Quiet } from '../base/quiet.js'
+import { digitsOf } from '../model/digits.js'
 import type { Fault } from '../model/fault.js'
 import { EXTRAS_OF_ANSWER, Message } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
-import { digitsOf } from '../routing/table.js'
 import { type ReportQueue, type Spool, way } from '../spool/contract.js'
 import { InboundTable, type Inquiry } from './inboundTable.js'
 
@@ -22,6 +24,9 @@ const UNCLAIMED = 0
 /** Parts of a long message come within this time, or go where they would go alone. */
 const PARTS_MS = 600_000
 const PARTS = 10_000
+/** Log lines a minute about numbers without a country, of one carrier and of all. */
+const LINES = 1
+const LINES_IN_ALL = 20
 
 /** What the other parts of a long message follow. */
 interface Decision {
@@ -36,6 +41,7 @@ export interface RepliesHost {
   }
   readonly clock: Clock
   readonly counts: Counters
+  readonly log: Log
   readonly rules: readonly InboundRule[]
   /** The account that owns the number called. */
   ownerOf(number: string): number | undefined
@@ -57,10 +63,12 @@ export class Replies {
   table: InboundTable
   private readonly host: RepliesHost
   private readonly parts: LRUCache<string, Decision>
+  private readonly quiet: Quiet
 
   constructor(host: RepliesHost) {
     this.host = host
     this.table = new InboundTable(host.rules)
+    this.quiet = new Quiet(LINES, LINES_IN_ALL, () => host.clock.mono())
     // `max` alone would make room for all of them at once.
     this.parts = new LRUCache({
       maxSize: PARTS,
@@ -134,10 +142,11 @@ export class Replies {
   private store(reply: Reply, account: Account | undefined, by: readonly InboundWay[]): boolean {
     const { spool } = this.host
     if (account === undefined) return spool.reply(UNCLAIMED, reply)
+    const isAnswer = (by.length === 0 || by.includes('mail')) && this.host.answersMail(account, reply)
     // Whoever wrote to the phone by mail hears by mail.
-    if (by.length === 0 && this.host.answersMail(account, reply)) return spool.reply(account.id, reply, way.mail)
-    const queues = this.host.waysOf(account, by)
-    // A rule may name ways that the account does not have.
+    if (by.length === 0 && isAnswer) return spool.reply(account.id, reply, way.mail)
+    const queues = this.host.waysOf(account, by).filter(queue => queue.way !== way.mail || isAnswer)
+    // A rule may name ways that the account does not have, or mail where there is none to answer.
     if (queues.length === 0) return spool.reply(account.id, reply)
     let isStored = true
     for (const queue of queues) isStored = spool.reply(queue.of, reply, queue.way) && isStored
@@ -177,9 +186,19 @@ export class Replies {
       return
     }
     const wasStopped = consent.isStopped(of, number)
+    if (kind === 'stop' && number.startsWith('0')) this.national(reply)
     const called = reply.destination_addr
     consent.note({ account: of, number, kind, source: 'mo', atMs: clock.now(), called, word })
     if (kind === 'stop' && !wasStopped) this.answer(reply, account, 'confirm', account?.consent.confirm)
+  }
+
+  /** A STOP holds for the number as it is written: under its international spelling the phone is not known by it. */
+  private national({ carrier }: Reply): void {
+    const { counts, log } = this.host
+    counts.add('consent_stop_national')
+    const told = { carrier: this.host.carrierName(carrier) }
+    const text = 'STOP from a number without its country code stops that spelling only: set rewrite.replySource there'
+    this.quiet.warn(log, String(carrier), told, text)
   }
 
   /** From the number that was called; once a day of a kind at most, for the phone may be a machine that answers too. */

@@ -1,35 +1,30 @@
-// Webhooks and callbacks on their way: taken from the outbox while their receiver takes them, signed (Standard Webhooks
-// 1.0.0), tried again later and later, put aside when it is enough. A receiver that fails is left alone for a while, and only
-// it. Knows the outbox and answers; HTTP is webhookClient.ts's, what an event says events.ts's, who wants it accounts/hooks's.
+// Webhooks and callbacks on their way: taken from the outbox while their receiver takes them, tried again later
+// and later, put aside when it is enough. A receiver that fails is left alone for a while, and only it. Knows the outbox and
+// answers; requests are webhookPost.ts's, what an event says events.ts's, who wants it accounts/hooks's.
 
-import { randomUUID } from 'node:crypto'
-import { signWebhook } from '../../protocols/http/webhook.js'
 import type { Reach } from '../../protocols/net/reach.js'
-import { accountOfHook, type Hook, type HookSettings, hookSettings } from '../accounts/hooks.js'
+import { type Hook, type HookSettings, hookSettings } from '../accounts/hooks.js'
 import type { Clock } from '../base/clock.js'
-import { type Counters, Histogram } from '../base/figures.js'
+import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import { Quiet } from '../base/quiet.js'
 import { readExtras } from '../model/webExtras.js'
 import { type Report, type Spool, type Way, way } from '../spool/contract.js'
 import { type Event, type EventHost, eventOf } from './events.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
-import { WebhookClient } from './webhookClient.js'
+import { type Addressee, isGood, reasonOf, type Tested, WebhookPost } from './webhookPost.js'
+import { Places, Receiver, type Try } from './webhookReceiver.js'
 
 /** Failures in a row after which a receiver is left alone, and for how long at first and at most. */
 const RESTS_AFTER = 3
 const REST_MS = 5_000
 const MAX_REST_MS = 300_000
-/** What a receiver may ask for with Retry-After. */
-const MAX_ASKED_MS = 3_600_000
 /** Events of one receiver that wait in memory for another try; of more, the one that was tried most is put aside. */
 const MAX_TRIES_HELD = 500
 /** The same of all receivers: then none takes new ones before it has had its tries. */
 const MAX_TRIES_HELD_IN_ALL = 20_000
-/** On their way to all receivers. Whoever has as many of them as are free gets no more: there is always one for others. */
+/** On their way to all receivers. */
 const MAX_IN_FLIGHT = 256
-/** Tests at a time. */
-const MAX_TESTS = 16
 /** While SQL is away nothing can be put aside. */
 const ASIDE_AGAIN_MS = 60_000
 const TICK_MS = 250
@@ -37,12 +32,7 @@ const FAILURE_LINES = 2
 const FAILURE_LINES_IN_ALL = 60
 const CALLBACK: HookSettings = hookSettings.parse({})
 
-/** Where an event goes, and how. */
-interface Target {
-  readonly url: string
-  /** Newest first; all of them sign. */
-  readonly secrets: readonly string[]
-  readonly settings: HookSettings
+interface Target extends Addressee {
   /** null: the message itself named the URL. */
   readonly hook: Hook | null
 }
@@ -85,59 +75,16 @@ export interface WebhooksHost extends EventHost {
   fault(error: unknown): void
 }
 
-/** What came of a test. */
-export interface Tested {
-  /** null: no answer came. */
-  readonly status: number | null
-  readonly ms: number
-  /** Why it was not taken; null: it was. */
-  readonly reason: string | null
-}
-
-interface Try {
-  readonly report: Report
-  readonly event: Event
-  attempts: number
-  dueMs: number
-}
-
-/** A queue of the outbox and its receiver. */
-class Receiver {
-  readonly way: Way
-  readonly of: number
-  inFlight = 0
-  /** Tried and not taken, in the order of their moments. */
-  readonly again: Try[] = []
-  /** Failures in a row, whatever failed. */
-  failures = 0
-  failingSinceMs = 0
-  restUntilMs = 0
-
-  constructor(by: Way, of: number) {
-    this.way = by
-    this.of = of
-  }
-
-  get idle(): boolean {
-    return this.inFlight === 0 && this.again.length === 0 && this.failures === 0
-  }
-}
-
 export class Webhooks {
-  /** First octet sent to the answer, ms. */
-  readonly latency = new Histogram()
+  readonly post: WebhookPost
   private readonly host: WebhooksHost
   private readonly receivers = new Map<string, Receiver>()
-  private readonly client: WebhookClient
-  /** On their way, by account. */
-  private readonly byAccount = new Map<number, number>()
+  private readonly places = new Places(MAX_IN_FLIGHT)
   /** Receivers that found no place for what they have, the one that waits longest first. */
   private readonly placeless = new Set<Receiver>()
-  private tests = 0
   private held = 0
   private readonly rejoiner: Rejoiner
   private readonly quiet: Quiet
-  private inFlight = 0
   private ticker: NodeJS.Timeout | undefined
   private rejoinedMs = 0
   private stopping = false
@@ -146,7 +93,7 @@ export class Webhooks {
   constructor(host: WebhooksHost) {
     this.host = host
     this.quiet = new Quiet(FAILURE_LINES, FAILURE_LINES_IN_ALL, host.clock.mono)
-    this.client = new WebhookClient(host.reach)
+    this.post = new WebhookPost(host.clock, host.reach)
     this.rejoiner = new Rejoiner(rejoinLimits, {
       release: part => {
         host.spool.giveBackReport(part)
@@ -197,19 +144,18 @@ export class Webhooks {
     const { atOnce } = hook?.settings ?? CALLBACK
     // After failures one goes first, to see.
     const most = receiver.failures >= RESTS_AFTER ? 1 : atOnce
-    const account = accountIn(receiver)
     while (receiver.inFlight < most) {
       const [due] = receiver.again
       const isDue = due !== undefined && due.dueMs <= now
       if (!isDue && !this.takesNew(receiver, atOnce)) return
-      if (!this.hasPlace(account)) {
+      if (!this.places.isFreeFor(receiver.account)) {
         this.placeless.add(receiver)
         return
       }
       if (isDue) {
         receiver.again.shift()
         this.held--
-        this.send(receiver, account, hook, due)
+        this.send(receiver, hook, due)
         continue
       }
       const [report] = spool.claimReports(of, 1, by)
@@ -217,7 +163,7 @@ export class Webhooks {
       const whole = report.reply ? this.rejoiner.take(report, now) : report
       if (whole === 'held') continue
       if (whole === 'again') spool.reportDone(report)
-      else this.begin(receiver, account, hook, whole)
+      else this.begin(receiver, hook, whole)
     }
   }
 
@@ -227,11 +173,7 @@ export class Webhooks {
     return atOnce > 1 && again.length < MAX_TRIES_HELD && this.held < MAX_TRIES_HELD_IN_ALL
   }
 
-  private hasPlace(account: number): boolean {
-    return (this.byAccount.get(account) ?? 0) < MAX_IN_FLIGHT - this.inFlight
-  }
-
-  private begin(receiver: Receiver, account: number, hook: Hook | null, report: Report): void {
+  private begin(receiver: Receiver, hook: Hook | null, report: Report): void {
     let event: Event
     try {
       event = eventOf(report, this.host)
@@ -240,25 +182,23 @@ export class Webhooks {
       this.done(report)
       return
     }
-    this.send(receiver, account, hook, { report, event, attempts: 0, dueMs: 0 })
+    this.send(receiver, hook, { report, event, attempts: 0, dueMs: 0 })
   }
 
-  private send(receiver: Receiver, account: number, hook: Hook | null, one: Try): void {
+  private send(receiver: Receiver, hook: Hook | null, one: Try): void {
     const target = this.targetOf(hook, one.report)
+    const { account } = receiver
     receiver.inFlight++
-    this.inFlight++
-    this.byAccount.set(account, (this.byAccount.get(account) ?? 0) + 1)
+    this.places.take(account)
     const done = (): void => {
       receiver.inFlight--
-      this.inFlight--
-      const left = (this.byAccount.get(account) as number) - 1
-      if (left > 0) this.byAccount.set(account, left)
-      else this.byAccount.delete(account)
+      this.places.giveBack(account)
       if (this.stopping) {
-        if (this.inFlight === 0) this.emptied?.()
+        if (this.places.taken === 0) this.emptied?.()
       } else this.next(receiver)
     }
-    this.post(target, one.event)
+    this.post
+      .send(target, one.event)
       .then(
         answer => this.answered(receiver, target, one, answer),
         error => this.failed(receiver, target, one, reasonOf(error), 0),
@@ -283,26 +223,8 @@ export class Webhooks {
 
   /** Sends `webhook.test` at once, past the queue, and says what came of it; undefined: too many tests run already. */
   async test(hook: Hook): Promise<Tested | undefined> {
-    const { clock } = this.host
-    if (this.tests >= MAX_TESTS || this.stopping) return undefined
-    this.tests++
-    const target = { url: hook.url, secrets: this.host.secretsOf(hook), settings: hook.settings, hook }
-    const data = JSON.stringify({ webhook: hook.id, events: hook.events })
-    const fromMs = clock.mono()
-    const since = (): number => Math.round(clock.mono() - fromMs)
-    try {
-      const { status } = await this.post(target, {
-        id: `test_${randomUUID()}`,
-        type: 'webhook.test',
-        atMs: clock.now(),
-        data,
-      })
-      return { status, ms: since(), reason: isGood(status) ? null : `HTTP ${status}` }
-    } catch (error) {
-      return { status: null, ms: since(), reason: reasonOf(error) }
-    } finally {
-      this.tests--
-    }
+    const to = { url: hook.url, secrets: this.host.secretsOf(hook), settings: hook.settings }
+    return this.stopping ? undefined : this.post.test(to, { webhook: hook.id, events: hook.events })
   }
 
   /** Its receiver is tried now, however long it was to be left alone. */
@@ -321,23 +243,6 @@ export class Webhooks {
     if (hook !== null) return { url: hook.url, secrets: host.secretsOf(hook), settings: hook.settings, hook }
     const url = readExtras(receipt?.more?.message?.extras ?? '').web.callback ?? ''
     return { url, secrets: [host.callbackSecret(account)], settings: CALLBACK, hook: null }
-  }
-
-  private async post(target: Target, event: Event): Promise<{ status: number; waitMs: number }> {
-    const { clock } = this.host
-    const body = `{"type":${JSON.stringify(event.type)},"timestamp":"${new Date(event.atMs).toISOString()}","data":${event.data}}`
-    const timestampS = Math.floor(clock.now() / 1_000)
-    const fromMs = clock.mono()
-    const headers = {
-      'content-type': 'application/json',
-      'user-agent': 'Trunkline',
-      'webhook-id': event.id,
-      'webhook-timestamp': String(timestampS),
-      'webhook-signature': signWebhook(target.secrets, event.id, timestampS, body),
-    }
-    const answer = await this.client.post(target.url, headers, body, target.settings.timeoutMs)
-    this.latency.observe(clock.mono() - fromMs)
-    return { status: answer.status, waitMs: waitMs(answer.headers['retry-after'], clock.now()) }
   }
 
   private async answered(
@@ -381,8 +286,7 @@ export class Webhooks {
     const wait = retryMs[Math.min(one.attempts, retryMs.length) - 1] ?? REST_MS
     this.later(receiver, one, now + Math.max(askedMs, wait * (0.9 + this.host.random() * 0.2)))
     if (receiver.again.length > MAX_TRIES_HELD) {
-      const most = receiver.again.reduce((a, b) => (b.attempts > a.attempts ? b : a))
-      receiver.again.splice(receiver.again.indexOf(most), 1)
+      const most = receiver.mostTried()
       this.held--
       await this.putAside(receiver, target, most, reason)
     }
@@ -416,17 +320,13 @@ export class Webhooks {
   }
 
   private later(receiver: Receiver, one: Try, dueMs: number): void {
-    one.dueMs = dueMs
-    const { again } = receiver
-    let at = again.length
-    while (at > 0 && (again[at - 1] as Try).dueMs > dueMs) at--
-    again.splice(at, 0, one)
+    receiver.later(one, dueMs)
     this.held++
   }
 
   private async putAside(receiver: Receiver, target: Target, one: Try, reason: string): Promise<void> {
     const { host } = this
-    const account = accountIn(receiver)
+    const { account } = receiver
     try {
       const { url, hook } = target
       await host.putAside({ account, hook: hook?.id ?? null, url, event: one.event, attempts: one.attempts, reason })
@@ -487,21 +387,14 @@ export class Webhooks {
   async stop(withinMs: number): Promise<void> {
     this.stopping = true
     clearInterval(this.ticker)
-    if (this.inFlight > 0 && withinMs > 0) {
+    if (this.places.taken > 0 && withinMs > 0) {
       await new Promise<void>(resolve => {
         this.emptied = resolve
         setTimeout(resolve, withinMs).unref()
       })
     }
-    this.client.close()
+    this.post.close()
   }
-}
-
-const accountIn = ({ way: by, of }: Receiver): number => (by === way.hook ? accountOfHook(of) : of)
-const isGood = (status: number): boolean => status >= 200 && status < 300
-const reasonOf = (error: unknown): string => {
-  const { code, name } = error as NodeJS.ErrnoException
-  return code ?? name
 }
 
 /** For the log: URLs may hold secrets behind their origin. */
@@ -509,10 +402,3 @@ const about = ({ url, hook }: Target) => ({
   webhook: hook?.id ?? null,
   to: URL.canParse(url) ? new URL(url).origin : '',
 })
-
-/** Retry-After, RFC 9110 §10.2.3: seconds or a date; 0 when there is none. */
-function waitMs(header: string | string[] | undefined, nowMs: number): number {
-  if (typeof header !== 'string') return 0
-  const ms = /^\d{1,9}$/.test(header) ? Number(header) * 1_000 : Date.parse(header) - nowMs
-  return ms > 0 ? Math.min(ms, MAX_ASKED_MS) : 0
-}

@@ -12,8 +12,9 @@ import { type ReportQueue, type Spool, way } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { pastEvent } from './events.js'
 import type { EndPlace, Past } from './past.js'
-import type { Tested, Webhooks } from './webhook.js'
+import type { Webhooks } from './webhook.js'
 import { type FailureRow, failures, OutboxFull, sendAgain } from './webhookFailures.js'
+import type { Tested } from './webhookPost.js'
 
 /** Ends of history that one request looks at, and events that one commit puts into the outbox. */
 const MOST_ENDS = 5_000

@@ -21,6 +21,10 @@ export interface RewriteStep {
 export interface AddressSteps {
   readonly source: readonly RewriteStep[]
   readonly destination: readonly RewriteStep[]
+  /** The way back: the phone that a message comes from. */
+  readonly replySource: readonly RewriteStep[]
+  /** And the number that it called. */
+  readonly replyDestination: readonly RewriteStep[]
 }
 
 export interface Rewritten {

@@ -4,9 +4,10 @@
 
 import { concatOf } from '../../protocols/gsm/udh.js'
 import { findTlv, tlv, tlvUint } from '../../protocols/smpp/tlv.js'
+import { digitsOf } from '../model/digits.js'
 import type { Message } from '../model/message.js'
 import { FLOOR, type Standing } from './quality.js'
-import { digitsOf, type RouteRule } from './table.js'
+import type { RouteRule } from './table.js'
 
 /** What is known of carriers, by their names. */
 export interface Merits {
@@ -20,20 +21,17 @@ type IsUp = (carrier: string) => boolean
 
 /**
  * The carriers that serve a route now: by order the first that is up, so that the second is a failover; else all that
- * are up.
+ * are up, but those of weight 0 only while no other is.
  */
 export function serving(rule: RouteRule, isUp: IsUp): string[] {
-  const up = rule.to.filter(target => isUp(target.carrier)).map(target => target.carrier)
-  return rule.by === 'order' ? up.slice(0, 1) : up
+  const up = rule.to.filter(target => isUp(target.carrier))
+  if (rule.by === 'order') return up.slice(0, 1).map(target => target.carrier)
+  const weighed = up.filter(target => target.weight !== 0)
+  return (weighed.length > 0 ? weighed : up).map(target => target.carrier)
 }
 
-/**
- * Of a route's carriers that are up, the one for this message by its weights: what they are out of their sum. (Rendezvous
- * hashing: a carrier that goes down moves only its own share.)
- */
-export function weigh(rule: RouteRule, m: Message, isUp: IsUp): string | undefined {
-  return shared(rule, seedOf(m), isUp)
-}
+const firstUp = (rule: RouteRule, isUp: IsUp): string | undefined =>
+  rule.to.find(({ carrier }) => isUp(carrier))?.carrier
 
 /** Carriers alike as to quality share by weight. */
 const ALIKE = 0.01
@@ -60,44 +58,51 @@ export class Chooser {
     this.merits = merits
   }
 
-  /** The carrier for this message; undefined when none is up. `nowMs` is monotonic. */
-  choose(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number): string | undefined {
+  /**
+   * The carrier for this message; undefined when none is up. One without a place gives way to its equals, and never
+   * for a part of a text: then the message has to wait for it. `nowMs` is monotonic.
+   */
+  choose(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number, hasPlace: IsUp = isUp): string | undefined {
     switch (rule.by) {
       case 'order':
-        return rule.to.find(({ carrier }) => isUp(carrier))?.carrier
-      case 'weight':
-        return weigh(rule, m, isUp)
+        return firstUp(rule, isUp)
+      // What they are out of their sum. (Rendezvous hashing: a carrier that goes down moves only its own share.)
+      case 'weight': {
+        const key = concatKey(m)
+        return shared(rule, seedOf(m, key), isUp, key === '' ? hasPlace : isUp) ?? firstUp(rule, isUp)
+      }
       case 'price':
-        return this.cheapest(rule, m, isUp)
+        return this.cheapest(rule, m, isUp, concatKey(m) === '' ? hasPlace : isUp)
       case 'quality':
-        return this.best(rule, m, isUp, nowMs)
+        return this.best(rule, m, isUp, nowMs, hasPlace)
     }
   }
 
-  /** The cheapest, the first of those that cost the same; without a price last. */
-  private cheapest(rule: RouteRule, m: Message, isUp: IsUp): string | undefined {
+  /** The cheapest, of those that cost the same the first with a place; without a price last. */
+  private cheapest(rule: RouteRule, m: Message, isUp: IsUp, hasPlace: IsUp): string | undefined {
     const digits = digitsOf(m.destination_addr)
     let best: string | undefined
     let bestMicros = 0
-    for (const { carrier } of rule.to) {
-      if (!isUp(carrier)) continue
+    for (const { carrier, weight } of rule.to) {
+      if (weight === 0 || !isUp(carrier)) continue
       const micros = this.merits.priceMicros(carrier, digits) ?? Number.POSITIVE_INFINITY
-      if (best !== undefined && micros >= bestMicros) continue
+      if (best !== undefined && micros > bestMicros) continue
+      if (best !== undefined && micros === bestMicros && (hasPlace(best) || !hasPlace(carrier))) continue
       best = carrier
       bestMicros = micros
     }
-    return best
+    return best ?? firstUp(rule, isUp)
   }
 
-  private best(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number): string | undefined {
+  private best(rule: RouteRule, m: Message, isUp: IsUp, nowMs: number, hasPlace: IsUp): string | undefined {
     const key = concatKey(m)
     const seed = seedOf(m, key)
-    if (key === '') return this.explored(rule, m, seed, isUp, nowMs)
+    if (key === '') return this.explored(rule, m, seed, isUp, nowMs, hasPlace)
     const known = this.together.get(seed) ?? this.before.get(seed)
     if (known !== undefined && nowMs < known.untilMs && isUp(known.carrier)) {
       if (rule.to.some(({ carrier }) => carrier === known.carrier)) return known.carrier
     }
-    const chosen = this.explored(rule, m, seed, isUp, nowMs)
+    const chosen = this.explored(rule, m, seed, isUp, nowMs, isUp)
     if (chosen !== undefined) this.remember(seed, chosen, nowMs)
     return chosen
   }
@@ -110,7 +115,14 @@ export class Chooser {
     this.together.set(seed, { carrier, untilMs: nowMs + REMEMBERED_MS })
   }
 
-  private explored(rule: RouteRule, m: Message, seed: number, isUp: IsUp, nowMs: number): string | undefined {
+  private explored(
+    rule: RouteRule,
+    m: Message,
+    seed: number,
+    isUp: IsUp,
+    nowMs: number,
+    hasPlace: IsUp,
+  ): string | undefined {
     const { merits } = this
     const area = merits.areaOf(digitsOf(m.destination_addr))
     let proven = 0
@@ -140,10 +152,12 @@ export class Chooser {
       for (const { carrier, weight } of rule.to) {
         if (weight === 0 || !isUp(carrier) || isBest(carrier)) continue
         at -= this.shareOf(carrier, area, nowMs)
-        if (at < 0) return carrier
+        if (at >= 0) continue
+        if (hasPlace(carrier)) return carrier
+        break
       }
     }
-    return shared(rule, seed, isBest) ?? rule.to.find(({ carrier }) => isUp(carrier))?.carrier
+    return shared(rule, seed, isBest, hasPlace) ?? firstUp(rule, isUp)
   }
 
   private shareOf(carrier: string, area: string, nowMs: number): number {
@@ -151,13 +165,15 @@ export class Chooser {
   }
 }
 
-function shared(rule: RouteRule, seed: number, isUp: IsUp): string | undefined {
+/** By weight; one without a place only when none of them has any. */
+function shared(rule: RouteRule, seed: number, isUp: IsUp, hasPlace: IsUp): string | undefined {
   let best: string | undefined
   let bestScore = -1
   for (const { carrier, weight } of rule.to) {
     if (weight === 0 || !isUp(carrier)) continue
     const uniform = unit(hash(seed, carrier))
-    const score = Math.exp(Math.log(uniform) / (weight ?? 1))
+    // In (0, 1]: any with a place is above all without.
+    const score = Math.exp(Math.log(uniform) / (weight ?? 1)) + (hasPlace(carrier) ? 1 : 0)
     if (score > bestScore) {
       bestScore = score
       best = carrier

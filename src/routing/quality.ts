@@ -1,6 +1,6 @@
 // How well do carriers deliver? Learned from what became of the messages they took, by carrier and area (network or
 // country) and by carrier as a whole, over a sliding window that is cut short when the newest outcomes are not like
-// those before them. Pure: the time is an argument, memory is bounded. What is done with it is choose.ts's.
+// those before them; one account alone does not speak for the others. Pure: the time is an argument, memory is bounded. What is done with it is choose.ts's.
 
 /** What happened to a message that a carrier took. */
 export type QualityEvent =
@@ -51,11 +51,15 @@ const SLOW_MS = 5_000
 const SLOW_MOST = 0.1
 
 /** Outcomes by the moment of the send. */
-class Cell implements Standing {
+class Cell implements Standing, Counts {
   readonly slots = new Int32Array(SLOTS).fill(-1)
   readonly sent = new Uint32Array(SLOTS)
   readonly delivered = new Uint32Array(SLOTS)
   readonly failed = new Uint32Array(SLOTS)
+  /** The account that most failures are of, by a vote of one after the other; and what of the above is its. */
+  suspect = 0
+  private votes = 0
+  readonly its = { sent: new Uint32Array(SLOTS), delivered: new Uint32Array(SLOTS), failed: new Uint32Array(SLOTS) }
   readonly latencies = new Float64Array(BOUNDS.length + 1)
   latencyCount = 0
   /** Nothing before it counts any more. */
@@ -74,10 +78,46 @@ class Cell implements Standing {
     if (there === slot) return i
     if (there > slot) return -1
     this.slots[i] = slot
-    this.sent[i] = 0
-    this.delivered[i] = 0
-    this.failed[i] = 0
+    for (const counts of [this, this.its]) {
+      counts.sent[i] = 0
+      counts.delivered[i] = 0
+      counts.failed[i] = 0
+    }
     return i
+  }
+
+  /** A message of this account failed. */
+  vote(account: number): void {
+    if (account === this.suspect) this.votes++
+    else if (this.votes > 0) this.votes--
+    else {
+      this.suspect = account
+      this.votes = 1
+      for (const counts of Object.values(this.its)) counts.fill(0)
+    }
+  }
+
+  /**
+   * Messages fail of one account that do not of the others, of whom there are enough: numbers that nobody has, or senders
+   * that nobody takes. Then the others are to be asked alone.
+   */
+  isMisled(newest: number): boolean {
+    const { its } = this
+    let n = 0
+    let delivered = 0
+    let ofIts = 0
+    let deliveredOfIts = 0
+    for (let slot = newest; slot > newest - SLOTS && slot >= this.since; slot--) {
+      const i = slot % SLOTS
+      if (this.slots[i] !== slot) continue
+      n += (this.delivered[i] as number) + (this.failed[i] as number)
+      delivered += this.delivered[i] as number
+      ofIts += (its.delivered[i] as number) + (its.failed[i] as number)
+      deliveredOfIts += its.delivered[i] as number
+    }
+    if (ofIts < (RUNS[0] as number) || n - ofIts < FLOOR) return false
+    const others = (delivered - deliveredOfIts) / (n - ofIts)
+    return deliveredOfIts / ofIts < others && isApart(deliveredOfIts, ofIts, others)
   }
 
   took(ms: number): void {
@@ -115,25 +155,21 @@ export class Quality {
   private count = 0
 
   /** `area`: see RouteTable.areaOf; '' when only the carrier as a whole is to learn. `nowMs` is monotonic. */
-  observe(carrier: string, area: string, event: QualityEvent, nowMs: number): void {
+  observe(carrier: string, area: string, event: QualityEvent, nowMs: number, account = 0): void {
     const afterMs = 'afterMs' in event ? Math.max(0, event.afterMs) : 0
     if (afterMs >= (SLOTS - 1) * SLOT_MS) return
     const slot = Math.floor(Math.max(0, nowMs - afterMs) / SLOT_MS)
-    this.note(this.cell(carrier, '', nowMs), slot, event, afterMs)
-    if (area !== '') this.note(this.cell(carrier, area, nowMs), slot, event, afterMs)
+    this.note(this.cell(carrier, '', nowMs), slot, event, afterMs, account)
+    if (area !== '') this.note(this.cell(carrier, area, nowMs), slot, event, afterMs, account)
   }
 
-  private note(cell: Cell, slot: number, { kind }: QualityEvent, afterMs: number): void {
+  private note(cell: Cell, slot: number, { kind }: QualityEvent, afterMs: number, account: number): void {
     const i = cell.at(slot)
     if (i < 0) return
-    if (kind === 'sent') (cell.sent[i] as number)++
-    else if (kind === 'delivered') {
-      ;(cell.delivered[i] as number)++
-      cell.took(afterMs)
-    } else {
-      ;(cell.failed[i] as number)++
-      if (kind === 'refused') (cell.sent[i] as number)++
-    }
+    if (kind === 'delivered') cell.took(afterMs)
+    if (kind === 'failed' || kind === 'refused') cell.vote(account)
+    add(cell, i, kind)
+    if (account === cell.suspect) add(cell.its, i, kind)
   }
 
   private cell(carrier: string, area: string, nowMs: number): Cell {
@@ -191,16 +227,21 @@ export class Quality {
     let n = 0
     let delivered = 0
     const newest = Math.floor(nowMs / SLOT_MS)
+    const without = cell.isMisled(newest) ? cell.its : NOTHING
     for (let slot = newest; slot > newest - SLOTS && slot >= cell.since; slot--) {
       const i = slot % SLOTS
       if (cell.slots[i] !== slot) continue
-      const settled = (cell.delivered[i] as number) + (cell.failed[i] as number)
-      const open = Math.max(0, (cell.sent[i] as number) - settled)
+      const settledWithout = (without.delivered[i] as number) + (without.failed[i] as number)
+      const deliveredNow = (cell.delivered[i] as number) - (without.delivered[i] as number)
+      const settled = (cell.delivered[i] as number) + (cell.failed[i] as number) - settledWithout
+      // Of what was sent before it was the suspect's we know once it is settled.
+      const sent = (cell.sent[i] as number) - Math.max(without.sent[i] as number, settledWithout)
+      const open = Math.max(0, sent - settled)
       const ageMs = nowMs - (slot + 1) * SLOT_MS
       // What should have been reported by now and was not.
       const late = open === 0 ? 0 : open * (timed?.comeBy(ageMs) ?? (ageMs >= PATIENCE_MS ? 1 : 0))
       n += settled + late
-      delivered += cell.delivered[i] as number
+      delivered += deliveredNow
       for (const [k, run] of runs.entries()) {
         if (run.since >= 0 || n < (RUNS[k] as number)) continue
         run.since = slot
@@ -223,6 +264,22 @@ export class Quality {
     const slow = Math.log2(1 + (timed?.median() ?? 0) / SLOW_MS) * SLOW_COST
     cell.score = cell.rate - Math.min(SLOW_MOST, slow)
   }
+}
+
+interface Counts {
+  readonly sent: Uint32Array
+  readonly delivered: Uint32Array
+  readonly failed: Uint32Array
+}
+
+const NONE = new Uint32Array(SLOTS)
+const NOTHING: Counts = { sent: NONE, delivered: NONE, failed: NONE }
+
+function add(counts: Counts, i: number, kind: QualityEvent['kind']): void {
+  if (kind === 'refused') {
+    ;(counts.sent[i] as number)++
+    ;(counts.failed[i] as number)++
+  } else (counts[kind][i] as number)++
 }
 
 /** Wilson's interval of `hits` of `n` does not hold `rate`, by some way. */

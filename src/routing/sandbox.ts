@@ -5,6 +5,8 @@ import { type MessageState, state } from '../model/message.js'
 
 /** Lane of all messages to the sandbox; no row of routes gets so far. */
 export const SANDBOX_LANE = 0x7fff_fffe
+/** Number of its carrier, which runs where the sandbox is on; no row of carriers gets so far. */
+export const SANDBOX_CARRIER = 0x7fff_fffe
 
 /** +999 000 0001xx: country code 999 is given to nobody (ITU-T E.164). */
 const PREFIX = '9990000001'

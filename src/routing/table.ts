@@ -114,7 +114,7 @@ export class RouteTable {
 
   /**
    * The first rule, by position, that takes the message at this moment. `destination` is digits only (see
-   * {@link digitsOf}); of the message its class, source, tags and named carrier are asked.
+   * digitsOf); of the message its class, source, tags and named carrier are asked.
    */
   match(sender: Sender, m: Message, destination: string, nowMs: number): RouteRule | undefined {
     let best = this.rules.length
@@ -192,21 +192,3 @@ function prefixesFor(rule: RouteRule, covers: ReadonlyMap<string, readonly strin
 
 const MCC = 3
 const ZERO = 48
-const NINE = 57
-
-/**
- * The digits to route by: a leading + or 00 is taken off. '' when the address is no number:
- * other characters, or not 3 to 15 digits (ITU-T E.164; short codes from 3).
- */
-export function digitsOf(address: string): string {
-  let start = 0
-  if (address.charCodeAt(0) === 43) start = 1
-  else if (address.charCodeAt(0) === ZERO && address.charCodeAt(1) === ZERO) start = 2
-  const length = address.length - start
-  if (length < 3 || length > 15) return ''
-  for (let i = start; i < address.length; i++) {
-    const code = address.charCodeAt(i)
-    if (code < ZERO || code > NINE) return ''
-  }
-  return start === 0 ? address : address.slice(start)
-}

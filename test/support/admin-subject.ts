@@ -7,6 +7,7 @@ import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
 import { readConsentProfile } from '../../src/accounts/consentProfile.js'
 import { readMailProfile } from '../../src/accounts/mailProfile.js'
+import { noQuota } from '../../src/accounts/quota.js'
 import type { RouteRow } from '../../src/accounts/route.js'
 import { readProfile } from '../../src/accounts/smppProfile.js'
 import type { AdminSubject, Ports, RunningCarrier, TraceTap } from '../../src/admin/subject.js'
@@ -82,7 +83,7 @@ export class Subject implements AdminSubject {
   }
   readonly dispatch: Dispatch
   /** Operators' changes are told with the real house: test/operator.test.ts. */
-  readonly desk = {} as unknown as AdminSubject['desk']
+  readonly desk = { store: { query: async () => ({ rows: [] }) } } as unknown as AdminSubject['desk']
   readonly lines = { running: new Map<number, RunningCarrier>() }
   readonly binds = new Binds()
   readonly totals = new BindTotals(this.binds)
@@ -120,7 +121,7 @@ export class Subject implements AdminSubject {
 
   constructor(config: { key?: string | null; metricsAccounts?: string[]; dataDir?: string } = {}) {
     const { key = null, metricsAccounts = [], dataDir = '.' } = config
-    this.config = { node: 7, dataDir, admin: { key, metricsAccounts } }
+    this.config = { node: 7, dataDir, admin: { key, metricsAccounts, allowedOrigins: [] } }
     const { clock } = this
     const spool = this.spool as unknown as Spool
     this.dispatch = new Dispatch(
@@ -203,6 +204,7 @@ export const account = (id: number, systemId: string, more: Partial<Account> = {
   mail: readMailProfile({}),
   consent: readConsentProfile({}),
   hooks: [],
+  quota: noQuota,
   ...more,
 })
 

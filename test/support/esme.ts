@@ -186,7 +186,8 @@ export async function worker(
   const work = (async () => {
     while (isWorking) {
       const from = performance.now()
-      const { status, message_id } = await one.submit()
+      // The same to the same again and again goes round.
+      const { status, message_id } = await one.submit({ short_message: Buffer.from(`hello ${ids.length}`) })
       if (status !== 'ESME_ROK') throw new Error(status)
       ids.push(message_id)
       const { receipt } = await one.next()

@@ -59,6 +59,7 @@ export interface HistoryRow {
   error: string
   segments: number
   carrier: number
+  account: number
 }
 
 let databases: Promise<Databases> | undefined
@@ -391,7 +392,7 @@ const NOTICE = `
   create or replace function story_notice() returns trigger language plpgsql as $$ begin notify story; return null; end $$;
   create or replace trigger story after insert on history for each statement execute function story_notice()`
 const HISTORY = `
-  select id::text, kind::text, state, source, destination, error, segments, carrier from history order by id, kind`
+  select id::text, kind::text, state, source, destination, error, segments, carrier, account from history order by id, kind`
 
 /** The gateway file. */
 function written({ accounts = { shop: {} }, carriers = {}, routes, ...rest }: Gateway): object {

@@ -6,5 +6,6 @@ export const unguarded = {
   blocked: new Blocked([]),
   loops: new Loops({ returns: 0, repeats: 0 }),
   consent: { refusal: () => undefined },
+  sandbox: false,
   guarded: () => {},
 }

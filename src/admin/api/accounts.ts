@@ -49,6 +49,8 @@ export interface AccountShown extends AccountEntry {
   /** Under the names of the gateway file, those that are not the default. */
   settings: Record<string, unknown>
   has_password: boolean
+  /** Of the spans that have a limit. */
+  quota: { span: string; limit: number; used: number; resets_at: string }[]
   /** The first of them. */
   keys: Awaited<ReturnType<typeof keyEntries>>
 }
@@ -73,8 +75,12 @@ export function adminAccountRoutes(app: FastifyInstance, subject: AdminSubject, 
       if (written === undefined) throw new NoAccount(account)
       return { written, keys: await keyEntries(desk.store, { account, after: 0, limit: KEYS_SHOWN }) }
     })
-    const has_password = subject.directory.accountBySystemId(account)?.secret != null
-    return { ...entryOf(account), settings: written, has_password, keys }
+    const found = subject.directory.accountBySystemId(account)
+    const quota = (found === undefined ? [] : desk.quotas.standing(found)).map(({ resetMs, ...one }) => ({
+      ...one,
+      resets_at: new Date(resetMs).toISOString(),
+    }))
+    return { ...entryOf(account), settings: written, has_password: found?.secret != null, quota, keys }
   })
 
   app.patch('/accounts/:system_id', async request => {

@@ -5,14 +5,19 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { hasZodFastifySchemaValidationErrors, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
+import type { Limits } from '../../accounts/limits.js'
+import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
+import type { Log } from '../../base/log.js'
 import type { WebhookDesk } from '../../returns/webhookDesk.js'
-import { Problem } from '../problem.js'
-import { type Caller, type CallerHost, Callers } from './caller.js'
+import { Problem, retryAfterS } from '../problem.js'
+import { type AuthHost, authRoutes, isOpen } from './auth.js'
+import { type Caller, type CallerHost, Callers, scopeOf } from './caller.js'
 import type { Desk } from './changing.js'
-import { retryAfterS } from './faults.js'
+import { rateLimit } from './headers.js'
 import { keyRoutes } from './keys.js'
 import { phoneRoutes } from './phone.js'
+import { type SandboxDesk, sandboxRoutes } from './sandbox.js'
 import { smsRoutes } from './sms.js'
 import { type PastHost, smsPastRoutes } from './smsPast.js'
 import { streamRoutes } from './stream.js'
@@ -21,21 +26,25 @@ import { webhookRoutes } from './webhooks.js'
 /** Octets of a request with a thousand recipients. */
 const BATCH_BYTES = 512 * 1024
 const problem = z
-  .object({
+  .looseObject({
     type: z.string(),
     title: z.string(),
     status: z.number(),
     detail: z.string(),
     code: z.string(),
+    request_id: z.string(),
     retryable: z.boolean().optional(),
     errors: z.array(z.record(z.string(), z.unknown())).optional(),
   })
   .meta({ id: 'Problem', description: 'RFC 9457' })
 
-export interface ApiHost extends CallerHost, PastHost {
+export interface ApiHost extends CallerHost, PastHost, AuthHost {
   readonly maxRecipients: number
   readonly desk: Desk
+  readonly limits: Pick<Limits, 'standing'>
   readonly webhooks: WebhookDesk
+  /** null: there is none. */
+  readonly sandbox: SandboxDesk | null
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
 }
@@ -44,6 +53,7 @@ export interface ApiHost extends CallerHost, PastHost {
 export interface Api {
   readonly scope: FastifyInstance
   readonly clock: Clock
+  readonly log: Log
   readonly maxRecipients: number
   readonly batchBytes: number
   /** Answers that every route may give. */
@@ -51,6 +61,8 @@ export interface Api {
   callerOf(request: FastifyRequest): Account
   /** The same with what the key may do. */
   whoOf(request: FastifyRequest): Caller
+  /** The account as it is by now, for requests that take long. */
+  fresh(account: Account): Account
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
   /** Answers once all that was taken is durable. */
@@ -64,10 +76,20 @@ export function apiRoutes(scope: FastifyInstance, host: ApiHost): void {
   const known = new WeakMap<FastifyRequest, Caller>()
   scope.setValidatorCompiler(validatorCompiler)
   scope.setSerializerCompiler(serializerCompiler)
-  scope.addHook('onRequest', async request => {
-    known.set(request, await callers.of(request))
+  scope.addHook('onRoute', ({ url, config }) => {
+    // Nobody forgets it: a route that says nothing would be everybody's.
+    assert(scopeOf(config) !== undefined || isOpen(config), `${url} does not say which scope it needs`)
   })
-  topics(scope, host, request => known.get(request))
+  scope.addHook('onRequest', async request => {
+    if (!isOpen(request.routeOptions.config)) known.set(request, await callers.of(request))
+  })
+  scope.addHook('onSend', async (request, reply) => {
+    const account = known.get(request)?.account
+    if (account === undefined || scopeOf(request.routeOptions.config) !== 'messages:send') return
+    const standing = host.limits.standing(account, host.clock.mono(), host.clock.now())
+    if (standing.length > 0) reply.headers(rateLimit(standing))
+  })
+  topics(scope, host, request => known.get(request), callers)
 }
 
 /** The routes of every topic; `callerOf` says whose request it is. */
@@ -75,31 +97,43 @@ export function topics(
   scope: FastifyInstance,
   host: ApiHost,
   callerOf: (request: FastifyRequest) => Caller | undefined,
+  callers?: Callers,
 ): void {
   const api: Api = {
     scope,
     clock: host.clock,
+    log: host.log,
     maxRecipients: host.maxRecipients,
     batchBytes: BATCH_BYTES,
     problems,
     callerOf: request => (callerOf(request) as Caller).account,
     whoOf: request => callerOf(request) as Caller,
+    fresh: account => host.account(account.id) ?? { ...account, suspended: 'removed' },
     synced: () => host.synced(),
     said: async (reply, { status, body }) => {
       await host.synced()
-      const again = retryAfterS(status)
+      const again = status === 429 ? roomAfterS(callerOf(reply.request)) : retryAfterS(status)
       if (again !== undefined) reply.header('retry-after', again)
       reply.code(status).type(status === 200 ? 'application/json' : 'application/problem+json')
-      // Serialized already: the schema is for the documents.
-      reply.serializer((text: unknown) => text as string).send(body)
+      // Serialized already, and maybe for an earlier request: the schema is for the documents.
+      const told = status === 200 ? body : `${body.slice(0, -1)},"request_id":${JSON.stringify(reply.request.id)}}`
+      reply.serializer((text: unknown) => text as string).send(told)
     },
+  }
+  /** Until the limit that is used up begins anew. */
+  const roomAfterS = (caller: Caller | undefined): number | undefined => {
+    if (caller === undefined) return retryAfterS(429)
+    const standing = host.limits.standing(caller.account, host.clock.mono(), host.clock.now())
+    return Math.max(1, ...standing.filter(({ left }) => left < 1).map(({ resetS }) => resetS))
   }
   smsRoutes(api, host.sender)
   streamRoutes(api, host.sender)
   smsPastRoutes(api, host)
   phoneRoutes(api)
   keyRoutes(api, host.desk)
+  authRoutes(api, host, callers)
   webhookRoutes(api, host.webhooks)
+  sandboxRoutes(api, host.sandbox)
 }
 
 /** The faults of a request that is not as its schema says; undefined: it is something else. */

@@ -1,11 +1,24 @@
-// Who asks: the account of the API key that a request bears, and what that key may do. Guessing is slowed down by network.
-// Knows keys and addresses; which scope a route needs the route itself says, by `needs`.
+// Who asks: the account of the API key that a request bears, or of the person who has logged in, and what they may do.
+// Guessing is slowed down by network. Which scope a route needs the route itself says, by `needs`.
 
+import type { IncomingMessage } from 'node:http'
 import type { FastifyRequest } from 'fastify'
 import { mayComeFrom, networkOf } from '../../../protocols/net/address.js'
 import type { Account } from '../../accounts/account.js'
 import type { Actor } from '../../accounts/audit.js'
-import { hasScope, type KeyGrant, type KeyKind, objectionTo, type Scope, type ScopeSet } from '../../accounts/keys.js'
+import {
+  hasScope,
+  type KeyGrant,
+  type KeyKind,
+  objectionTo,
+  type Scope,
+  type ScopeSet,
+  scopeSet,
+  scopesOf,
+} from '../../accounts/keys.js'
+import { type People, scopesOfRole } from '../../accounts/people.js'
+import type { LiveSession } from '../../accounts/peopleRows.js'
+import { looksLikeToken } from '../../accounts/peopleTokens.js'
 import type { Clock } from '../../base/clock.js'
 import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
@@ -13,11 +26,14 @@ import { Quiet } from '../../base/quiet.js'
 import { FailedBinds } from '../../intake/smpp/failures.js'
 import { keyIn, scopeMissing } from '../access.js'
 import { Problem } from '../problem.js'
+import { asking } from './changing.js'
 
 /** Wrong keys of one network: later and later answers, then none for a while. */
 const LIMITS = { delayMs: 2_000, barredAfter: 20, barredMs: 300_000 }
 const LINES = 2
 const LINES_IN_ALL = 60
+/** Whoever is known by where they are alone may send, and makes no key that is good elsewhere. */
+const WITHOUT_KEY = scopeSet(['messages:*', 'otp:write', 'webhooks:read', 'account:read'])
 const BEARER = 'send your API key as Authorization: Bearer or X-API-Key'
 
 export interface CallerHost {
@@ -25,8 +41,14 @@ export interface CallerHost {
   readonly counters: Counters
   readonly log: Log
   account(id: number): Account | undefined
+  accountBySystemId(systemId: string): Account | undefined
   key(key: string): KeyGrant | undefined
+  /** In hex. */
+  keyByHash(hash: string): KeyGrant | undefined
+  readonly people: People
   keyUsed(id: number): void
+  /** Whose requests without a key are, where none is needed; undefined: one is. */
+  withoutKey(request: FastifyRequest): Account | undefined
 }
 
 export interface Caller {
@@ -36,6 +58,29 @@ export interface Caller {
   readonly kind: KeyKind
   /** For the audit. */
   readonly actor: Actor
+}
+
+export interface Me {
+  kind: 'person' | 'key'
+  email: string | null
+  name: string
+  organisation: string | null
+  role: LiveSession['role'] | null
+  operator: boolean
+  /** system_ids */
+  accounts: string[]
+  scopes: string[]
+}
+
+const addressRefused = (): Problem =>
+  new Problem(403, 'address_refused', 'Not from here', 'the account may not be used from this address')
+const tokenRefused = (): Problem =>
+  new Problem(401, 'token_refused', 'The token is no good', 'it has expired or was revoked: get another')
+
+/** The access token of a request; undefined: it bears none. */
+export function tokenIn(request: IncomingMessage): string | undefined {
+  const given = keyIn(request)
+  return given !== undefined && looksLikeToken(given) ? given : undefined
 }
 
 /** The scope that a route needs, as part of its options: `routes.get(path, { ...needs('messages:read'), schema }, ...)`. */
@@ -63,37 +108,119 @@ export class Callers {
     const caller = await this.known(request)
     const scope = scopeOf(request.routeOptions.config)
     if (scope !== undefined && !hasScope(caller.scopes, scope)) throw scopeMissing(scope)
-    if (scope === 'messages:send' && caller.kind === 'test') {
-      throw new Problem(403, 'test_key', 'Not with a test key', 'nothing is sent with a key for tests')
-    }
     return caller
   }
 
-  private async known(request: FastifyRequest): Promise<Caller> {
-    const { host } = this
-    const key = keyIn(request.raw)
-    if (key === undefined) throw new Problem(401, 'key_missing', 'A key is needed', BEARER)
-    const network = networkOf(request.ip)
-    if (this.failures.isBarred(network)) {
-      throw new Problem(429, 'too_many_failures', 'Too many wrong keys', 'try again in some minutes')
+  /** Who one is, whatever one may do. */
+  async me(request: FastifyRequest): Promise<Me> {
+    const token = tokenIn(request.raw)
+    const session = token === undefined ? undefined : await this.sessionOf(token)
+    if (session === undefined) {
+      const { account, scopes, actor } = await this.known(request)
+      const of = { email: null, organisation: null, role: null, operator: false, accounts: [account.systemId] }
+      return { kind: 'key', name: actor.who, ...of, scopes: scopesOf(scopes) }
     }
-    const grant = host.key(key)
-    const account = grant && host.account(grant.account)
-    if (grant === undefined || account === undefined) return this.refuse(network, request.ip)
+    const { email, name, organisation, role, operator } = session
+    const accounts = session.accounts.flatMap(id => this.host.account(id)?.systemId ?? [])
+    const scopes = scopesOf(scopesOfRole(role, operator))
+    return { kind: 'person', email, name, organisation, role, operator, accounts, scopes }
+  }
+
+  private async known(request: FastifyRequest): Promise<Caller> {
+    const token = tokenIn(request.raw)
+    if (token !== undefined) return this.ofToken(token, request)
+    const key = keyIn(request.raw)
+    if (key === undefined) return this.withoutKey(request)
+    return this.ofKey(key, request.ip)
+  }
+
+  private withoutKey(request: FastifyRequest): Caller {
+    const account = this.host.withoutKey(request)
+    if (account === undefined) throw new Problem(401, 'key_missing', 'A key is needed', BEARER)
+    this.checkAccount(account, request.ip)
+    const actor = { who: `no key, for ${account.systemId}`, from: request.ip }
+    return { account, scopes: WITHOUT_KEY, kind: 'live', actor }
+  }
+
+  /** `id`: which key it must be. */
+  async ofKey(key: string, ip: string, id?: string): Promise<Caller> {
+    const network = networkOf(ip)
+    if (this.failures.isBarred(network)) {
+      throw new Problem(429, 'too_many_failures', 'Too many wrong keys', 'try again in some minutes', {
+        retry_after_s: LIMITS.barredMs / 1_000,
+      })
+    }
+    const grant = this.host.key(key)
+    if (grant === undefined || (id !== undefined && id !== String(grant.id))) return this.refuse(network, ip)
+    return this.ofGrant(grant, ip)
+  }
+
+  private async ofToken(token: string, request: FastifyRequest): Promise<Caller> {
+    const bearer = await this.host.people.tokens.read(token)
+    if (bearer?.kind === 'key') {
+      const grant = this.host.keyByHash(bearer.hash)
+      if (grant === undefined) throw tokenRefused()
+      const caller = this.ofGrant(grant, request.ip)
+      return bearer.scopes.length === 0 ? caller : { ...caller, scopes: this.narrowed(caller.scopes, bearer.scopes) }
+    }
+    const session = bearer && (await asking(() => this.host.people.person(bearer.session)))
+    if (session === undefined) throw tokenRefused()
+    const account = this.accountFor(session, request.headers['x-account'])
+    this.checkAccount(account, request.ip)
+    const actor = { who: session.email, from: request.ip }
+    return { account, scopes: scopesOfRole(session.role, session.operator), kind: 'live', actor }
+  }
+
+  private async sessionOf(token: string): Promise<LiveSession | undefined> {
+    const bearer = await this.host.people.tokens.read(token)
+    if (bearer?.kind === 'key') return undefined
+    const session = bearer && (await asking(() => this.host.people.person(bearer.session)))
+    if (session === undefined) throw tokenRefused()
+    return session
+  }
+
+  /** Those of `scopes` that were asked for. */
+  narrowed(scopes: ScopeSet, words: readonly string[]): ScopeSet {
+    return scopes & scopeSet(words)
+  }
+
+  /** The account that a person means: the one that X-Account names, or the only one of the organisation. */
+  private accountFor({ accounts }: LiveSession, named: string | string[] | undefined): Account {
+    if (typeof named === 'string') {
+      const account = this.host.accountBySystemId(named)
+      if (account !== undefined && accounts.includes(account.id)) return account
+      throw new Problem(403, 'account_refused', 'Not your account', `${named} is no account of your organisation`)
+    }
+    const [first, second] = accounts
+    const account = first === undefined ? undefined : this.host.account(first)
+    if (account !== undefined && second === undefined) return account
+    if (first === undefined) {
+      throw new Problem(403, 'no_account', 'No account', 'your organisation has none: ask whoever runs this gateway')
+    }
+    throw new Problem(422, 'account_missing', 'Which account?', 'name one of your organisation in the header X-Account')
+  }
+
+  private ofGrant(grant: KeyGrant, ip: string): Caller {
+    const { host } = this
+    const account = host.account(grant.account)
+    if (account === undefined) throw tokenRefused()
     const nowMs = host.clock.now()
-    const objection = objectionTo(grant, nowMs, request.ip)
+    const objection = objectionTo(grant, nowMs, ip)
     if (objection === 'expired') {
       throw new Problem(401, 'key_expired', 'The key has expired', 'make a new one, or ask whoever runs this gateway')
     }
-    if (objection === 'address' || !mayComeFrom(account.smpp.allowFrom, request.ip)) {
-      throw new Problem(403, 'address_refused', 'Not from here', 'the key may not be used from this address')
-    }
+    if (objection === 'address') throw addressRefused()
+    this.checkAccount(account, ip)
+    host.keyUsed(grant.id)
+    const actor = { who: `key ${grant.id} of ${account.systemId}`, from: ip }
+    return { account, scopes: grant.scopes, kind: grant.kind, actor }
+  }
+
+  private checkAccount(account: Account, ip: string): void {
+    if (!mayComeFrom(account.smpp.allowFrom, ip)) throw addressRefused()
     if (account.suspended !== null) {
       throw new Problem(403, 'account_suspended', 'The account is suspended', 'ask whoever runs this gateway')
     }
-    host.keyUsed(grant.id)
-    const actor = { who: `key ${grant.id} of ${account.systemId}`, from: request.ip }
-    return { account, scopes: grant.scopes, kind: grant.kind, actor }
   }
 
   private async refuse(network: string, from: string): Promise<never> {

@@ -3,6 +3,8 @@
 
 import { AccountFaulty } from '../../accounts/accountEdit.js'
 import { KeyRefused, NoAccount, NoKey } from '../../accounts/keyRows.js'
+import { NoUser, UserRefused } from '../../accounts/people.js'
+import { Busy } from '../../accounts/peoplePasswords.js'
 import type { Secrets } from '../../accounts/secrets.js'
 import { Refused } from '../../accounts/writing.js'
 import type { Store } from '../../store/postgres.js'
@@ -36,6 +38,9 @@ export async function asking<T>(work: () => Promise<T>): Promise<T> {
 function problemOf(error: unknown): unknown {
   if (error instanceof NoKey) return new Problem(404, 'no_key', 'There is no such key', error.message)
   if (error instanceof NoAccount) return new Problem(404, 'no_account', 'There is no such account', error.message)
+  if (error instanceof NoUser) return new Problem(404, 'no_user', 'There is no such user', error.message)
+  if (error instanceof UserRefused) return new Problem(422, 'invalid', 'The user cannot be made', error.message)
+  if (error instanceof Busy) return new Problem(503, 'busy', 'Too much at a time', 'try again in some seconds')
   if (error instanceof KeyRefused) return new Problem(422, 'invalid', 'The key cannot be made', error.message)
   if (error instanceof AccountFaulty) {
     return new Problem(422, 'invalid', 'The request is not as it must be', error.message, { faults: error.faults })

@@ -6,6 +6,7 @@ import { Problem } from '../problem.js'
 const statuses: Readonly<Partial<Record<FaultCode, number>>> = {
   account_suspended: 403,
   sender_refused: 403,
+  sandbox_off: 403,
   no_credit: 402,
   not_waiting: 409,
   rate_exceeded: 429,
@@ -16,8 +17,6 @@ const statuses: Readonly<Partial<Record<FaultCode, number>>> = {
   store_failed: 503,
 }
 const OTHERS = 422
-/** Seconds after which it may be tried again. */
-const AGAIN_S: Readonly<Record<number, number>> = { 429: 1, 503: 5 }
 
 export const statusOfFault = ({ code }: Fault): number => statuses[code] ?? OTHERS
 
@@ -28,6 +27,3 @@ export function problemOf(fault: Fault, more: Record<string, unknown> = {}): Pro
     ...more,
   })
 }
-
-/** Retry-After for this status; undefined: none. */
-export const retryAfterS = (status: number): number | undefined => AGAIN_S[status]

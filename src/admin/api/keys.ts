@@ -5,9 +5,18 @@ import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { addKey, keyEntries, keyFields, revokeKey, rotateFields, rotateKey } from '../../accounts/keyRows.js'
-import { hasScopes, isOfAdmins, keyKinds, scopeSet, scopesOf } from '../../accounts/keys.js'
+import {
+  hasScopes,
+  isOfAdmins,
+  type KeyKind,
+  keyKinds,
+  type ScopeSet,
+  scopeSet,
+  scopesOf,
+} from '../../accounts/keys.js'
 import { type Access, scopeMissing } from '../access.js'
 import { read, serving } from '../asked.js'
+import { Problem } from '../problem.js'
 import type { AdminSubject } from '../subject.js'
 import type { Api } from './api.js'
 import { type Caller, needs } from './caller.js'
@@ -75,6 +84,7 @@ export function keyRoutes(app: Api, desk: Desk): void {
       const scopes = request.body.scopes ?? allOf(caller)
       const excess = scopeSet(scopes)
       if (!hasScopes(caller.scopes, excess)) throw scopeMissing(scopesOf(excess & ~caller.scopes).join(', '))
+      if (caller.kind === 'test' && request.body.kind !== 'test') throw onlyForTests()
       const { account, actor } = caller
       const fields = { ...request.body, scopes }
       const key = await changing(desk, () =>
@@ -99,9 +109,9 @@ export function keyRoutes(app: Api, desk: Desk): void {
       },
     },
     async (request, reply) => {
-      const { account, actor, scopes } = app.whoOf(request)
+      const { account, actor, scopes, kind } = app.whoOf(request)
       const { overlap_s } = request.body
-      await mayHandle(scopes, account.systemId, request.params.id)
+      await mayHandle(scopes, kind, account.systemId, request.params.id)
       const rotated = await changing(desk, () =>
         rotateKey(desk.store, desk.secrets, actor, request.params.id, overlap_s, account.systemId),
       )
@@ -128,13 +138,17 @@ export function keyRoutes(app: Api, desk: Desk): void {
   )
 
   /** Whoever replaces a key gets to see its like: it must not be one that may do more. */
-  async function mayHandle(own: number, account: string, key: number): Promise<void> {
+  async function mayHandle(own: ScopeSet, kind: KeyKind, account: string, key: number): Promise<void> {
     const [known] = await asking(() => keyEntries(desk.store, { account, after: key - 1, limit: 1 }))
     if (known?.id !== key) return
+    if (kind === 'test' && known.kind !== 'test') throw onlyForTests()
     const theirs = scopeSet(known.scopes)
     if (!hasScopes(own, theirs)) throw scopeMissing(scopesOf(theirs & ~own).join(', '))
   }
 }
+
+const onlyForTests = (): Problem =>
+  new Problem(403, 'test_key', 'Not with a test key', 'a key for tests makes keys for tests only')
 
 /** Left out: all that the caller has; none written means just that for an account with everything. */
 const allOf = ({ scopes }: Caller): ReturnType<typeof scopesOf> =>

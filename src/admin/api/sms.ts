@@ -96,8 +96,11 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     recipients: readonly Recipient[],
     name: string,
   ): Promise<void> {
-    const account = app.callerOf(request)
-    const key = keyOf(request)
+    const { account, kind } = app.whoOf(request)
+    if (kind === 'test') fields.sandboxed = true
+    const given = keyOf(request)
+    // What a test key has asked for is no answer to others.
+    const key = given !== undefined && kind === 'test' ? `\0${given}` : given
     if (key === undefined || fields.dry_run) {
       await app.said(reply, await body(account, fields, recipients, { name }))
       return

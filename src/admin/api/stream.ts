@@ -10,7 +10,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
 import type { Clock } from '../../base/clock.js'
-import { messageFields } from '../../intake/web/fields.js'
+import { type MessageFields, messageFields } from '../../intake/web/fields.js'
 import type { BatchNote, WebSender } from '../../intake/web/sender.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
@@ -93,23 +93,25 @@ export function streamRoutes(app: Api, sender: WebSender): void {
     reply: FastifyReply,
     rows: AsyncIterable<[line: number, row: unknown]>,
   ): Promise<void> {
-    const account = app.callerOf(request)
+    const { account, kind } = app.whoOf(request)
     const { name, message, ...rest } = request.query as z.output<typeof shared>
-    const fields = messageFields.parse({
+    const fields: MessageFields = messageFields.parse({
       ...rest,
       schedule_at: undefined,
       expire_at: undefined,
       message: message ?? '-',
     })
+    if (kind === 'test') fields.sandboxed = true
     if (rest.schedule_at !== undefined) fields.schedule_at = rest.schedule_at
     if (rest.expire_at !== undefined) fields.expire_at = rest.expire_at
+    const headers = reply.getHeaders() as Record<string, string>
     const { raw } = reply.hijack()
     raw.on('error', () => {})
-    raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
+    raw.writeHead(200, { ...headers, 'content-type': 'application/x-ndjson' })
     const tell = async (line: object): Promise<void> => {
       if (!raw.destroyed && !raw.write(`${JSON.stringify(line)}\n`)) await once(raw, 'drain').catch(() => {})
     }
-    const work = new Work(sender, account, fields, name, message, app.clock)
+    const work = new Work(sender, () => app.fresh(account), fields, name, message, app.clock)
     let told = 0
     try {
       for await (const [line, given] of rows) {
@@ -141,7 +143,7 @@ class Work {
   private batch = ''
   private chunk: [line: number, row: Row][] = []
   private readonly sender: WebSender
-  private readonly account: Account
+  private readonly fresh: () => Account
   private readonly fields: z.output<typeof messageFields>
   private readonly name: string
   private readonly text: string | undefined
@@ -149,18 +151,23 @@ class Work {
 
   constructor(
     sender: WebSender,
-    account: Account,
+    fresh: () => Account,
     fields: z.output<typeof messageFields>,
     name: string,
     text: string | undefined,
     clock: Clock,
   ) {
     this.sender = sender
-    this.account = account
+    this.fresh = fresh
     this.fields = fields
     this.name = name
     this.text = text
     this.clock = clock
+  }
+
+  /** Asked for each time: a suspension or a new limit holds for what is still to come. */
+  private get account(): Account {
+    return this.fresh()
   }
 
   async add(line: number, given: unknown): Promise<void> {

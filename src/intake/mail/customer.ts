@@ -11,6 +11,7 @@ import { Message } from '../../model/message.js'
 import type { FailedBinds } from '../smpp/failures.js'
 import type { Door } from '../submit.js'
 import type { Duplicates } from './duplicates.js'
+import type { Held } from './forwarding.js'
 import { Incoming } from './incoming.js'
 import { numberOf } from './number.js'
 import { answers, replyOf } from './replies.js'
@@ -20,6 +21,8 @@ export interface MailHost {
   readonly door: Door
   readonly failures: FailedBinds
   readonly duplicates: Duplicates
+  /** Of mails that leave as mails. */
+  readonly held: Held
   readonly smsDomains: ReadonlySet<string>
   /** Our name. */
   readonly hostname: string
@@ -177,7 +180,8 @@ export class MailCustomer implements Customer {
     if (this.sender?.mailbox.local === '') return answers.nullSender
     if (this.numbers.has(number)) return undefined
     if (this.isFull(account)) return said.tooManyRecipients
-    const fault = host.door.judge(messageTo(number, this.source), account) ?? host.door.pace(account)
+    const fault =
+      host.door.judge(messageTo(number, this.source), account) ?? host.door.pace(account, this.addressees.length)
     if (fault !== undefined) return replyOf(fault)
     this.numbers.add(number)
     this.addressees.push({ number, recipient })

@@ -8,21 +8,45 @@ import type { Forwarded } from './customer.js'
 
 /** Octets of one mail, and of all its copies. */
 const MOST_OCTETS = 32 * 2 ** 20
+/** Octets of all mails that come at one time. */
+const MOST_HELD = 128 * 2 ** 20
 const MOST_RECEIVED = 50
+
+/** What all mails hold that are on their way in, until they are durable. */
+export interface Held {
+  octets: number
+}
 
 export class Forwarding {
   readonly to: readonly Forwarded[]
+  private readonly all: Held
   private chunks: Buffer[] = []
   private octets = 0
+  private held = 0
+  private isHeldUp = false
 
-  constructor(to: readonly Forwarded[]) {
+  constructor(to: readonly Forwarded[], all: Held) {
     this.to = to
+    this.all = all
   }
 
   add(octets: Buffer): void {
     this.octets += octets.length
-    if (this.isTooLarge) this.chunks = []
-    else this.chunks.push(Buffer.from(octets))
+    if (this.all.octets + octets.length > MOST_HELD) this.isHeldUp = true
+    if (this.isHeldUp || this.isTooLarge) {
+      this.over()
+      return
+    }
+    this.held += octets.length
+    this.all.octets += octets.length
+    this.chunks.push(Buffer.from(octets))
+  }
+
+  /** It is durable, or will never be: what it held is others'. */
+  over(): void {
+    this.chunks = []
+    this.all.octets -= this.held
+    this.held = 0
   }
 
   private get isTooLarge(): boolean {
@@ -32,6 +56,7 @@ export class Forwarding {
   /** Of the whole mail; undefined: it may leave. */
   get refusal(): Reply | undefined {
     if (this.isTooLarge) return reply(552, '5.3.4', 'The mail is too long for so many recipients')
+    if (this.isHeldUp) return reply(452, '4.3.1', 'Too many mails are coming at this moment')
     const whole = this.whole
     const end = whole.indexOf('\r\n\r\n')
     const header = whole.latin1Slice(0, end < 0 ? whole.length : end)

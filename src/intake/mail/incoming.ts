@@ -56,7 +56,7 @@ export class Incoming implements MailSink {
     this.sender = sender
     this.addressees = addressees
     this.source = source
-    this.forwarding = forwarded.length === 0 ? null : new Forwarding(forwarded)
+    this.forwarding = forwarded.length === 0 ? null : new Forwarding(forwarded, host.held)
   }
 
   write(octets: Buffer): void {
@@ -65,10 +65,23 @@ export class Incoming implements MailSink {
   }
 
   drop(): void {
+    this.forwarding?.over()
     this.host.count('mail_dropped')
   }
 
   end(answer: (reply: Reply) => void): void {
+    try {
+      this.ended(reply => {
+        this.forwarding?.over()
+        answer(reply)
+      })
+    } catch (error) {
+      this.forwarding?.over()
+      throw error
+    }
+  }
+
+  private ended(answer: (reply: Reply) => void): void {
     const mail = this.reader.end()
     const refusal = this.refusal(mail)
     if (refusal !== undefined) {

@@ -12,6 +12,7 @@ const codes: Readonly<Record<FaultCode, readonly [code: number, enhanced: string
   destination_stopped: [550, '5.7.1'],
   destination_dnd: [550, '5.7.1'],
   no_route: [550, '5.7.1'],
+  sandbox_off: [550, '5.7.1'],
   loop_suspected: [554, '5.4.6'],
   too_long: [552, '5.3.4'],
   body_invalid: [554, '5.6.0'],

@@ -103,6 +103,7 @@ export class MailServer {
       door,
       failures,
       duplicates: new Duplicates(clock.mono),
+      held: { octets: 0 },
       smsDomains: new Set(smsDomains),
       account: id => accounts.account(id),
       accountBySystemId: systemId => accounts.accountBySystemId(systemId),

@@ -12,6 +12,7 @@ const statuses: Readonly<Record<FaultCode, number>> = {
   destination_stopped: status.ESME_RINVDSTADR,
   destination_dnd: status.ESME_RINVDSTADR,
   no_route: status.ESME_RINVDSTADR,
+  sandbox_off: status.ESME_RINVDSTADR,
   // Refused for good: ESME_RSUBMITFAIL would be tried again, and go round again.
   loop_suspected: status.ESME_RINVDSTADR,
   too_long: status.ESME_RINVMSGLEN,

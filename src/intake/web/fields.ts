@@ -65,7 +65,8 @@ export const messageFields = z.object({
     .default([]),
   dry_run: z.boolean().default(false).describe('Checks everything, prices it, and sends nothing.'),
 })
-export type MessageFields = z.output<typeof messageFields>
+/** `sandboxed`: it comes with a test key. */
+export type MessageFields = z.output<typeof messageFields> & { sandboxed?: boolean }
 
 export const sendBody = messageFields
   .extend({ to: z.union([recipient, z.array(recipient).min(1).max(MAX_RECIPIENTS)]) })

@@ -1,9 +1,9 @@
 // A message as an application describes it over HTTP, as the one internal message. Knows fields and the model; judges
 // nothing: that is the door's.
 
+import { digitsOf } from '../../model/digits.js'
 import { type ClassRank, Message, rankOf } from '../../model/message.js'
 import { extrasOfWeb, type WebExtras } from '../../model/webExtras.js'
-import { digitsOf } from '../../routing/table.js'
 import { writtenNumber } from '../../routing/writtenNumber.js'
 import type { MessageFields, Recipient, SmsType } from './fields.js'
 
@@ -79,6 +79,7 @@ export function messageFor(to: Recipient, number: string, { fields, body, batch 
   if (fields.callback_url !== undefined) web.callback = fields.callback_url
   if (fields.metadata !== undefined) web.metadata = fields.metadata
   m.extras = extrasOfWeb(web, fields.tags)
+  m.isSandboxed = fields.sandboxed === true
   return m
 }
 

@@ -11,6 +11,10 @@ import type { Database, Slabs } from './store.js'
 
 /** Messages read in one go for a row when memory is nearly full. */
 const SCARCE = 16
+/** Octets of bodies after which no more are read in one go: those of mails may be megabytes. */
+const MOST_OCTETS = 2 ** 20
+/** Who brings more waits on disk alone: a head is bounded by its messages' number. */
+const LARGE = 4_096
 /** Blocks looked at for garbage in one go. */
 const GARBAGE_BLOCKS = 4
 
@@ -20,6 +24,8 @@ interface Block {
   remaining: number
   /** Those that become claimable when the commit is durable; emptied then. */
   fresh: Message[]
+  /** One of those is too large to wait in memory. */
+  isLarge: boolean
   readonly row: Row
   readonly queue: Queue
 }
@@ -46,6 +52,8 @@ export class Blocks {
   /** Lanes of which a claim left something. */
   private readonly unfinished = new Set<number>()
   private garbageAfter: number[] | null = null
+  /** What the refill that is under way may still read. */
+  private octets = 0
   /** The newest block's number. It never runs back, over restarts too: a record names its block by it alone. */
   seq: number
 
@@ -134,13 +142,14 @@ export class Blocks {
         block = groups.get(queue)
         if (!block) {
           const key = [m.lane, m.rank, m.account, 9 - queue.priority, ++this.seq]
-          block = { key, remaining: 0, fresh: [], row, queue }
+          block = { key, remaining: 0, fresh: [], isLarge: false, row, queue }
           groups.set(queue, block)
           this.listed.push(block)
         }
       }
       block.remaining++
       block.fresh.push(m)
+      if (m.body.length > LARGE) block.isLarge = true
       m.block = block
       m.ready = block.key[4] as number
     }
@@ -179,7 +188,8 @@ export class Blocks {
     const row = this.lanes.row(lane, block.row.rank, account)
     const queue = row === block.row ? block.queue : row.queue(block.queue.priority)
     // A refill that ran after the commit, but before this, has passed the block by: it must stay in memory then.
-    const keep = seq <= queue.read || (!queue.behind && this.lanes.inMemory < this.limits.heads)
+    const fits = !block.isLarge && this.lanes.inMemory < this.limits.heads
+    const keep = seq <= queue.read || (!queue.behind && fits)
     let joined = 0
     for (const m of fresh) {
       m.hold &= ~FRESH
@@ -219,7 +229,9 @@ export class Blocks {
     const { heads, refill } = this.limits
     const want = this.lanes.inMemory < heads / 2 ? queue.want : Math.min(queue.want, SCARCE)
     queue.want = Math.min(queue.want * 2, refill)
-    while (queue.head.length < want && (queue.opened ?? this.open(row, queue))) this.readOpened(queue, want)
+    this.octets = MOST_OCTETS
+    while (queue.head.length < want && this.octets > 0 && (queue.opened ?? this.open(row, queue)))
+      this.readOpened(queue, want)
     return queue.head.length > 0
   }
 
@@ -230,7 +242,7 @@ export class Blocks {
     for (const { key, value } of this.table.getRange(range)) {
       queue.read = key[4] as number
       // What has not been read yet counts as one that has not left.
-      const block: Block = { key, remaining: 1, fresh: [], row, queue }
+      const block: Block = { key, remaining: 1, fresh: [], isLarge: false, row, queue }
       queue.opened = { block, ids: value, at: 0, held: false }
       return queue.opened
     }
@@ -242,7 +254,7 @@ export class Blocks {
     const opened = queue.opened as Opened
     const { block, ids } = opened
     const seq = block.key[4] as number
-    while (opened.at < ids.length && queue.head.length < want) {
+    while (opened.at < ids.length && queue.head.length < want && this.octets > 0) {
       const m = this.live.message(ids.readDoubleLE(opened.at))
       opened.at += 8
       if (m?.standing !== 'waiting' || m.ready !== seq) continue
@@ -256,6 +268,7 @@ export class Blocks {
       m.block = block
       block.remaining++
       queue.head.push(m)
+      this.octets -= m.body.length
     }
     if (opened.at < ids.length) return
     queue.opened = null
