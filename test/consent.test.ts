@@ -403,14 +403,15 @@ story(
     await way.open()
     const carrier = await smsc(t)
     const daemon = await house(t, {
-      accounts: { shop: { numbers: ['1000'] } },
-      carriers: { up: carrier },
+      accounts: { shop: { numbers: ['+1000'] } },
+      // It knows phones of its own country by their national numbers.
+      carriers: { up: { at: carrier, rewrite: { replySource: [{ prefix: '0', replace: '49' }] } } },
       database: { url: way.url, direct },
     })
     await carrier.bound()
     way.close()
     await daemon.line('the database went away')
-    t.equal(await carrier.mobileOriginated(from('STOP')), 0)
+    t.equal(await carrier.mobileOriginated(from('STOP', '1000', `0${PHONE.slice(2)}`)), 0)
     const killed = daemon.kill9()
     const lines = daemon.log.length
     await killed

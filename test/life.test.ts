@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { esme, worker } from './support/esme.js'
 import { emptyHouse, freshDatabase, type HistoryRow, house, story, trunkline } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { within } from './support/peer.js'
 import { Way } from './support/postgres.js'
 import { smsc } from './support/smsc.js'
@@ -121,16 +122,6 @@ story('what was acknowledged before a SIGKILL reaches the carrier after it', asy
   }, 'all that was acknowledged')
 })
 
-story('a second daemon on the same directory ends with 3, names the first, and leaves it in peace', async t => {
-  const daemon = await house(t)
-  const shop = await esme(t, daemon.smpp)
-  const { code, stdout, stderr } = await trunkline(['serve', '--config', daemon.configFile])
-  t.equal(code, 3)
-  t.match(stderr, `pid ${daemon.pid}`)
-  t.equal(stdout, '')
-  t.equal((await shop.submit()).status, 'ESME_RINVDSTADR')
-})
-
 story('a faulty configuration ends with 2 and names all its faults, and so does a faulty gateway file', async t => {
   const one = await emptyHouse(t)
   const file = join(one.dir, 'faulty.yaml')
@@ -163,40 +154,44 @@ story('a first start without its database ends with 1 and says so, and leaves no
   t.match(stderr, /^cannot start: .*ECONNREFUSED/)
 })
 
-story('a port in use ends the start with 1 and a sentence, and leaves no process and no socket', async t => {
-  const squatter = createServer().listen(0, '127.0.0.1')
-  t.teardown(() => squatter.close())
-  await once(squatter, 'listening')
-  const { port } = squatter.address() as { port: number }
-  const one = await emptyHouse(t, { database: 'embedded', config: { smpp: { listen: `127.0.0.1:${port}` } } })
-  const { code, stderr } = await trunkline(['serve', '--config', one.configFile])
-  t.equal(code, 1)
-  t.match(stderr, /EADDRINUSE/)
-})
-
-story('SIGHUP changes the log level of the running daemon, and a faulty file changes nothing', async t => {
+story('a running daemon is left in peace by a second one and by a faulty file, and follows a good one', async t => {
   const daemon = await house(t, { expected: /settings not reloaded/ })
-  const settings = JSON.parse(readFileSync(daemon.configFile, 'utf8'))
-  writeFileSync(daemon.configFile, JSON.stringify({ ...settings, log: { level: 'loud' } }))
-  daemon.signal('SIGHUP')
-  await daemon.line('settings not reloaded: they are faulty')
-  writeFileSync(daemon.configFile, JSON.stringify({ ...settings, log: { level: 'debug' } }))
-  daemon.signal('SIGHUP')
-  await daemon.line('settings reloaded')
-  const shop = await esme(t, daemon.smpp)
-  await shop.unbind()
-  const stranger = await esme(t, daemon.smpp)
-  t.equal((await stranger.submit()).status, 'ESME_RINVDSTADR')
+  await t.test(
+    'a second daemon on the same directory ends with 3, names the first, and leaves it in peace',
+    async t => {
+      const shop = await esme(t, daemon.smpp)
+      const { code, stdout, stderr } = await trunkline(['serve', '--config', daemon.configFile])
+      t.equal(code, 3)
+      t.match(stderr, `pid ${daemon.pid}`)
+      t.equal(stdout, '')
+      t.equal((await shop.submit()).status, 'ESME_RINVDSTADR')
+      await shop.unbind()
+    },
+  )
+
+  await t.test('SIGHUP changes the log level of the running daemon, and a faulty file changes nothing', async t => {
+    const settings = JSON.parse(readFileSync(daemon.configFile, 'utf8'))
+    writeFileSync(daemon.configFile, JSON.stringify({ ...settings, log: { level: 'loud' } }))
+    daemon.signal('SIGHUP')
+    await daemon.line('settings not reloaded: they are faulty')
+    writeFileSync(daemon.configFile, JSON.stringify({ ...settings, log: { level: 'debug' } }))
+    daemon.signal('SIGHUP')
+    await daemon.line('settings reloaded')
+    const shop = await esme(t, daemon.smpp)
+    await shop.unbind()
+    const stranger = await esme(t, daemon.smpp)
+    t.equal((await stranger.submit()).status, 'ESME_RINVDSTADR')
+  })
 })
 
-story('a changed route takes what waits to its new carrier, and a removed one is matched again', async t => {
+lodger('a changed route takes what waits to its new carrier, and a removed one is matched again', async t => {
   const [dead, alive] = [await smsc(t), await smsc(t)]
   await dead.close()
   const carriers = { dead, alive }
   const waits = { name: 'waits', match: { destination: '44' }, to: ['dead'] }
   const goes = { name: 'goes', match: { destination: '1' }, to: ['dead'] }
-  const daemon = await house(t, { carriers, routes: [waits, goes] })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers, routes: [waits, goes] })
+  const shop = await daemon.enter(t)
   await shop.submitAll(10, { destination_addr: '12025550123' })
   await shop.submitAll(10, { destination_addr: '447700900123' })
   await daemon.apply({ carriers, routes: [waits, { ...goes, to: ['alive'] }] })
@@ -213,11 +208,11 @@ story('a changed route takes what waits to its new carrier, and a removed one is
   )
 })
 
-story('a carrier changed under load empties its windows, and no message is lost or doubled', async t => {
+lodger('a carrier changed under load empties its windows, and no message is lost or doubled', async t => {
   const carrier = await smsc(t, { submit: sm => sm.later(20, () => sm.deliver()) })
   const gateway = (window: number, rest = {}) => ({ carriers: { up: { at: carrier, window, ...rest } } })
-  const daemon = await house(t, gateway(5))
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, gateway(5))
+  const shop = await daemon.enter(t)
   const ids = (await shop.submitAll(600)).map(one => one.message_id)
   await daemon.apply(gateway(10))
   await daemon.line('carrier changed')
@@ -231,6 +226,8 @@ story('a carrier changed under load empties its windows, and no message is lost 
     numbers(600),
   )
 })
+
+lodgersOn('changes of the directory are followed while messages wait and go')
 
 story('without its database traffic goes on, over a restart too, and history catches up exactly once', async t => {
   const carrier = await smsc(t)
@@ -297,4 +294,17 @@ story('the embedded database, stopped or killed, is started again under traffic,
   const from = daemon.log.length
   await daemon.start()
   await daemon.line('adopted the running embedded PostgreSQL', from)
+  t.equal(await daemon.stop(), 0)
+
+  await t.test('a port in use ends the start with 1 and a sentence, and leaves no process and no socket', async t => {
+    const squatter = createServer().listen(0, '127.0.0.1')
+    t.teardown(() => squatter.close())
+    await once(squatter, 'listening')
+    const { port } = squatter.address() as { port: number }
+    const settings = JSON.parse(readFileSync(daemon.configFile, 'utf8')) as object
+    writeFileSync(daemon.configFile, JSON.stringify({ ...settings, smpp: { listen: `127.0.0.1:${port}` } }))
+    const { code, stderr } = await trunkline(['serve', '--config', daemon.configFile])
+    t.equal(code, 1)
+    t.match(stderr, /EADDRINUSE/)
+  })
 })

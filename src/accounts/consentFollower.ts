@@ -104,7 +104,15 @@ export class ConsentFollower {
     if (this.unsure) await this.recognise()
     while (!this.closing.signal.aborted && (await this.sendJournal())) {}
     while (!this.closing.signal.aborted && (await this.takeChanges())) {}
-    if (!this.closing.signal.aborted && (await dnd.follow(store, this.identity, log))) this.options.changed()
+    if (!this.closing.signal.aborted) {
+      // Of several lists some may be here when the next cannot be read.
+      let changed = true
+      try {
+        changed = await dnd.follow(store, this.identity, log)
+      } finally {
+        if (changed) this.options.changed()
+      }
+    }
     const { state } = copy
     if (state?.complete === false && !this.closing.signal.aborted) await copy.take([], { ...state, complete: true })
     await copy.forgetAnswers(clock.now(), SLICE)

@@ -2,7 +2,7 @@
 // to wait because the carrier that it is for is full or down. Little of that stays in memory: it goes back to where it
 // stood, or waits on disk. Sends nothing.
 
-import { type Message, rankOf, state } from '../model/message.js'
+import { type ClassRank, type Message, rankOf, state } from '../model/message.js'
 import type { RouteTable } from '../routing/table.js'
 import type { DispatchHost } from './dispatch.js'
 import type { Line } from './line.js'
@@ -11,7 +11,7 @@ import { type RetryRules, retryAt } from './retry.js'
 /** A claim at a time: what is handed out is in nobody's queue, so not too much of it. */
 const CLAIM = 256
 /** Claimed for others or for later in one turn: there may be a million of them. */
-const PASSED = 512
+const PASSED = 256
 /** What was handed over of a lower class than what waits in the lanes goes once in so many claims: 5 %. */
 const LOWER_EVERY = 20
 /** The class that may be told to wait for the end of quiet hours. */
@@ -50,18 +50,14 @@ export class Claims {
   /** Messages that were claimed after a kill and may be sent twice: at most this many. */
   resentAfterCrash = 0
   private resendable = 0
-  /** Who claims now: it has place. */
+  /** Who claims now, and the class of what: that one has a place in any case. */
   private claiming: Line | undefined
-  private readonly hasPlace: readonly ((carrier: string) => boolean)[]
+  private rank: ClassRank = 0
 
   constructor(host: DispatchHost, others: ClaimsHost) {
     this.host = host
     this.others = others
     if (host.spool.crashed) this.resendable = Number.POSITIVE_INFINITY
-    this.hasPlace = ([0, 1, 2] as const).map(rank => (carrier: string) => {
-      const line = others.named(carrier)
-      return line !== undefined && (line === this.claiming || line.hasPlace(rank))
-    })
   }
 
   /** What was handed over stood in a lane before what stands there now, and never goes before a higher class all the same. */
@@ -153,6 +149,11 @@ export class Claims {
     return claimed
   }
 
+  private readonly hasPlace = (carrier: string): boolean => {
+    const line = this.others.named(carrier)
+    return line !== undefined && (line === this.claiming || line.hasPlace(this.rank))
+  }
+
   private target(line: Line, m: Message): Target {
     const { others } = this
     if (m.carrier !== line.id && isBegun(m)) {
@@ -166,7 +167,8 @@ export class Claims {
       return 'later'
     }
     if (rule === undefined || rule.to.length < 2 || rule.by === 'order') return line
-    const best = others.named(this.host.choose(rule, m, others.isUp, this.hasPlace[m.rank] as () => boolean) ?? '')
+    this.rank = m.rank
+    const best = others.named(this.host.choose(rule, m, others.isUp, this.hasPlace) ?? '')
     if (best === undefined || best === line) return line
     return best.hasPlace(m.rank) ? best : 'back'
   }
@@ -200,7 +202,8 @@ export class Claims {
     if (one !== undefined) {
       one.remember(m.id)
       const { downSinceMs } = one
-      waitMs = downSinceMs === null ? (1_000 * one.remembered) / one.most : (clock.mono() - downSinceMs) / 2
+      const downMs = downSinceMs === null ? 0 : clock.mono() - downSinceMs
+      waitMs = Math.max(downMs / 2, (1_000 * one.remembered) / one.most)
     }
     const spread = 0.75 + this.host.random() / 2
     spool.defer(m, clock.now() + Math.min(Math.max(waitMs, PUT_OFF_MS), most) * spread)

@@ -14,7 +14,8 @@ import { Message } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
 import { type Report, type Spool, way } from '../spool/contract.js'
 import type { Conversation, Conversations } from './conversations.js'
-import { type CutNotice, cutDsn, dsnOf, type Notice, type NoticeHead, noticeOf } from './mailNotices.js'
+import { MailGather, type Told } from './mailGather.js'
+import { type CutNotice, cutDsn, dsnOf, type NoticeHead, noticeOf } from './mailNotices.js'
 import { MailPace } from './mailPace.js'
 import { Joined, Rejoiner, rejoinLimits } from './rejoin.js'
 
@@ -26,12 +27,6 @@ const AT_ONCE = 2
 /** Recipients of one notification. */
 const MOST_RECIPIENTS = 100
 const TICK_MS = 250
-/** Notifications wait so long for others of the same mail. */
-const GATHER_MS = 500
-/** Notices that wait until their sender may be told again, or a carrier takes mails, of all accounts. */
-const MOST_LATE = 10_000
-/** So many late mails of one sender are told one by one. */
-const FEW = 20
 /** After a full queue or disk. */
 const PAUSE_MS = 5_000
 /** Log lines a minute, of one account and of all. */
@@ -58,17 +53,6 @@ export interface MailReturnsHost {
   fault(error: unknown): void
 }
 
-interface Told {
-  readonly report: Report
-  readonly notice: Notice
-}
-
-/** What became of one mail, for recipients that are told together. */
-interface Gathered {
-  readonly dueMs: number
-  readonly told: Told[]
-}
-
 /** A mail of ours. */
 interface Leaving {
   /** What it tells. */
@@ -90,11 +74,7 @@ export class MailReturns {
   private readonly quiet: Quiet
   private readonly open = new Map<number, number>()
   private readonly paused = new Set<number>()
-  /** By mail, the oldest first. */
-  private readonly waiting = new Map<string, Gathered>()
-  /** By sender and mail: told when they may be told again, many of them together. */
-  private readonly late = new Map<string, (readonly Told[])[]>()
-  private lateCount = 0
+  private readonly gather: MailGather
   /** To be written. */
   private readonly leaving: Leaving[] = []
   private timer: NodeJS.Timeout | undefined
@@ -103,6 +83,19 @@ export class MailReturns {
   constructor(host: MailReturnsHost) {
     this.host = host
     this.pace = new MailPace(() => host.clock.mono())
+    this.gather = new MailGather({
+      pace: this.pace,
+      now: () => host.clock.mono(),
+      isOpen: () => host.door.carriesMail,
+      late: told => {
+        this.count((told[0] as Told).report.account, -told.length)
+        host.counts.add('mail_notices_late', told.length)
+      },
+      tell: (told, wasLate) => {
+        if (wasLate) this.count((told[0] as Told).report.account, told.length)
+        this.notify(told)
+      },
+    })
     this.quiet = new Quiet(LINES, LINES_IN_ALL, () => host.clock.mono())
     this.rejoiner = new Rejoiner(rejoinLimits, {
       release: part => {
@@ -150,7 +143,8 @@ export class MailReturns {
         return
       }
       if (this.isOurs([report], notice.note.from)) return
-      this.gather({ report, notice })
+      this.gather.add({ report, notice })
+      this.tickSoon()
     }
   }
 
@@ -163,50 +157,6 @@ export class MailReturns {
   }
 
   // -- notifications ---------------------------------------------------------------
-
-  /** Recipients of one mail often fail together: their sender is told once. */
-  private gather(told: Told): void {
-    const { note, messageId } = told.notice
-    const mail = `${senderOf(told)} ${note.envid ?? ''} ${messageId || told.report.receipt?.id}`
-    const gathered = this.waiting.get(mail)
-    if (gathered) gathered.told.push(told)
-    else this.waiting.set(mail, { dueMs: this.host.clock.mono() + GATHER_MS, told: [told] })
-    this.tickSoon()
-  }
-
-  /** What is due is told, or told later: nobody who is told much holds up the others. */
-  private tellDue(now: number): void {
-    for (const [sender, mails] of this.late) {
-      while (mails.length > 0 && this.mayTell(sender)) {
-        const told = mails.splice(0, mails.length > FEW ? MOST_RECIPIENTS : 1).flat()
-        this.lateCount -= told.length
-        this.count((told[0] as Told).report.account, told.length)
-        this.notify(told)
-      }
-      if (mails.length === 0) this.late.delete(sender)
-    }
-    for (const [mail, { dueMs, told }] of this.waiting) {
-      if (dueMs > now) break
-      const sender = senderOf(told[0] as Told)
-      if (!this.late.has(sender) && this.mayTell(sender)) this.notify(told)
-      else if (this.lateCount < MOST_LATE) this.delay(sender, told)
-      else continue
-      this.waiting.delete(mail)
-    }
-  }
-
-  private mayTell(sender: string): boolean {
-    return this.host.door.carriesMail && this.pace.take(sender)
-  }
-
-  private delay(sender: string, told: readonly Told[]): void {
-    const before = this.late.get(sender)
-    if (before === undefined) this.late.set(sender, [told])
-    else before.push(told)
-    this.lateCount += told.length
-    this.count((told[0] as Told).report.account, -told.length)
-    this.host.counts.add('mail_notices_late', told.length)
-  }
 
   private notify(told: readonly Told[]): void {
     for (let from = 0; from < told.length; from += MOST_RECIPIENTS) {
@@ -400,8 +350,8 @@ export class MailReturns {
       const n = this.rejoiner.tick(this.host.clock.mono())
       if (n > 0) this.host.counts.add('replies_not_rejoined', n)
     }
-    this.tellDue(this.host.clock.mono())
-    if (this.waiting.size > 0 || this.late.size > 0 || this.rejoiner.held > 0) return
+    this.gather.tick()
+    if (!this.gather.isEmpty || this.rejoiner.held > 0) return
     clearInterval(this.timer)
     this.timer = undefined
   }
@@ -412,5 +362,3 @@ export class MailReturns {
     clearInterval(this.timer)
   }
 }
-
-const senderOf = ({ report, notice }: Told): string => `${report.account} ${notice.note.from}`

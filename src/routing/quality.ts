@@ -59,6 +59,8 @@ class Cell implements Standing, Counts {
   /** The account that most failures are of, by a vote of one after the other; and what of the above is its. */
   suspect = 0
   private votes = 0
+  /** Whose outcomes are in which slot is known of those after this. */
+  private suspectedIn = -1
   readonly its = { sent: new Uint32Array(SLOTS), delivered: new Uint32Array(SLOTS), failed: new Uint32Array(SLOTS) }
   readonly latencies = new Float64Array(BOUNDS.length + 1)
   latencyCount = 0
@@ -86,12 +88,13 @@ class Cell implements Standing, Counts {
     return i
   }
 
-  /** A message of this account failed. */
-  vote(account: number): void {
+  /** A message of this account failed, in the slot that is now. */
+  vote(account: number, now: number): void {
     if (account === this.suspect) this.votes++
     else if (this.votes > 0) this.votes--
     else {
       this.suspect = account
+      this.suspectedIn = now
       this.votes = 1
       for (const counts of Object.values(this.its)) counts.fill(0)
     }
@@ -107,7 +110,8 @@ class Cell implements Standing, Counts {
     let delivered = 0
     let ofIts = 0
     let deliveredOfIts = 0
-    for (let slot = newest; slot > newest - SLOTS && slot >= this.since; slot--) {
+    const before = Math.max(newest - SLOTS, this.since - 1, this.suspectedIn)
+    for (let slot = newest; slot > before; slot--) {
       const i = slot % SLOTS
       if (this.slots[i] !== slot) continue
       n += (this.delivered[i] as number) + (this.failed[i] as number)
@@ -167,7 +171,7 @@ export class Quality {
     const i = cell.at(slot)
     if (i < 0) return
     if (kind === 'delivered') cell.took(afterMs)
-    if (kind === 'failed' || kind === 'refused') cell.vote(account)
+    if (kind === 'failed' || kind === 'refused') cell.vote(account, Math.floor(cell.heardMs / SLOT_MS))
     add(cell, i, kind)
     if (account === cell.suspect) add(cell.its, i, kind)
   }

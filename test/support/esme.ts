@@ -1,5 +1,6 @@
 // A scripted customer: an ESME over a real connection, with a promise for each thing it does. Takes every deliver_sm
 // unless told otherwise, and keeps it.
+import { setTimeout as delay } from 'node:timers/promises'
 import { command } from '../../protocols/smpp/commands.js'
 import type { PduFields } from '../../protocols/smpp/pdu.js'
 import { status, statusName } from '../../protocols/smpp/status.js'
@@ -170,6 +171,9 @@ export async function esme(t: Cleaner, port: number, options: EsmeOptions = {}):
   return one
 }
 
+/** The pace of a {@link worker}: as fast as it can, it would keep the machine busy. */
+const PACE_MS = 4
+
 /** A customer who sends one message after the other, each when the receipt of the one before is there. */
 export async function worker(
   t: Cleaner,
@@ -193,6 +197,7 @@ export async function worker(
       const { receipt } = await one.next()
       if (receipt.id !== message_id) throw new Error(`the receipt of ${receipt.id}, not of ${message_id}`)
       slowestMs = Math.max(slowestMs, performance.now() - from)
+      await delay(PACE_MS)
     }
     await one.unbind()
   })()

@@ -350,8 +350,12 @@ export class House {
           const next = new Promise<void>(resolve => {
             changed = resolve
           })
-          rows = (await client.query<HistoryRow>(HISTORY)).rows
-          if (takes(rows)) return rows
+          // Read again and again, all rows would cost more than what is tested.
+          const isThere =
+            typeof enough !== 'number' ||
+            ((await client.query<{ n: number }>(COUNT)).rows[0] as { n: number }).n >= enough
+          if (isThere) rows = (await client.query<HistoryRow>(HISTORY)).rows
+          if (isThere && takes(rows)) return rows
           await next
         }
       }
@@ -391,6 +395,7 @@ export class House {
 const NOTICE = `
   create or replace function story_notice() returns trigger language plpgsql as $$ begin notify story; return null; end $$;
   create or replace trigger story after insert on history for each statement execute function story_notice()`
+const COUNT = 'select count(*)::int as n from history'
 const HISTORY = `
   select id::text, kind::text, state, source, destination, error, segments, carrier, account from history order by id, kind`
 
