@@ -382,7 +382,7 @@ t.test('a number belongs to its account however it was written, before an upgrad
     ['SHOP', b],
   ]
   for (const row of rows) await store.query('insert into numbers (number, account) values ($1, $2)', row)
-  await store.query(readFileSync('config/migrations/012_numbers.sql', 'utf8'))
+  await store.query(readFileSync('config/migrations/011_numbers.sql', 'utf8'))
   await directory.refresh()
   t.same(owners('491', '4917', '49171', '49172', '0173', 'SHOP'), [b, b, b, a, a, b])
   t.same((await store.query("select from numbers where number ~ '^(\\+|00)'")).rowCount, 0)

@@ -1,15 +1,13 @@
 // A carrier's pool of links while it runs: edited under load, on several hosts, refused, paused. The real daemon between a
 // scripted customer and scripted carriers; each message has its number for a text, so what was lost or doubled is seen.
 
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import { status } from '../protocols/smpp/status.js'
 import { type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
 import type { Script, Smsc } from './support/smsc.js'
 import { smsc } from './support/smsc.js'
-
-t.jobs = 4
 
 /** A carrier that takes a while: there is always something in flight. */
 const slow = (ms = 15): Script => ({ submit: sm => sm.later(ms, () => sm.deliver()) })

@@ -200,10 +200,9 @@ export class Claims {
     const most = PUT_OFF_MOST_MS[m.rank]
     let waitMs: number = most
     if (one !== undefined) {
-      one.remember(m.id)
-      const { downSinceMs } = one
-      const downMs = downSinceMs === null ? 0 : clock.mono() - downSinceMs
-      waitMs = Math.max(downMs / 2, (1_000 * one.remembered) / one.most)
+      const isKnown = one.remember(m.id)
+      if (one.downSinceMs === null) waitMs = (1_000 * one.remembered) / one.most
+      else if (isKnown) waitMs = (clock.mono() - one.downSinceMs) / 2
     }
     const spread = 0.75 + this.host.random() / 2
     spool.defer(m, clock.now() + Math.min(Math.max(waitMs, PUT_OFF_MS), most) * spread)

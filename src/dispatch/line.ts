@@ -111,8 +111,11 @@ export class Line {
     return this.handed[rank].length < this.most
   }
 
-  remember(id: number): void {
-    if (this.putOff.size < REMEMBERED) this.putOff.add(id)
+  /** False: too many are. */
+  remember(id: number): boolean {
+    if (this.putOff.size >= REMEMBERED) return this.putOff.has(id)
+    this.putOff.add(id)
+    return true
   }
 
   /** Messages that wait for it alone, as far as they are known. */

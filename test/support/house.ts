@@ -184,6 +184,7 @@ export class House {
     return this.waiting.until(
       () => this.isReady || undefined,
       () => `the daemon to be ready\n${this.tail()}`,
+      START_MS,
     )
   }
 
