@@ -107,7 +107,7 @@ story('while the database is away a query for what has ended fails, and what liv
   await way.open()
 })
 
-story(`${MANY} are cancelled in one stroke, and nobody else waits for it`, async t => {
+story('thousands are cancelled in one stroke, and nobody else waits for it', async t => {
   const carrier = await away(t)
   const daemon = await house(t, { carriers: { up: carrier }, accounts: { shop: {}, rival: {} } })
   const shop = await esme(t, daemon.smpp, { bind: 'transmitter' })
