@@ -159,6 +159,12 @@ story('a request that is wrong gets a problem that names every fault, and nothin
   const guesses = await Promise.all(Array.from({ length: 25 }, (_, i) => ask('GET', '/api/sms', { key: `guess ${i}` })))
   const barred = guesses.find(({ status }) => status === 429)
   t.match(barred, { headers: { 'retry-after': '300' }, json: { retry_after_s: 300 } }, 'who guesses is not let in')
+  t.equal((await ask('GET', '/api/sms')).status, 200, 'a good key from there is')
+  const reserved = { url: 'https://shop.example/hook', events: ['user.password_reset'] }
+  t.match(await ask('POST', '/api/v1/webhooks', { body: reserved }), {
+    status: 422,
+    json: { code: 'events_of_people' },
+  })
 })
 
 story('a request with a key of its own is done once, however often it is made and whatever crashes', async t => {
@@ -227,6 +233,11 @@ story(
       type: 'application/x-ndjson',
     })
     t.match(linesOf(lines.text).at(-1), { rows: 4, accepted: 1, rejected: 3 })
+    const endless = await ask('POST', '/api/sms/send-stream', {
+      body: '{'.repeat(40_000),
+      type: 'application/x-ndjson',
+    })
+    t.match(linesOf(endless.text).at(-1), { end: true, accepted: 0, problem: { code: 'too_large' } })
     t.match(await ask('POST', '/api/sms/send-stream', { body: {}, type: 'application/json' }), { status: 415 })
   },
 )

@@ -37,7 +37,7 @@ export class Notices {
   }
 
   /**
-   * To a user, over the webhooks of the organisation's accounts that name this type itself: what is secret in it is for
+   * To a user who is no operator of the gateway, over the webhooks of the organisation's accounts that name this type itself: what is secret in it is for
    * whoever sends it on, and for no one who merely listens to everything.
    */
   notifyPerson(email: string, type: string, data: Readonly<Record<string, unknown>>): void {
@@ -68,4 +68,4 @@ export class Notices {
 }
 
 const ACCOUNTS_OF = `
-  select a.id from users u join accounts a on a.organisation = u.organisation where u.email = $1 order by a.id limit 100`
+  select a.id from users u join accounts a on a.organisation = u.organisation where u.email = $1 and not u.operator order by a.id limit 100`

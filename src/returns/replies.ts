@@ -34,6 +34,8 @@ interface Decision {
   readonly rule: InboundRule | undefined
 }
 
+import { SANDBOX_CARRIER } from '../routing/sandbox.js'
+
 export interface RepliesHost {
   readonly spool: Spool
   readonly consent: Pick<Consent, 'isStopped' | 'note' | 'afterWritten'> & {
@@ -219,6 +221,8 @@ export class Replies {
     m.dest_addr_ton = reply.source_addr_ton
     m.dest_addr_npi = reply.source_addr_npi
     m.destination_addr = reply.source_addr
+    // To a phone that is played, whatever its number is.
+    m.isSandboxed = reply.carrier === SANDBOX_CARRIER
     const fault = this.host.answer(m, account)
     counts.add(fault === undefined ? 'consent_answers' : `consent_answers_refused_${fault.code}`)
   }

@@ -230,9 +230,13 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
     async request => {
       const { token, password } = request.body
       const network = networkOf(request.ip)
-      letIn(network, '')
+      if (ofNetwork.isBarred(network)) {
+        throw new Problem(429, 'too_many_failures', 'Too many wrong tokens', 'try again in some minutes')
+      }
       if (!(await asking(() => people.confirmReset(token, password)))) {
-        await failed(network, '')
+        // No user's: who knows no token shuts out nobody else.
+        const delayMs = ofNetwork.add(network, '')
+        if (delayMs > 0) await new Promise(resolve => setTimeout(resolve, delayMs))
         throw new Problem(
           422,
           'token_refused',

@@ -2,9 +2,9 @@
 // JSON back for every so many. Whatever was taken stays taken, however the request ends. Knows rows; the door judges them.
 
 import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { setTimeout as pause } from 'node:timers/promises'
+import { StringDecoder } from 'node:string_decoder'
+import { setTimeout as pause, setImmediate as turn } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -18,6 +18,8 @@ import { needs } from './caller.js'
 
 /** Rows that are taken at a time. */
 const CHUNK = 500
+/** Rows of different texts that are taken before others have a turn of the event loop. */
+const PIECES_A_TURN = 50
 const PROGRESS_ROWS = 5_000
 /** Faults that are named with their lines; all are counted. */
 const MAX_NAMED = 100
@@ -187,6 +189,7 @@ class Work {
   async flush(): Promise<void> {
     const { chunk } = this
     this.chunk = []
+    let pieces = 0
     // Rows of one text go together.
     for (let from = 0; from < chunk.length; ) {
       const text = chunk[from]?.[1].message ?? this.text ?? ''
@@ -194,7 +197,9 @@ class Work {
       while (to < chunk.length && (chunk[to]?.[1].message ?? this.text) === text) to++
       await this.send(text, chunk.slice(from, to))
       from = to
+      if (++pieces % PIECES_A_TURN === 0) await turn()
     }
+    if (this.batch !== '') this.note()
   }
 
   private async send(message: string, rows: [line: number, row: Row][]): Promise<void> {
@@ -219,16 +224,19 @@ class Work {
         else this.refuse(rows[i]?.[0] ?? 0, one.fault.code, one.fault.text)
       }
       const taken = sent.messages.filter(one => one.id !== 0)
-      if (taken.length > 0) this.note(taken[0]?.id ?? 0, taken.at(-1)?.id ?? 0)
+      if (taken.length > 0) this.range(taken[0]?.id ?? 0, taken.at(-1)?.id ?? 0)
       return
     }
   }
 
-  /** After each piece: of a request that breaks off, what was taken is known. */
-  private note(first: number, last: number): void {
+  private range(first: number, last: number): void {
     const end = this.ids.at(-1)
     if (this.ids.length >= MAX_RANGES && end !== undefined) end[1] = last
     else this.ids.push([first, last])
+  }
+
+  /** After each chunk: of a request that breaks off, what was taken is known. */
+  private note(): void {
     const { account, name, accepted, rejected, ids } = this
     const note: BatchNote = { account: account.id, name, atMs: this.clock.now(), accepted, rejected, ids }
     this.sender.noteBatch(this.batch, note)
@@ -266,15 +274,31 @@ async function csvRows(stream: Readable): Promise<AsyncIterable<[number, unknown
 
 async function* jsonRows(stream: Readable): AsyncIterable<[number, unknown]> {
   let line = 0
-  for await (const text of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const text of linesOf(stream)) {
     line++
     if (text.trim() === '') continue
-    let value: unknown = text.length > MAX_LINE ? 'too long' : undefined
+    let value: unknown
     try {
-      value ??= JSON.parse(text)
+      value = JSON.parse(text)
     } catch {
       value = 'no JSON'
     }
     yield [line, value]
   }
+}
+
+/** node:readline gathers a line that never ends without bound. */
+async function* linesOf(stream: Readable): AsyncIterable<string> {
+  const decoder = new StringDecoder('utf8')
+  let rest = ''
+  const checked = (text: string): string => {
+    if (text.length <= MAX_LINE) return text
+    throw new Problem(413, 'too_large', 'Too long', `a line has ${MAX_LINE} characters at most`)
+  }
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const lines = (rest + decoder.write(chunk)).split('\n')
+    rest = checked(lines.pop() as string)
+    for (const text of lines) yield checked(text)
+  }
+  if (rest !== '') yield rest
 }

@@ -35,6 +35,13 @@ import {
   withSecret,
 } from './webhookShapes.js'
 
+/** What is told of people holds tokens that let in as them: where it goes the gateway file alone says. */
+function notOfPeople(events: readonly string[]): void {
+  if (!events.some(one => one.startsWith('user.'))) return
+  const detail = 'events of people (user.*) and where they go are set in the gateway file'
+  throw new Problem(422, 'events_of_people', 'Not over HTTP', detail)
+}
+
 const NOWHERE: EndPlace = { atMs: 0, id: 0 }
 
 /** Below /admin/accounts/NAME: the same for whoever administers. */
@@ -99,6 +106,7 @@ export function webhookRoutes(app: WebhookApi, desk: WebhookDesk): void {
     },
     async (request, reply) => {
       const { url, events, secret, timeout_ms, at_once, attempts } = request.body
+      notOfPeople(events)
       const fields = { url, events, secret, timeoutMs: timeout_ms, atOnce: at_once, attempts }
       const added = await known(desk.add(actorOf(request), accountOf(request), fields))
       reply.code(201)
@@ -154,6 +162,7 @@ export function webhookRoutes(app: WebhookApi, desk: WebhookDesk): void {
     async request => {
       const hook = hookOf(request, request.params.id)
       const { url = hook.url, events = [...hook.events], timeout_ms, at_once, attempts } = request.body
+      if (request.body.events !== undefined || url !== hook.url) notOfPeople(events)
       const settings = {
         timeoutMs: timeout_ms ?? hook.settings.timeoutMs,
         atOnce: at_once ?? hook.settings.atOnce,
