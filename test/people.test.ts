@@ -148,10 +148,14 @@ story('people log in, their sessions end when they should, and programs get toke
   t.equal((await refresh(once.refresh_token)).status, 401)
 
   // Another password.
+  await auth('password-reset/request', { email: 'ann@acme.example' })
+  t.match(await run('user', 'role', 'ann@acme.example', 'admin', '--no-operator'), { code: 0 })
   const asked = await auth('password-reset/request', { email: 'ann@acme.example' })
   const askedNobody = await auth('password-reset/request', { email: 'nobody@acme.example' })
   t.same(seen(asked), seen(askedNobody))
   const reset = (await told.first(2))[1]
+  t.equal(told.told.length, 2, 'an operator’s token goes to no webhook')
+  t.match(await run('user', 'role', 'ann@acme.example', 'admin', '--operator'), { code: 0 })
   t.match(reset, { type: 'user.password_reset', isSigned: true, data: { email: 'ann@acme.example', token: /^tlp_/ } })
   const open = (await login('ann@acme.example')).json
   const confirm = (token: string): Promise<Answer> =>
