@@ -10,6 +10,7 @@ import type { CutSettings } from './cut.js'
 /** Messages of one class that wait in memory for the carrier that was chosen for them, at most and at least. */
 export const HANDED = 512
 const HANDED_LEAST = 16
+const HANDED_LIVE = 384
 /** Messages whose ids are kept so that they come back at once when their carrier can take them. */
 const REMEMBERED = 4_096
 
@@ -139,6 +140,8 @@ export class Line {
     const perSecond = this.sent - this.sentBefore
     this.sentBefore = this.sent
     // Where nothing waits, the second says nothing of what it takes.
-    this.most = this.firstHanded === undefined ? HANDED : Math.min(Math.max(perSecond, HANDED_LEAST), HANDED)
+    if (this.firstHanded === undefined) this.most = HANDED
+    // Of a burst each has its share: only who takes nothing gives up its own to the others.
+    else this.most = perSecond === 0 ? HANDED_LEAST : Math.min(Math.max(perSecond, HANDED_LIVE), HANDED)
   }
 }
