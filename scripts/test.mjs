@@ -136,7 +136,7 @@ async function checkFile(file, worker) {
   const temp = join(scratch, name)
   mkdirSync(temp)
   chmodSync(temp, 0o755)
-  const env = { LENT_CLUSTER: clusterOf(worker), ...(options.long ? { LONG: '1' } : {}) }
+  const env = { LENT_CLUSTER: clusterOf(worker), TEST_WORKER: String(worker), ...(options.long ? { LONG: '1' } : {}) }
   const result = await runTestFile(file, { temp, limitMs: LIMIT_MS, env })
   discard(temp)
   total.passed += result.passed

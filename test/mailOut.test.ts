@@ -194,7 +194,8 @@ async function floods(t: Test, house: Told): Promise<void> {
 /** A server at a port that another has left. */
 async function smarthostAt(t: Test, port: number): Promise<Smarthost> {
   const one = new Smarthost()
-  await one.listen(port)
+  one.port = port
+  await one.listen()
   t.teardown(() => one.close())
   return one
 }

@@ -5,10 +5,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Cleaner, Waiting, within } from './peer.js'
+import { freePorts } from './ports.js'
 
 const BEARERBOX = '/usr/sbin/bearerbox'
 const SMSBOX = '/usr/sbin/smsbox'
@@ -158,15 +159,6 @@ get-url = "${this.url}/mo?from=%p&to=%P&text=%b&coding=%c"
     this.web.closeAllConnections()
     rmSync(this.dir, { recursive: true, force: true })
   }
-}
-
-/** Ports that nobody listens on at this moment: Kannel takes no port 0. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  await Promise.all(servers.map(server => once(server.listen(0, '127.0.0.1'), 'listening')))
-  const ports = servers.map(server => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map(server => new Promise(closed => server.close(closed))))
-  return ports
 }
 
 /** Kannel, not yet started. */

@@ -12,6 +12,7 @@ import pg from 'pg'
 import type { Log } from '../../src/base/log.js'
 import { type Embedded, startEmbedded } from '../../src/store/embedded.js'
 import { migrate } from '../../src/store/migrate.js'
+import { freePorts } from './ports.js'
 
 export const silent: Log = {
   debug() {},
@@ -167,12 +168,8 @@ export class Way {
 
   /** Closed at first: nobody answers. */
   static async to(url: string): Promise<Way> {
-    const finder = createServer().listen(0, '127.0.0.1')
-    await once(finder, 'listening')
-    const { port } = finder.address() as { port: number }
-    finder.close()
-    await once(finder, 'close')
-    return new Way(url, port)
+    const [port] = await freePorts(1)
+    return new Way(url, port as number)
   }
 
   async open(): Promise<void> {

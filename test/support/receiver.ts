@@ -1,8 +1,10 @@
 // A customer's HTTP server on a real port: keeps what it is told, checks each signature, answers as the test says.
+import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { verifyWebhook } from '../../protocols/http/webhook.js'
 import { type Cleaner, Waiting } from './peer.js'
+import { listen } from './ports.js'
 
 export interface Told {
   readonly path: string
@@ -44,7 +46,8 @@ export async function receiver(t: Cleaner, port = 0, secret = SECRET): Promise<R
       waiting.look()
     })
   })
-  await new Promise<void>(resolve => server.listen(port, '127.0.0.1', resolve))
+  if (port === 0) await listen(server)
+  else await once(server.listen(port, '127.0.0.1'), 'listening')
   const self: Receiver = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
     told: [],

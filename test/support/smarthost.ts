@@ -1,8 +1,10 @@
 // A server that takes mail as a test tells it to: each mail that came whole, in order, and an answer for every one. Knows
 // no test.
+import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { SMTPServer } from 'smtp-server'
 import { type Cleaner, Waiting } from './peer.js'
+import { listen } from './ports.js'
 
 export interface Arrived {
   /** '' = the null reverse-path. */
@@ -75,14 +77,10 @@ export class Smarthost {
     for (const socket of this.sockets) socket.destroy()
   }
 
-  listen(port = 0): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.server.once('error', reject)
-      this.server.listen(port, '127.0.0.1', () => {
-        this.port = (this.server.server.address() as { port: number }).port
-        resolve()
-      })
-    })
+  /** At the port it had before, if it had one. */
+  async listen(): Promise<void> {
+    if (this.port === 0) this.port = await listen(this.server.server)
+    else await once(this.server.listen(this.port, '127.0.0.1'), 'listening')
   }
 
   close(): Promise<void> {

@@ -6,6 +6,7 @@ import { command } from '../../protocols/smpp/commands.js'
 import { EMPTY } from '../../protocols/smpp/octets.js'
 import { encodePdu, type PduFields } from '../../protocols/smpp/pdu.js'
 import { type Cleaner, type Heard, PATIENCE_MS, Peer, Waiting, within } from './peer.js'
+import { listen } from './ports.js'
 
 type SubmitSm = PduFields[typeof command.submit_sm]
 type DeliverSm = PduFields[typeof command.deliver_sm]
@@ -118,8 +119,8 @@ export class Smsc {
   /** Listens, at the port it had before. */
   async open(): Promise<void> {
     this.server = net.createServer(socket => this.connected(socket))
-    await once(this.server.listen(this.portInUse, '127.0.0.1'), 'listening')
-    this.portInUse = (this.server.address() as net.AddressInfo).port
+    if (this.portInUse === 0) this.portInUse = await listen(this.server)
+    else await once(this.server.listen(this.portInUse, '127.0.0.1'), 'listening')
   }
 
   /** Hangs up on everyone and refuses connections. */
