@@ -10,8 +10,11 @@ import { Parser } from 'tap-parser'
 /** What a test's processes may take to end once the test has. */
 const GRACE_MS = 3_000
 
-/** A start without a company's own authorities takes half as long, and a test asks nobody outside. */
-const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env
+/**
+ * Ours, without what changes what a program prints, and without a company's own authorities: a start takes half as long,
+ * and a test asks nobody outside.
+ */
+const { NODE_EXTRA_CA_CERTS: _, FORCE_COLOR: __, NO_COLOR: ___, ...inherited } = process.env
 
 const running = new Set()
 

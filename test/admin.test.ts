@@ -710,14 +710,16 @@ t.test('commands', async t => {
     t.match(status, { node: 7, binds: { trx: 1 } })
     t.match(accounts, [{ system_id: 'acme' }, { system_id: 'bravo' }])
   })
-  t.test('colours are printed when asked for, and NO_COLOR has the last word', async t => {
+  t.test('colours are printed when asked for, not for a build machine, and NO_COLOR has the last word', async t => {
     const one = await side(t)
-    const [coloured, plain] = await Promise.all([
+    const [coloured, ci, plain] = await Promise.all([
       trunkline(['status'], { ...here(one), FORCE_COLOR: '1' }),
+      trunkline(['status'], { ...here(one), CI: 'true' }),
       trunkline(['status'], { ...here(one), FORCE_COLOR: '1', NO_COLOR: '1' }),
     ])
     t.match(coloured.out, '\x1b[32mready')
     t.notMatch(plain.out, '\x1b[')
+    t.notMatch(ci.out, '\x1b[')
   })
   t.test('a daemon that is not ready, or none at all, is exit 1 with the reason', async t => {
     const one = await side(t)

@@ -1,11 +1,15 @@
-// How lists and figures are written for people: columns, thousands, durations, sizes. Colours
-// are picocolors', which honours NO_COLOR and pipes. Knows nothing of what is listed.
+// How lists and figures are written for people: columns, thousands, durations, sizes; and the colours. Knows nothing of
+// what is listed.
 
 import Table from 'cli-table3'
-import pc from 'picocolors'
+import picocolors from 'picocolors'
 
 /** A column's heading; one that begins with > is of numbers and stands to the right. */
 export type Column = string
+
+/** picocolors would colour what a program of a build machine reads too, by its CI alone. */
+const isColoured = picocolors.isColorSupported && (process.stdout.isTTY || Boolean(process.env.FORCE_COLOR))
+const pc = picocolors.createColors(isColoured)
 
 const NO_LINES = {
   top: '',
