@@ -3,10 +3,8 @@
 
 import { join } from 'node:path'
 import { type Codings, codingOf, codingsWith, standardCodings } from '../protocols/gsm/coding.js'
-import { networkOf } from '../protocols/net/address.js'
 import { PduCounts } from '../protocols/smpp/counts.js'
 import { SessionClock } from '../protocols/smpp/session-clock.js'
-import { statusName } from '../protocols/smpp/status.js'
 import { Consent } from './accounts/consent.js'
 import { Directory } from './accounts/directory.js'
 import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
@@ -16,16 +14,13 @@ import { Limits } from './accounts/limits.js'
 import { People } from './accounts/people.js'
 import { Quotas } from './accounts/quota.js'
 import { Secrets, serverKey } from './accounts/secrets.js'
-import { createAdmin } from './admin/admin.js'
-import type { ApiHost } from './admin/api/api.js'
-import { isOurOwn } from './admin/api/headers.js'
 import { takeDirectory } from './admin/lock.js'
 import { type Clock, systemClock } from './base/clock.js'
 import { Counters, Histogram } from './base/figures.js'
 import { idTimeMs } from './base/ids.js'
 import type { RootLog } from './base/log.js'
-import { Quiet } from './base/quiet.js'
 import { adminSocketPath, type Config, parseListen, prepareAdminSocket } from './config.js'
+import { bindHost } from './daemon/bindHost.js'
 import { type DoorPorts, Doors } from './daemon/doors.js'
 import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
@@ -33,19 +28,17 @@ import { MailOut } from './daemon/mailOut.js'
 import { Notices } from './daemon/notices.js'
 import { Routing } from './daemon/routing.js'
 import { SANDBOX, Sandbox } from './daemon/sandbox.js'
+import { sidePort } from './daemon/sidePort.js'
 import { Told } from './daemon/told.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
-import { Admission } from './intake/smpp/admission.js'
-import type { Bind, BindHost } from './intake/smpp/bind.js'
+import type { Bind } from './intake/smpp/bind.js'
 import { Binds } from './intake/smpp/binds.js'
 import { Congestion } from './intake/smpp/congestion.js'
 import { FailedBinds } from './intake/smpp/failures.js'
 import { Operations } from './intake/smpp/operations.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
-import { MAX_RECIPIENTS } from './intake/web/fields.js'
-import { WebSender } from './intake/web/sender.js'
 import { digitsOf } from './model/digits.js'
 import { EXTRAS_OF_ANSWER, isOfMail, messageClasses } from './model/message.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
@@ -67,9 +60,6 @@ import { openStore } from './store/postgres.js'
 const TICK_MS = 50
 const SESSION_TICK_MS = 100
 const DISPATCH_TICK_MS = 1_000
-/** Log lines a minute about refused binds, of one network and of all. */
-const REFUSED_LINES = 20
-const REFUSED_LINES_IN_ALL = 300
 const DAY_MS = 86_400_000
 /** So long an 8-hex id of v3.3 is understood: it comes round every nine hours, and each round is a look-up. */
 const ALIAS_MS = 7 * DAY_MS
@@ -330,7 +320,6 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     { delayMs: smpp.failedBindDelayMs, barredAfter: smpp.failedBinds, barredMs: smpp.barredMs },
     clock.mono,
   )
-  const refusals = new Quiet(REFUSED_LINES, REFUSED_LINES_IN_ALL, clock.mono)
   const lookup = new Lookup(spool, store)
   const operations = new Operations({
     door,
@@ -342,53 +331,26 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     ended: id => lookup.ended(id),
     fault: faulty,
   })
-  const host: BindHost = {
-    operations,
-    congestion,
-    door,
-    binds,
-    clock,
-    log,
-    systemId: config.smpp.systemId,
-    peerWindow: config.smpp.peerWindow,
-    admission: new Admission(directory, failures, smpp.legacyBindCodes),
-    account: id => directory.account(id),
-    get stopping() {
-      return stopping
+  const host = bindHost({
+    ...{
+      config,
+      directory,
+      door,
+      binds,
+      totals,
+      reporter,
+      operations,
+      congestion,
+      failures,
+      clock,
+      counters,
+      log,
+      trace,
     },
-    refused: (bind, why, code) => {
-      counters.add('binds_refused')
-      counters.add(`binds_refused_${why.replaceAll(' ', '_')}`)
-      trace.renamed(bind.session)
-      const { peer } = bind.session
-      const line = { peer, systemId: bind.systemId, why: `${why} (${statusName(code)})` }
-      refusals.warn(log, networkOf(bind.origin.address), line, 'bind refused')
-    },
-    bound: bind => {
-      counters.add('binds')
-      trace.renamed(bind.session)
-      const { peer, state } = bind.session
-      const { isSecure, clientSubject } = bind.origin
-      const secure = isSecure ? { tls: true, ...(clientSubject === null ? {} : { clientSubject }) } : {}
-      log.info({ peer, systemId: bind.systemId, state, version: bind.interfaceVersion, ...secure }, 'bound')
-    },
-    closed: (bind, reason) => {
-      counters.add(`closed_${reason.replaceAll(' ', '_')}`)
-      server.gone(bind)
-      totals.closed(bind)
-      if (bind.accountId === 0) {
-        // Port scanners and load balancers' probes come by the thousand.
-        log.debug({ peer: bind.session.peer, reason }, 'connection closed')
-        return
-      }
-      const { systemId, submitted, delivered } = bind
-      log.info({ peer: bind.session.peer, systemId, reason, submitted, delivered }, 'unbound')
-    },
-    room: account => reporter.pump(account),
-    answered: (bind, report, code, isNack) => reporter.answered(bind, report, code, isNack),
-    lost: (bind, unanswered, reason) => reporter.lost(bind, unanswered, reason),
+    isStopping: () => stopping,
+    gone: bind => server.gone(bind),
     fault: faulty,
-  }
+  })
   const doors = new Doors(config, {
     host,
     clock,
@@ -451,78 +413,15 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     return running
   }
 
-  const web: ApiHost = {
-    clock,
-    counters,
-    log,
-    account: id => directory.account(id),
-    accountBySystemId: systemId => directory.accountBySystemId(systemId),
-    key: key => directory.key(key),
-    keyByHash: hash => directory.keyByHash(hash),
-    people,
-    secrets,
-    keyUsed,
-    withoutKey: request => {
-      const { apiKeyRequired, openAccount, allowedOrigins } = config.admin
-      if (apiKeyRequired || !isOurOwn(request, allowedOrigins)) return undefined
-      return directory.accountBySystemId(openAccount)
-    },
-    limits,
-    desk: { store, secrets, refresh: () => directory.refresh() },
-    sender: new WebSender({ door, clock, hasEnded: async id => (await lookup.ended(id)) !== undefined }),
-    spool,
-    past,
-    webhooks: told.desk,
-    sandbox,
-    maxRecipients: MAX_RECIPIENTS,
-    synced: () => spool.synced(),
-  }
   let ports: Daemon['ports'] | null = null
-  const admin = await createAdmin(
-    {
-      version,
-      startedMs,
-      clock,
-      log,
-      config,
-      spool,
-      dispatch,
-      routing,
-      lines,
-      binds,
-      totals,
-      tally,
-      smppCounts,
-      directory,
-      counters,
-      history,
-      store,
-      desk: {
-        store,
-        secrets,
-        consent,
-        replies,
-        webhooks: told.desk,
-        spool,
-        refresh: () => directory.refresh(),
-        account: id => directory.account(id),
-        quotas,
-      },
-      webhookMs: told.webhooks.post.latency,
-      syncMs,
-      commitRecords,
-      trace,
-      caught: mailOut.caught,
-      get ports() {
-        return ports
-      },
-      get stopping() {
-        return stopping
-      },
-      drain: () => void stop(),
-    },
-    web,
-  )
+  const admin = await sidePort({
+    ...{ config, version, startedMs, clock, log, counters, store, secrets, directory, spool, dispatch, routing, lines },
+    ...{ binds, totals, tally, smppCounts, history, consent, replies, told, mailOut, people, limits, quotas, past },
+    ...{ lookup, door, sandbox, trace, syncMs, commitRecords, keyUsed },
+    ports: () => ports,
+    isStopping: () => stopping,
+    drain: () => void stop(),
+  })
   opened.push(() => admin.close())
   lock.serve(admin.handler)
   opened.push(() => doors.close())

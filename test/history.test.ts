@@ -77,6 +77,9 @@ const row = (n: number, more: Partial<HistoryRow> = {}): HistoryRow => ({
   carrier: 4,
   segments: 2,
   priceMicros: 12_000,
+  backMicros: 0,
+  costMicros: 0,
+  isHeld: false,
   error: '',
   clientRef: `ref ${n}`,
   ...more,
@@ -130,6 +133,9 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       carrier: fc.nat(1000),
       segments: fc.nat(255),
       priceMicros: fc.integer({ min: -(2 ** 52), max: 2 ** 52 }),
+      backMicros: fc.integer({ min: -(2 ** 52), max: 2 ** 52 }),
+      costMicros: fc.integer({ min: 0, max: 2 ** 52 }),
+      isHeld: fc.boolean(),
       error: text,
       clientRef: text,
     }),
@@ -159,6 +165,8 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       one.priceMicros,
       stored(one.error),
       stored(one.clientRef),
+      one.backMicros,
+      one.costMicros,
       Math.floor(one.id / 128) % 64,
     ]
     const is = [
@@ -175,6 +183,8 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       Number(got.price_micros),
       got.error,
       got.client_ref,
+      Number(got.back_micros),
+      Number(got.cost_micros),
       got.node,
     ]
     return JSON.stringify(is) !== JSON.stringify(wanted)

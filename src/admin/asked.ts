@@ -4,7 +4,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { audited } from '../accounts/audit.js'
-import { logged } from '../store/retry.js'
+import { TooWide } from '../returns/past.js'
+import { logged, StoreAway } from '../store/retry.js'
 import type { Access } from './access.js'
 import { Problem } from './problem.js'
 import type { AdminSubject } from './subject.js'
@@ -22,6 +23,26 @@ export function read<T>(shape: z.ZodType<T>, given: unknown): T {
 export function serving(subject: AdminSubject): AdminSubject {
   if (!subject.stopping) return subject
   throw new Problem(503, 'stopping', 'The daemon is stopping', 'ask another node, or again after the restart')
+}
+
+/** What history is asked, with its failures as problems. */
+export async function looking<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof TooWide) {
+      throw new Problem(
+        504,
+        'too_wide',
+        'Too much to look through',
+        'name an account, or a shorter time with from and to',
+      )
+    }
+    if (error instanceof StoreAway) {
+      throw new Problem(503, 'no_database', 'The database is away', 'history cannot be read: try again when it is back')
+    }
+    throw error
+  }
 }
 
 /** Notes a change and who asked for it. */

@@ -7,11 +7,10 @@ import { codingOf, codingsWith, decodeUserData } from '../../protocols/gsm/codin
 import { idOf, idTimeMs } from '../base/ids.js'
 import { type Message, type MessageClass, type MessageState, stateNames } from '../model/message.js'
 import type { TrailEvent } from '../model/trail.js'
-import { Past, TooWide } from '../returns/past.js'
+import { Past, rowOfLive } from '../returns/past.js'
 import type { HistoryRow } from '../spool/contract.js'
-import { StoreAway } from '../store/retry.js'
 import type { Access } from './access.js'
-import { type Done, read, serving } from './asked.js'
+import { type Done, looking, read, serving } from './asked.js'
 import { Problem } from './problem.js'
 import { accountOf } from './queue.js'
 import { carrierName, type QueuedState, routeOf, stateOf, timeText } from './queued.js'
@@ -162,7 +161,7 @@ export function messageRoutes(app: FastifyInstance, subject: AdminSubject, acces
     }
     const accepted = rows.find(({ kind }) => kind === 'accepted')
     const ended = rows.find(({ kind }) => kind === 'ended')
-    const first = accepted ?? ended ?? (live && rowOf(live, id))
+    const first = accepted ?? ended ?? (live && rowOfLive(live, id))
     if (first === undefined) {
       throw new Problem(
         404,
@@ -271,25 +270,6 @@ const STANDS: Readonly<Record<Exclude<QueuedState, 'due' | 'scheduled'>, string>
 
 const numberOf = (name: string): MessageState => stateNames.indexOf(name as (typeof stateNames)[number]) as MessageState
 
-async function looking<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (error instanceof TooWide) {
-      throw new Problem(
-        504,
-        'too_wide',
-        'Too much to look through',
-        'name an account, or a shorter time with from and to',
-      )
-    }
-    if (error instanceof StoreAway) {
-      throw new Problem(503, 'no_database', 'The database is away', 'history cannot be read: try again when it is back')
-    }
-    throw error
-  }
-}
-
 function entryOf(
   row: HistoryRow,
   ended: HistoryRow | undefined,
@@ -314,24 +294,6 @@ function entryOf(
     ended_at: ended === undefined ? null : timeText(ended.atMs),
   }
 }
-
-/** What history will say of one whose row is not found. */
-const rowOf = (m: Message, id: number): HistoryRow => ({
-  kind: 'accepted',
-  atMs: idTimeMs(id),
-  id,
-  account: m.account,
-  rank: m.rank,
-  state: 1,
-  source: m.source_addr,
-  destination: m.destination_addr,
-  route: m.lane,
-  carrier: 0,
-  segments: m.segments,
-  priceMicros: m.priceMicros,
-  error: '',
-  clientRef: m.clientRef,
-})
 
 function partsOf(m: Message): MessageStory['parts'] {
   const parts = m.parts ?? [{ ref: m.ref, state: 1 as MessageState, err: '' }]

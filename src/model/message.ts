@@ -170,6 +170,8 @@ export class Message {
   lane = 0
   segments = 1
   priceMicros = 0
+  /** Its price was taken from what this node had leased of the account's credit. Not on disk. */
+  isHeld = false
   clientRef = ''
   /** Of a submit_multi to several: the id that it was answered, which is that of its first message; 0 = none. */
   multiId = 0

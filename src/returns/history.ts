@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { from as copyFrom } from 'pg-copy-streams'
 import type { Log } from '../base/log.js'
-import type { LogSlice, Spool } from '../spool/contract.js'
+import type { HistoryRow, LogSlice, Spool } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { backOffMs, logged, retryDelayMs } from '../store/retry.js'
 import { keepDays } from './historyDays.js'
@@ -22,12 +22,23 @@ const UPKEEP_RETRY_MS = 60_000
 const FIRST_RETRY_MS = 200
 const LAST_RETRY_MS = 30_000
 
+/** What else is written from the rows of a slice, in its transaction: so it counts each row once, too. */
+export interface SlicePart {
+  /** A slice begins, perhaps one that failed before: what was taken then is forgotten. */
+  begin(): void
+  take(row: HistoryRow): void
+  /** In the transaction, once all rows were taken. */
+  write(client: SqlClient): Promise<void>
+}
+
 export interface HistoryOptions {
   spool: Pick<Spool, 'identity' | 'clock' | 'readLog' | 'dropLog'>
   store: Store
   /** This node's number. */
   node: number
   retentionDays: number
+  /** Asked in this order, in every slice. */
+  parts?: readonly SlicePart[]
   log: Log
 }
 
@@ -47,6 +58,7 @@ export class HistoryWriter {
   private readonly store: Store
   private readonly node: number
   private readonly retentionDays: number
+  private readonly parts: readonly SlicePart[]
   private readonly log: Log
   /** Up to here all rows are known to be in SQL. */
   private position = 0
@@ -62,6 +74,7 @@ export class HistoryWriter {
     this.store = options.store
     this.node = options.node
     this.retentionDays = options.retentionDays
+    this.parts = options.parts ?? []
     this.log = options.log
   }
 
@@ -135,7 +148,9 @@ export class HistoryWriter {
       const known = await this.knownPosition(client)
       // Our last transaction holds, though the connection broke before it said so; or we were killed before the drop.
       if (known > this.position) return { position: known, rows: 0 }
+      for (const part of this.parts) part.begin()
       const copied = await this.copy(client, first)
+      for (const part of this.parts) await part.write(client)
       await client.query(MOVE_POSITION, [spool.identity, this.node, copied.position])
       return copied
     })
@@ -171,7 +186,9 @@ export class HistoryWriter {
       await write(COPY_START)
       for (let piece: LogSlice | undefined = first; piece; ) {
         for (let from = 0; from < piece.rows.length; from += PIECE) {
-          await write(encodeRows(piece.rows, from, Math.min(from + PIECE, piece.rows.length)))
+          const to = Math.min(from + PIECE, piece.rows.length)
+          await write(encodeRows(piece.rows, from, to))
+          for (const part of this.parts) for (let i = from; i < to; i++) part.take(piece.rows[i] as HistoryRow)
           // The socket may take it all at once, and the loop belongs to others too.
           await nextTurn()
         }

@@ -6,13 +6,13 @@ import { idNode } from '../base/ids.js'
 import type { HistoryRow } from '../spool/contract.js'
 
 export const COPY_HISTORY = `copy history (at, id, price_micros, account, route, carrier, node, segments, rank, state, kind,
-  source, destination, error, client_ref) from stdin (format binary)`
+  source, destination, error, client_ref, back_micros, cost_micros) from stdin (format binary)`
 
 /** PostgreSQL, "COPY, Binary Format": signature, flags, length of the header's extension. */
 export const COPY_START = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 export const COPY_END = Buffer.from([0xff, 0xff])
 
-const COLUMNS = 15
+const COLUMNS = 17
 /** Octets before each value. */
 const LENGTH = 4
 const INT8 = LENGTH + 8
@@ -37,17 +37,20 @@ const ACCEPTED = 'a'.charCodeAt(0)
 const ENDED = 'e'.charCodeAt(0)
 const UTF8_MOST = 3
 
-/** Rows `from` to `to` as COPY data. */
+/** Rows `from` to `to` as COPY data, without what is only counted. */
 export function encodeRows(rows: readonly HistoryRow[], from: number, to: number): Buffer {
   let size = 0
   for (let i = from; i < to; i++) {
     const row = rows[i] as HistoryRow
     const letters = row.source.length + row.destination.length + row.error.length + row.clientRef.length
-    size += HEAD + 4 * LENGTH + letters * UTF8_MOST
+    size += HEAD + 4 * LENGTH + letters * UTF8_MOST + 2 * INT8
   }
   const out = Buffer.allocUnsafe(size)
   let at = 0
-  for (let i = from; i < to; i++) at = putRow(out, at, rows[i] as HistoryRow)
+  for (let i = from; i < to; i++) {
+    const row = rows[i] as HistoryRow
+    if (row.kind !== 'converted') at = putRow(out, at, row)
+  }
   return out.subarray(0, at)
 }
 
@@ -69,7 +72,13 @@ function putRow(out: Buffer, start: number, row: HistoryRow): number {
   let at = putText(out, start + HEAD, row.source)
   at = putText(out, at, row.destination)
   at = putText(out, at, row.error)
-  return putText(out, at, row.clientRef)
+  at = putText(out, at, row.clientRef)
+  for (const micros of [row.backMicros, row.costMicros]) {
+    putInt4(out, at, 8)
+    putInt8(out, at + LENGTH, micros)
+    at += INT8
+  }
+  return at
 }
 
 function putInt4(out: Buffer, at: number, value: number): void {

@@ -3,7 +3,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { idTimeMs } from '../base/ids.js'
-import type { MessageState } from '../model/message.js'
+import { type Message, type MessageState, state } from '../model/message.js'
 import type { HistoryRow, Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 
@@ -163,7 +163,7 @@ export class Past {
       const slice = this.spool.readLog(after, SLICE)
       if (slice === undefined) return
       n += slice.rows.length
-      for (const row of slice.rows) each(row)
+      for (const row of slice.rows) if (row.kind !== 'converted') each(row)
       after = slice.position
       await nextTurn()
     }
@@ -185,6 +185,8 @@ interface Stored {
   destination: string
   error: string
   client_ref: string
+  back_micros: number
+  cost_micros: number
 }
 
 interface Prefixed {
@@ -193,12 +195,14 @@ interface Prefixed {
   e_carrier: number
   e_error: string
   e_price: number
+  e_back: number
+  e_cost: number
 }
 
 const KINDS = { a: 'accepted', e: 'ended' } as const
 
 const COLUMNS = `a.id, a.at, a.price_micros, a.account, a.route, a.carrier, a.segments, a.rank, a.state, a.kind::text as kind,
-  a.source, a.destination, a.error, a.client_ref`
+  a.source, a.destination, a.error, a.client_ref, a.back_micros, a.cost_micros`
 /** The moment leaves out the days before it, each a table of its own. */
 const ENDED_BETWEEN = `
   select state, count(*)::bigint as count from history
@@ -208,7 +212,8 @@ const ENDS = `select ${COLUMNS} from history a
   order by a.at, a.id limit $6`
 const OF_ONE = `select ${COLUMNS} from history a where a.id = $1 and a.at >= $2`
 const latestOf = (where: string): string => `
-  select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price
+  select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price,
+    e.back_micros as e_back, e.cost_micros as e_cost
   from history a left join lateral (
     select * from history e where e.id = a.id and e.kind = 'e' and e.at >= $5 limit 1) e on true
   where a.kind = 'a' and a.at >= $1 and a.at < $2 and a.id < $3 ${where}
@@ -227,8 +232,33 @@ const rowOf = (row: Stored): HistoryRow => ({
   carrier: row.carrier,
   segments: row.segments,
   priceMicros: row.price_micros,
+  backMicros: row.back_micros,
+  costMicros: row.cost_micros,
+  // Of a charge that is posted nobody asks any more.
+  isHeld: false,
   error: row.error,
   clientRef: row.client_ref,
+})
+
+/** What history will say of a message that has not ended and whose row is not found. */
+export const rowOfLive = (m: Message, id: number): HistoryRow => ({
+  kind: 'accepted',
+  atMs: idTimeMs(id),
+  id,
+  account: m.account,
+  rank: m.rank,
+  state: state.ENROUTE,
+  source: m.source_addr,
+  destination: m.destination_addr,
+  route: m.lane,
+  carrier: 0,
+  segments: m.segments,
+  priceMicros: m.priceMicros,
+  backMicros: 0,
+  costMicros: 0,
+  isHeld: m.isHeld,
+  error: '',
+  clientRef: m.clientRef,
 })
 
 function endOf(row: Stored & Prefixed): HistoryRow | undefined {
@@ -241,5 +271,7 @@ function endOf(row: Stored & Prefixed): HistoryRow | undefined {
     carrier: row.e_carrier,
     error: row.e_error,
     priceMicros: row.e_price,
+    backMicros: row.e_back,
+    costMicros: row.e_cost,
   }
 }

@@ -11,9 +11,9 @@ import type { Receipt, Reply } from '../model/outcome.js'
 /** Why new work is refused at this moment; always retryable. */
 export type SpoolRefusal = 'queue_full' | 'account_full' | 'disk_full' | 'stopping'
 
-/** A row of history: one at acceptance, one at the end. */
+/** A row of history: one at acceptance, one at the end; and `converted`, which is only counted. */
 export interface HistoryRow {
-  kind: 'accepted' | 'ended'
+  kind: 'accepted' | 'ended' | 'converted'
   atMs: number
   id: number
   account: number
@@ -25,10 +25,38 @@ export interface HistoryRow {
   /** 0 when no carrier had it. */
   carrier: number
   segments: number
+  /** At acceptance what the customer is charged, at the end what it has cost them after all. */
   priceMicros: number
+  /** At the end: of the charge, what is given back. */
+  backMicros: number
+  /** At the end: what the carrier takes for it. */
+  costMicros: number
+  /** At acceptance: the charge was taken from what this node had leased of the account's credit. */
+  isHeld: boolean
   /** Carrier's or our code for the failure, '' when none. */
   error: string
   clientRef: string
+}
+
+/** What a message has cost in the end, in micros. */
+export interface Settlement {
+  /** The customer; what was charged above it is given back. */
+  readonly priceMicros: number
+  /** Us. */
+  readonly costMicros: number
+}
+
+/** Of the message that had its effect, as {@link Spool.converted} counts it. */
+export interface Conversion {
+  readonly id: number
+  readonly account: number
+  readonly rank: ClassRank
+  /** The last that had it; 0 = none. */
+  readonly carrier: number
+  /** Route. */
+  readonly lane: number
+  readonly source_addr: string
+  readonly destination_addr: string
 }
 
 /** History rows in the order in which they became durable, up to and including `position`. */
@@ -219,6 +247,8 @@ export interface Spool {
   events: SpoolEvents
   /** Who is told of a message's end besides the account's binds; null = nobody. Asked once, when it ends. */
   tells: (message: Message, ending: Ending) => readonly ReportQueue[] | null
+  /** What it has cost; asked once, when it ends, before {@link tells}. */
+  settles: (message: Message, ending: Ending) => Settlement
 
   /** May this account hand in `n` more messages, one if left out? */
   refusal(account: number, maxWaiting?: number | null, n?: number): SpoolRefusal | undefined
@@ -333,7 +363,18 @@ export interface Spool {
   keep(key: string, octets: Buffer, untilMs: number): boolean
   /** What is kept under a key at this moment, durable or about to be. */
   kept(key: string): Buffer | undefined
+  /**
+   * The next things, of `count` at most, whose keys begin with `prefix`, are above `after` and are durable, in the order
+   * of their keys: for services that must know after a restart what they had.
+   */
+  keptAfter(prefix: string, after: string, count: number): [key: string, octets: Buffer][]
   dropKept(key: string): void
+
+  /**
+   * What was sent has had its effect: a code was entered, a link was followed. Counted once the log is in SQL; whoever
+   * calls sees to it that it is said once of a message. False when the disk is full: not counted.
+   */
+  converted(message: Conversion): boolean
 
   /** Ended messages after a log position, for those who wait on endings. */
   endings(after: number, max: number): LogSlice

@@ -1484,8 +1484,12 @@ function reports(t: Test, open: OpenSpool): void {
     for (let i = 0; i < 600; i++) spool.keep(`otp ${i}`, Buffer.from(`code ${i}`), START_MS + MINUTE_MS)
     spool.keep('answer', Buffer.from('200'), START_MS + HOUR_MS)
     t.equal(spool.kept('otp 7')?.toString(), 'code 7', 'seen at once')
+    t.same(spool.keptAfter('otp ', '', 9), [], 'listed once it is durable')
     await spool.synced()
     t.equal(spool.kept('otp 7')?.toString(), 'code 7')
+    const listed = spool.keptAfter('otp ', 'otp 10', 2).map(([key, octets]) => `${key}: ${octets}`)
+    t.same(listed, ['otp 100: code 100', 'otp 101: code 101'])
+    t.equal(spool.keptAfter('otp ', '', 1000).length, 600)
     spool.keep('otp 7', Buffer.from('longer'), START_MS + HOUR_MS)
     spool.dropKept('otp 8')
     t.equal(spool.kept('otp 8'), undefined)
@@ -1635,6 +1639,9 @@ function history(t: Test, open: OpenSpool): void {
     const spool = await open(t, { clock })
     const claimer = claimerOf(spool, 3)
     const one = message({ lane: 3, rank: 2, segments: 2, priceMicros: 75_000, clientRef: 'заказ', account: 9 })
+    one.isHeld = true
+    spool.settles = ({ priceMicros }, { state: ending }) =>
+      ending === state.UNDELIVERABLE ? { priceMicros: 25_000, costMicros: 9_000 } : { priceMicros, costMicros: 0 }
     const two = message({ lane: 3 })
     await commitAll(spool, [one])
     clock.advance(10)
@@ -1646,6 +1653,9 @@ function history(t: Test, open: OpenSpool): void {
     const [a, b, c, ...others] = rowsOf(spool)
     t.same(others, [])
     const same = {
+      isHeld: true,
+      backMicros: 0,
+      costMicros: 0,
       source: one.source_addr,
       destination: one.destination_addr,
       route: 3,
@@ -1664,15 +1674,23 @@ function history(t: Test, open: OpenSpool): void {
       error: '',
       clientRef: 'заказ',
     })
-    t.match(b, { kind: 'accepted', id: two.id, atMs: START_MS + 10 })
+    t.match(b, { kind: 'accepted', id: two.id, atMs: START_MS + 10, isHeld: false })
     t.same(c, {
       ...a,
+      isHeld: false,
+      priceMicros: 25_000,
+      backMicros: 50_000,
+      costMicros: 9_000,
       kind: 'ended',
       atMs: START_MS + 20,
       state: state.UNDELIVERABLE,
       carrier: CARRIER,
       error: '069',
     })
+    t.ok(spool.converted({ ...one, lane: 3, rank: 2, carrier: CARRIER }))
+    await spool.synced()
+    const counted = { kind: 'converted', id: one.id, account: 9, carrier: CARRIER, priceMicros: 0, atMs: START_MS + 10 }
+    t.match(rowsOf(spool)[3], counted)
     const endings = spool.endings(0, 100)
     t.same(endings.rows, [c])
     t.same(spool.endings(endings.position, 100), { position: endings.position, rows: [] })

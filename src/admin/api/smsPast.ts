@@ -10,9 +10,9 @@ import type { BatchNote, WebSender } from '../../intake/web/sender.js'
 import { type Message, type MessageState, state } from '../../model/message.js'
 import { readExtras } from '../../model/webExtras.js'
 import { isoTime, statusOf } from '../../returns/events.js'
-import { type Past, type PastMessage, TooWide } from '../../returns/past.js'
+import { type Past, type PastMessage, rowOfLive } from '../../returns/past.js'
 import type { HistoryRow, Spool } from '../../spool/contract.js'
-import { StoreAway } from '../../store/retry.js'
+import { looking } from '../asked.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
@@ -231,7 +231,7 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
       return [] as HistoryRow[]
     })
     const ended = rows.find(({ kind }) => kind === 'ended')
-    const accepted = rows.find(({ kind }) => kind === 'accepted') ?? ended ?? (m && rowOf(m, id))
+    const accepted = rows.find(({ kind }) => kind === 'accepted') ?? ended ?? (m && rowOfLive(m, id))
     if (accepted === undefined || accepted.account !== account.id) {
       throw new Problem(404, 'no_message', 'There is no such message', `no message ${given} is known`)
     }
@@ -281,40 +281,4 @@ function liveStatus(m: Message | undefined): string {
   if (m === undefined) return 'queued'
   if (m.standing === 'sent') return 'sent'
   return m.dueMs > 0 && m.attempts === 0 && m.scheduleMs > 0 ? 'scheduled' : 'queued'
-}
-
-const rowOf = (m: Message, id: number): HistoryRow => ({
-  kind: 'accepted',
-  atMs: idTimeMs(id),
-  id,
-  account: m.account,
-  rank: m.rank,
-  state: state.ENROUTE,
-  source: m.source_addr,
-  destination: m.destination_addr,
-  route: m.lane,
-  carrier: 0,
-  segments: m.segments,
-  priceMicros: m.priceMicros,
-  error: '',
-  clientRef: m.clientRef,
-})
-
-async function looking<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (error instanceof TooWide) {
-      throw new Problem(
-        504,
-        'too_wide',
-        'Too much to look through',
-        'ask for a shorter time with date_from and date_to',
-      )
-    }
-    if (error instanceof StoreAway) {
-      throw new Problem(503, 'no_history', 'History cannot be read', 'try again in a moment', { retryable: true })
-    }
-    throw error
-  }
 }

@@ -46,6 +46,16 @@ export class Kept {
     return { untilMs: stored.readDoubleLE(0), octets: Buffer.from(stored.subarray(HEAD)) }
   }
 
+  /** Those on disk; see {@link Spool.keptAfter}. */
+  after(prefix: string, after: string, count: number, nowMs: number): [key: string, octets: Buffer][] {
+    const found: [string, Buffer][] = []
+    for (const { key, value } of this.table.getRange({ start: after > prefix ? after : prefix })) {
+      if (!key.startsWith(prefix) || found.length === count) break
+      if (key > after && value.readDoubleLE(0) > nowMs) found.push([key, Buffer.from(value.subarray(HEAD))])
+    }
+    return found
+  }
+
   put(key: string, octets: Buffer, untilMs: number): void {
     this.fresh.set(key, { untilMs, octets })
   }

@@ -3,17 +3,27 @@
 // octets of a row; knows nothing of SQL.
 
 import { assert } from '../../base/assert.js'
-import type { Message, MessageState } from '../../model/message.js'
-import type { HistoryRow, LogSlice } from '../contract.js'
+import { type Message, type MessageState, state } from '../../model/message.js'
+import type { Conversion, Ending, HistoryRow, LogSlice } from '../contract.js'
 import type { Database } from './store.js'
 
 // Chunk: format u8, then rows. Row: length u16, kind u8, rank u8, state u8,
 // segments u8, account u32, route u32, carrier u32, id f64, atMs f64, price f64,
-// then source, destination, error, clientRef (u8 length each).
-const FORMAT = 1
+// then source, destination, error, clientRef (u8 length each), and of an end back f64, cost f64. The last release's
+// format 1 has no such end, no held charges and no conversions.
+const FORMAT = 2
 const ROW_HEAD = 2 + 4 + 12 + 24
+const ROW_END = 16
+const HELD = 0x80
+const KINDS = ['accepted', 'ended', 'converted'] as const
+const ACCEPTED = 0
+const ENDED = 1
+const CONVERTED = 2
 
 const viewOf = (chunk: Buffer): DataView => new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
+
+/** What a row is written from. */
+type Logged = Conversion & Pick<Message, 'segments' | 'priceMicros' | 'clientRef'>
 
 /** What a chunk holds before it must grow. */
 const CHUNK = 256 * 1024
@@ -55,16 +65,37 @@ export class Log {
     return this.pendingRows > 0 || this.start > this.removed
   }
 
-  /** Adds a row to this commit's chunk. */
-  append(kind: 'accepted' | 'ended', atMs: number, m: Message, state: MessageState, error: string): void {
-    const most =
-      ROW_HEAD + 4 + m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
+  /** `m` was taken: adds a row to this commit's chunk. */
+  accepted(m: Message, atMs: number): void {
+    this.append(m.isHeld ? ACCEPTED | HELD : ACCEPTED, atMs, m, state.ENROUTE, '')
+  }
+
+  /** It has ended, and `backMicros` of its charge are given back. */
+  ended(m: Message, { doneMs, state, error }: Ending, backMicros: number, costMicros: number): void {
+    this.append(ENDED, doneMs, m, state, error, backMicros, costMicros)
+  }
+
+  converted(message: Conversion, atMs: number): void {
+    this.append(CONVERTED, atMs, { ...message, segments: 0, priceMicros: 0, clientRef: '' }, state.DELIVERED, '')
+  }
+
+  private append(
+    kind: number,
+    atMs: number,
+    m: Logged,
+    state: MessageState,
+    error: string,
+    backMicros = 0,
+    costMicros = 0,
+  ): void {
+    const texts = m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
+    const most = ROW_HEAD + 4 + texts + ROW_END
     if (this.used + most + 1 > this.chunk.length) this.grow(most)
     const { chunk: to, view } = this
     if (this.used === 0) to[this.used++] = FORMAT
     const start = this.used
     let at = start + 2
-    to[at++] = kind === 'accepted' ? 0 : 1
+    to[at++] = kind
     to[at++] = m.rank
     to[at++] = state
     to[at++] = m.segments
@@ -79,6 +110,11 @@ export class Log {
     at = putShort(to, at, m.destination_addr)
     at = putShort(to, at, error)
     at = putShort(to, at, m.clientRef)
+    if (kind === ENDED) {
+      view.setFloat64(at, backMicros, true)
+      view.setFloat64(at + 8, costMicros, true)
+      at += ROW_END
+    }
     to.writeUInt16LE(at - start - 2, start)
     this.used = at
     this.pendingRows++
@@ -152,7 +188,7 @@ function putLong(to: Buffer, at: number, text: string): number {
 }
 
 function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
-  assert(chunk[0] === FORMAT, `log chunk format ${chunk[0]}`)
+  assert(chunk[0] === FORMAT || chunk[0] === 1, `log chunk format ${chunk[0]}`)
   let at = 1
   const text = (): string => {
     const length = chunk[at++] as number
@@ -164,8 +200,9 @@ function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
     at += 2
     const head = at
     at += 4 + 36
-    rows.push({
-      kind: chunk[head] === 0 ? 'accepted' : 'ended',
+    const kind = chunk[head] as number
+    const row: HistoryRow = {
+      kind: KINDS[kind & ~HELD] as HistoryRow['kind'],
       rank: chunk[head + 1] as number,
       state: chunk[head + 2] as MessageState,
       segments: chunk[head + 3] as number,
@@ -175,11 +212,19 @@ function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
       id: chunk.readDoubleLE(head + 16),
       atMs: chunk.readDoubleLE(head + 24),
       priceMicros: chunk.readDoubleLE(head + 32),
+      backMicros: 0,
+      costMicros: 0,
+      isHeld: (kind & HELD) !== 0,
       source: text(),
       destination: text(),
       error: text(),
       clientRef: text(),
-    })
+    }
+    if (kind === ENDED && at < end) {
+      row.backMicros = chunk.readDoubleLE(at)
+      row.costMicros = chunk.readDoubleLE(at + 8)
+    }
+    rows.push(row)
     at = end
   }
 }

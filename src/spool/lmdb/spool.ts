@@ -32,6 +32,7 @@ import {
 import type { Receipt, Reply } from '../../model/outcome.js'
 import {
   type Claimer,
+  type Conversion,
   type Ending,
   type EventReport,
   type LogSlice,
@@ -108,6 +109,7 @@ export class LmdbSpool implements Spool {
   readonly clock: Clock
   events: SpoolEvents = silent
   tells: Spool['tells'] = () => null
+  settles: Spool['settles'] = ({ priceMicros }) => ({ priceMicros, costMicros: 0 })
 
   private readonly settings: LmdbSpoolSettings
   private readonly limits: LmdbLimits
@@ -299,7 +301,7 @@ export class LmdbSpool implements Spool {
     if (m.id > this.lastId) this.lastId = m.id
     this.count(m.account, 1)
     const now = this.clock.now()
-    this.log.append('accepted', now, m, state.ENROUTE, '')
+    this.log.accepted(m, now)
     this.touch(m)
     if (m.replaceable) this.index.add(m)
     if (m.joined !== null && this.joins.take(m, now)) return
@@ -586,7 +588,10 @@ export class LmdbSpool implements Spool {
     m.standing = 'ended'
     if (m.ref !== '') this.refs.remove(m.carrier, m.ref, m)
     if (m.parts) for (const part of m.parts) if (part.ref !== '') this.refs.remove(m.carrier, part.ref, m)
-    this.log.append('ended', ending.doneMs, m, ending.state, ending.error)
+    const { priceMicros, costMicros } = this.settles(m, ending)
+    const backMicros = m.priceMicros - priceMicros
+    m.priceMicros = priceMicros
+    this.log.ended(m, ending, backMicros, costMicros)
     tellEnd(this.outbox, m, ending, this.tells(m, ending), this.clock.now())
     this.events.ended(m, ending)
     if (m.joined !== null) {
@@ -926,12 +931,23 @@ export class LmdbSpool implements Spool {
     return this.keptThings.get(key, this.clock.now())
   }
 
+  keptAfter(prefix: string, after: string, count: number): [key: string, octets: Buffer][] {
+    return this.keptThings.after(prefix, after, count, this.clock.now())
+  }
+
   dropKept(key: string): void {
     this.keptThings.remove(key)
     this.commits.note()
   }
 
   // -- the log ---------------------------------------------------------------
+
+  converted(message: Conversion): boolean {
+    if (this.reserve.exhausted) return false
+    this.log.converted(message, this.clock.now())
+    this.commits.note()
+    return true
+  }
 
   endings(after: number, max: number): LogSlice {
     const slice = this.log.read(after, max)
