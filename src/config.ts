@@ -1,17 +1,9 @@
-// Every setting: its default, its bounds, one sentence, in one schema. Also reads it: YAML
-// file, then environment, then the command line's overrides, and answers with all faults at
-// once. Knows what a setting is, not what it is for; only cli and daemon import it.
+// Every setting: its default, its bounds, one sentence, in one schema. Knows what a setting is, not what it is for, and
+// not where it is written: that is config/loading.ts's. Only cli and daemon import it.
 
-import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
-import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { isRange } from '../protocols/net/address.js'
-import { isFaulty, readTls } from '../protocols/net/certificate.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
-
-// ---- the settings
 
 const whole = (preset: number, min: number, max: number, description: string) =>
   z.int().min(min).max(max).default(preset).meta({ description })
@@ -71,7 +63,7 @@ const retry = (what: string, firstMs: number, capMs: number, maxAgeMs: number) =
     })
     .prefault({})
 
-const schema = z.strictObject({
+export const schema = z.strictObject({
   dataDir: text('data', /^[^\0]+$/, 'a path', 'The folder that holds everything this node must not lose.'),
   node: whole(0, 0, 63, 'Number of this node in message ids; no two nodes over the same database share one.'),
   bootstrap: z.string().min(1).nullable().default(null).meta({
@@ -372,8 +364,8 @@ const schema = z.strictObject({
 })
 
 /** Groups made by `tls`, and what they hold of files. */
-const TLS_GROUPS = ['smpp.tls', 'smtp.tls']
-const tlsFiles = tls('off', '').unwrap().omit({ listen: true }).strip()
+export const TLS_GROUPS = ['smpp.tls', 'smtp.tls']
+export const tlsFiles = tls('off', '').unwrap().omit({ listen: true }).strip()
 
 export type Config = z.output<typeof schema>
 /** A part of a configuration, as a file or the command line gives it. */
@@ -459,7 +451,8 @@ export function parseListen(value: string): { host: string; port: number } | nul
   return host === undefined || port > 65_535 ? undefined : { host, port }
 }
 
-function isLoopback(value: string): boolean {
+/** Whether nobody but this machine reaches it. */
+export function isLoopback(value: string): boolean {
   const { host = 'localhost' } = parseListen(value) ?? {}
   return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
@@ -469,234 +462,4 @@ export function trustedFrom(value: string): { range: string; systemId: string } 
   const parts = /^([^=]+)=(\S{1,64})$/.exec(value)
   const [, range = '', systemId = ''] = parts ?? []
   return isRange(range) ? { range, systemId } : undefined
-}
-
-// ---- reading them
-
-export interface ConfigFault {
-  /** The setting (`smpp.window`), the variable (`TRUNKLINE_SMPP_WINDO`), or '' for the file as a whole. */
-  path: string
-  message: string
-  file?: string
-  line?: number
-}
-
-export type LoadedConfig = { ok: true; config: Config } | { ok: false; faults: ConfigFault[] }
-
-type Tree = Record<string, unknown>
-
-/**
- * Settings from the YAML file, over them the environment (`TRUNKLINE_SMPP_LISTEN`; lists with commas, an empty
- * value is null), over them `overrides`. An unknown key, in file or environment, is a fault as a bad value is.
- */
-export function loadConfig(from: {
-  file?: string | undefined
-  env: Readonly<Record<string, string | undefined>>
-  overrides?: ConfigInput
-  /** The files that settings name are looked into too: for whoever will use them, for others may not read a key. */
-  files?: boolean
-}): LoadedConfig {
-  const faults: ConfigFault[] = []
-  const source = readSource(from.file, faults)
-  const tree = source.tree
-  const fromEnv = new Map<string, string>()
-  for (const [name, value] of Object.entries(from.env)) {
-    if (!name.startsWith('TRUNKLINE_') || value === undefined) continue
-    const setting = SETTINGS.find(one => one.env === name)
-    if (setting === undefined) {
-      faults.push({ path: name, message: 'is no setting' })
-      continue
-    }
-    put(tree, setting.key, fromText(setting, value))
-    fromEnv.set(setting.key, name)
-  }
-  const given = new Set<string>()
-  for (const { key } of SETTINGS) {
-    const value = at(from.overrides, key)
-    if (value === undefined) continue
-    put(tree, key, value)
-    given.add(key)
-  }
-
-  const result = schema.safeParse(tree)
-  if (from.files === true) {
-    for (const group of TLS_GROUPS) {
-      const files = tlsFiles.safeParse(at(tree, group) ?? {})
-      const read = files.success ? readTls(files.data) : null
-      if (!isFaulty(read)) continue
-      for (const { setting, message } of read) {
-        const key = `${group}.${setting}`
-        const variable = fromEnv.get(key)
-        if (variable === undefined) faults.push({ path: key, message, ...source.position(key.split('.')) })
-        else faults.push({ path: key, message: `${message} (from ${variable})` })
-      }
-    }
-  }
-  if (result.success && !result.data.admin.apiKeyRequired && !isLoopback(result.data.admin.listen)) {
-    const key = 'admin.apiKeyRequired'
-    const message = `may be false only while admin.listen is on this machine alone (127.0.0.1, [::1], localhost), and it is ${result.data.admin.listen}`
-    faults.push({ path: key, message, ...(fromEnv.has(key) ? {} : source.position(key.split('.'))) })
-  }
-  if (result.success && faults.length === 0) return { ok: true, config: result.data }
-  for (const issue of result.error?.issues ?? []) {
-    const path = issue.path.join('.')
-    if (issue.code === 'unrecognized_keys') {
-      for (const name of issue.keys) {
-        const key = path === '' ? name : `${path}.${name}`
-        faults.push({ path: key, message: 'is no setting', ...source.position([...issue.path, name]) })
-      }
-      continue
-    }
-    const setting = SETTINGS.find(one => path === one.key || path.startsWith(`${one.key}.`))
-    const key = setting?.key ?? path
-    if (faults.some(fault => fault.path === key)) continue
-    const message = setting === undefined ? 'must be a group of settings' : wanted(setting, at(tree, key))
-    const variable = fromEnv.get(key)
-    if (given.has(key)) faults.push({ path: key, message: `${message} (from the command line)` })
-    else if (variable !== undefined) faults.push({ path: key, message: `${message} (from ${variable})` })
-    else faults.push({ path: key, message, ...source.position(issue.path) })
-  }
-  return { ok: false, faults: faults.sort((a, b) => (a.line ?? Infinity) - (b.line ?? Infinity)) }
-}
-
-/** A fault as one line for people. */
-export function faultLine(fault: ConfigFault): string {
-  const place = fault.file === undefined ? '' : `${fault.file}${fault.line === undefined ? '' : `:${fault.line}`}: `
-  return place + (fault.path === '' ? '' : `${fault.path} `) + fault.message
-}
-
-/** Settings in which `config` differs from `base`, or from the defaults. */
-export function differences(config: Config, base?: Config): { setting: Setting; value: unknown; was: unknown }[] {
-  return SETTINGS.map(setting => ({
-    setting,
-    value: at(config, setting.key),
-    was: base === undefined ? setting.preset : at(base, setting.key),
-  })).filter(({ value, was }) => JSON.stringify(value) !== JSON.stringify(was))
-}
-
-interface Source {
-  tree: Tree
-  /** File and line of what stands at a path, if it came from the file. */
-  position(path: readonly PropertyKey[]): { file?: string; line?: number }
-}
-
-function readSource(file: string | undefined, faults: ConfigFault[]): Source {
-  if (file === undefined) return { tree: {}, position: () => ({}) }
-  let written: string
-  try {
-    written = readFileSync(file, 'utf8')
-  } catch (error) {
-    faults.push({ path: '', message: `cannot be read: ${(error as NodeJS.ErrnoException).code}`, file })
-    return { tree: {}, position: () => ({}) }
-  }
-  const lines = new LineCounter()
-  const document = parseDocument(written, { lineCounter: lines, prettyErrors: false })
-  for (const error of document.errors) {
-    faults.push({ path: '', message: `is not YAML: ${error.message}`, file, line: lines.linePos(error.pos[0]).line })
-  }
-  const position = (path: readonly PropertyKey[]): { file: string; line?: number } => {
-    // A key that is not there has no line: its group's line is the nearest.
-    for (let depth = path.length; depth > 0; depth--) {
-      const parent: unknown = document.getIn(path.slice(0, depth - 1), true)
-      const items = (parent as { items?: { key?: { value?: unknown; range?: [number, ...unknown[]] } }[] } | undefined)
-        ?.items
-      const start = items?.find(item => item.key?.value === path[depth - 1])?.key?.range?.[0]
-      if (start !== undefined) return { file, line: lines.linePos(start).line }
-    }
-    return { file }
-  }
-  if (document.errors.length > 0) return { tree: {}, position }
-  let tree: unknown
-  try {
-    tree = document.toJS()
-  } catch (error) {
-    // An alias without its anchor, such as an unquoted *:2775.
-    faults.push({ path: '', message: `is not YAML: ${(error as Error).message}`, file })
-    return { tree: {}, position }
-  }
-  if (tree === null) return { tree: {}, position }
-  if (!isTree(tree)) {
-    faults.push({ path: '', message: 'must hold settings by name', file, line: 1 })
-    return { tree: {}, position }
-  }
-  dropEmptyGroups(tree, '')
-  return { tree, position }
-}
-
-/** A group whose settings are all commented out reads as null. */
-function dropEmptyGroups(tree: Tree, prefix: string): void {
-  for (const [name, value] of Object.entries(tree)) {
-    const isGroup = SETTINGS.some(({ key }) => key.startsWith(`${prefix}${name}.`))
-    if (value === null && isGroup) delete tree[name]
-    else if (isTree(value)) dropEmptyGroups(value, `${prefix}${name}.`)
-  }
-}
-
-/** A variable's text as the schema wants it; text that cannot be read stays text, and the schema refuses it. */
-function fromText(setting: Setting, value: string): unknown {
-  if (setting.nullable && (value === '' || value === 'null')) return null
-  if (setting.kind === 'number') return /^-?[0-9]+$/.test(value) ? Number(value) : value
-  if (setting.kind === 'boolean') return value === 'true' ? true : value === 'false' ? false : value
-  if (setting.kind === 'list') return value === '' ? [] : value.split(',').map(part => part.trim())
-  return value
-}
-
-function wanted(setting: Setting, value: unknown): string {
-  return `must be ${setting.expects}${setting.secret ? '' : `, not ${JSON.stringify(value)}`}`
-}
-
-function isTree(value: unknown): value is Tree {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function at(tree: unknown, key: string): unknown {
-  return key.split('.').reduce<unknown>((node, name) => (isTree(node) ? node[name] : undefined), tree)
-}
-
-/** A group that is no group stays as it is, and the schema refuses it. */
-function put(tree: Tree, key: string, value: unknown): void {
-  const groups = key.split('.')
-  const leaf = groups.pop() as string
-  let group = tree
-  for (const name of groups) {
-    group[name] ??= {}
-    const inner = group[name]
-    if (!isTree(inner)) return
-    group = inner
-  }
-  group[leaf] = value
-}
-
-// ---- where the daemon of a data directory answers
-
-/** sockaddr_un.sun_path, less its closing zero. */
-const SUN_PATH_BYTES = process.platform === 'linux' ? 107 : 103
-
-/**
- * The daemon's unix socket, and the lock of the data directory: a function of the directory alone, so that every
- * daemon and command that names the same directory, as whatever user and in whatever environment, finds the same
- * socket. In the directory itself; where that path is too long, in SHORT/trunkline-UID, UID being the directory's
- * owner. Throws when the directory is not there.
- */
-export function adminSocketPath(dataDir: string, short = '/tmp'): string {
-  const { uid } = statSync(dataDir)
-  const direct = join(resolve(dataDir), 'admin.sock')
-  if (Buffer.byteLength(direct) <= SUN_PATH_BYTES) return direct
-  const hash = createHash('sha256').update(realpathSync(dataDir)).digest('hex').slice(0, 24)
-  return join(short, `trunkline-${uid}`, `${hash}.sock`)
-}
-
-/** For the daemon, before it listens: makes the socket's folder if it is not the data directory, then as `adminSocketFault`. */
-export function prepareAdminSocket(dataDir: string, short?: string): string | null {
-  mkdirSync(dirname(adminSocketPath(dataDir, short)), { mode: 0o700, recursive: true })
-  return adminSocketFault(dataDir, short)
-}
-
-/** Why the socket cannot be trusted, or null: in a folder open to others, another user could stand in for the daemon. */
-export function adminSocketFault(dataDir: string, short?: string): string | null {
-  const folder = dirname(adminSocketPath(dataDir, short))
-  const found = lstatSync(folder, { throwIfNoEntry: false })
-  if (folder === resolve(dataDir) || found === undefined) return null
-  const ours = found.uid === statSync(dataDir).uid && (found.mode & 0o170777) === 0o040700
-  return ours ? null : `${folder} must belong to the owner of ${dataDir} alone (mode 0700)`
 }

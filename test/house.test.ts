@@ -21,17 +21,9 @@ import t, { type Test } from 'tap'
 import { defaultsYaml } from '../scripts/defaults.js'
 import { createLog } from '../src/base/log.js'
 import { ask } from '../src/cli/ask.js'
-import {
-  adminSocketFault,
-  adminSocketPath,
-  differences,
-  faultLine,
-  LIVE_KEYS,
-  loadConfig,
-  parseListen,
-  prepareAdminSocket,
-  SETTINGS,
-} from '../src/config.js'
+import { adminSocketFault, adminSocketPath, prepareAdminSocket } from '../src/config/adminSocket.js'
+import { differences, faultLine, loadConfig } from '../src/config/loading.js'
+import { LIVE_KEYS, parseListen, SETTINGS } from '../src/config.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const entry = join(root, 'dist', 'src', 'cli.js')

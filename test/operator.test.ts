@@ -14,7 +14,7 @@ import type { MessageEntry, MessagePage, MessageStory } from '../src/admin/messa
 import type { CountedLane, QueuePage, WorkLine } from '../src/admin/queue.js'
 import type { QueuedMessage } from '../src/admin/queued.js'
 import type { ProbeStep } from '../src/carriers/probe.js'
-import { adminSocketPath } from '../src/config.js'
+import { adminSocketPath } from '../src/config/adminSocket.js'
 import { esme } from './support/esme.js'
 import { type House, house, story, trunkline } from './support/house.js'
 import { PATIENCE_MS } from './support/peer.js'

@@ -5,7 +5,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import t from 'tap'
 import { type ApiHost, topics } from '../src/admin/api/api.js'
 import { isOurOwn, rateLimit, requestId } from '../src/admin/api/headers.js'
-import { loadConfig } from '../src/config.js'
+import { loadConfig } from '../src/config/loading.js'
 import { api, KEY, linesOf } from './support/api.js'
 import { judged } from './support/document.js'
 import { house, story } from './support/house.js'

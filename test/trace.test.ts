@@ -31,7 +31,7 @@ import {
 } from '../src/admin/traceRecords.js'
 import { ManualClock } from '../src/base/clock.js'
 import { createLog } from '../src/base/log.js'
-import { adminSocketPath } from '../src/config.js'
+import { adminSocketPath } from '../src/config/adminSocket.js'
 import { Trace } from '../src/daemon/trace.js'
 import { Subject } from './support/admin-subject.js'
 import { esme, stranger } from './support/esme.js'

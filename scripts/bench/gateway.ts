@@ -8,7 +8,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Status } from '../../src/admin/status.js'
-import { adminSocketPath } from '../../src/config.js'
+import { adminSocketPath } from '../../src/config/adminSocket.js'
 import { Child } from './children.js'
 import { CLI, PASSWORD, SENDER } from './tools.js'
 

@@ -3,7 +3,7 @@
 // asked is each command's.
 
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
-import { adminSocketFault, adminSocketPath } from '../config.js'
+import { adminSocketFault, adminSocketPath } from '../config/adminSocket.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, requireSettings } from './settings.js'
 

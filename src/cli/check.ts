@@ -3,7 +3,8 @@
 // but looks into certificate files.
 
 import type { Command } from 'commander'
-import { differences, faultLine, type Setting } from '../config.js'
+import { differences, faultLine } from '../config/loading.js'
+import type { Setting } from '../config.js'
 import { EXIT } from './exit.js'
 import { optionsOf, readSettings } from './settings.js'
 

@@ -4,7 +4,7 @@
 import { connect } from 'node:net'
 import type { Command } from 'commander'
 import type { Status } from '../admin/status.js'
-import { adminSocketPath } from '../config.js'
+import { adminSocketPath } from '../config/adminSocket.js'
 import { ask } from './ask.js'
 import { CommandError, EXIT } from './exit.js'
 import { count, duration } from './print.js'

@@ -2,7 +2,8 @@
 // only place where a command meets the environment.
 
 import type { Command } from 'commander'
-import { type Config, type ConfigInput, faultLine, type LoadedConfig, loadConfig } from '../config.js'
+import { faultLine, type LoadedConfig, loadConfig } from '../config/loading.js'
+import type { Config, ConfigInput } from '../config.js'
 import { CommandError, EXIT } from './exit.js'
 
 /** Options of the program itself, understood before and after the command's name. */
