@@ -64,7 +64,8 @@ const digitsPrefix = address
   .regex(/^\+?\d{1,15}$/, 'must be the first digits of a number')
   .transform(prefix => prefix.replace('+', ''))
 
-const REGIONS = new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
+/** Made when first asked for: that takes as long as all else in this file a thousand times. */
+let regions: Intl.DisplayNames | undefined
 
 function isZone(zone: string): boolean {
   try {
@@ -95,7 +96,11 @@ export const routeMatch = z.strictObject({
       .regex(/^[A-Za-z]{2}$/, 'must be a country of two letters, like DE')
       // UK is GB.
       .transform(country => new Intl.Locale(`und-${country}`).region ?? country)
-      .refine(country => REGIONS.of(country) !== undefined, 'must be a country of two letters, like DE'),
+      .refine(
+        country =>
+          (regions ??= new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })).of(country) !== undefined,
+        'must be a country of two letters, like DE',
+      ),
   ),
   network: oneOrMany(
     yamlText
