@@ -2,7 +2,9 @@
 // restart forgets them. Keeps a driver's five duties; who looks at the mails it does not know.
 
 import type { Clock } from '../base/clock.js'
-import type { Driver, DriverEvents, DriverFigures, Part } from './driver.js'
+import type { Outcome } from '../model/outcome.js'
+import type { DriverEvents, Part } from './driver.js'
+import { InProcessCarrier } from './inProcess.js'
 
 export interface CaughtMail {
   readonly id: number
@@ -59,73 +61,19 @@ export class CaughtMails {
   }
 }
 
-export class CatchCarrier implements Driver {
-  up = false
+export class CatchCarrier extends InProcessCarrier {
   private readonly mails: CaughtMails
-  private readonly events: DriverEvents
-  private readonly clock: Clock
-  private parts: Part[] = []
-  private sinceMs = 0
 
   constructor(mails: CaughtMails, events: DriverEvents, clock: Clock) {
+    super(events, clock, 'caught', WINDOW)
     this.mails = mails
-    this.events = events
-    this.clock = clock
   }
 
-  room(): number {
-    return this.up ? WINDOW - this.parts.length : 0
-  }
-
-  send(part: Part): void {
-    part.sentMs = this.clock.mono()
-    if (this.parts.length === 0) setImmediate(() => this.answer())
-    this.parts.push(part)
-  }
-
-  private answer(): void {
-    const { parts } = this
-    this.parts = []
-    for (const part of parts) {
-      const { id, source_addr, destination_addr, body, rank } = part.message
-      // A copy: the message's own buffer is a view of its record.
-      this.mails.keep({
-        id,
-        atMs: this.clock.now(),
-        from: source_addr,
-        to: destination_addr,
-        octets: Buffer.from(body),
-      })
-      this.events.count('mails_caught')
-      this.events.answeredIn(this.clock.mono() - part.sentMs, rank)
-      this.events.answered(part, { kind: 'accepted', ref: '' })
-    }
-    this.events.room()
-  }
-
-  start(): void {
-    this.up = true
-    this.sinceMs = this.clock.now()
-    this.events.changed()
-    this.events.room()
-  }
-
-  stop(): Promise<void> {
-    this.up = false
-    return Promise.resolve()
-  }
-
-  figures(): DriverFigures {
-    const stand = this.up ? 'ready' : 'closed'
-    const { sinceMs } = this
-    const link = {
-      stand,
-      peer: 'caught',
-      inFlight: this.parts.length,
-      window: WINDOW,
-      sinceMs,
-      lastReason: '',
-    } as const
-    return { up: this.up, links: [link], ratePerSecond: 0, unsure: 0 }
+  protected override outcomeOf({ message }: Part): Outcome {
+    const { id, source_addr: from, destination_addr: to, body } = message
+    // A copy: the message's own buffer is a view of its record.
+    this.mails.keep({ id, atMs: this.clock.now(), from, to, octets: Buffer.from(body) })
+    this.events.count('mails_caught')
+    return { kind: 'accepted', ref: '' }
   }
 }

@@ -1,13 +1,13 @@
 // The carrier of the sandbox: sends nothing to anybody, and lets each message fare as its number says. Remembers the newest
 // for whoever tries things out. Keeps a driver's five duties; which number plays which part routing/sandbox says.
 
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../base/clock.js'
 import { digitsOf } from '../model/digits.js'
 import type { Message } from '../model/message.js'
 import type { Outcome } from '../model/outcome.js'
 import { type Play, type PlayedReceipt, playOf } from '../routing/sandbox.js'
-import type { Driver, DriverEvents, DriverFigures, Part } from './driver.js'
+import type { DriverEvents, Part } from './driver.js'
+import { InProcessCarrier } from './inProcess.js'
 
 const WINDOW = 1_000
 /** What is remembered, of all accounts. */
@@ -63,53 +63,25 @@ const deferred: Outcome = {
   reason: 'a number of the sandbox that fails at first',
 }
 
-export class SandboxCarrier implements Driver {
-  up = false
+export class SandboxCarrier extends InProcessCarrier {
   private readonly messages: SandboxedMessages
-  private readonly events: DriverEvents
-  private readonly clock: Clock
-  /** Another run's references must not be met again. */
-  private readonly run = randomBytes(4).toString('hex').toUpperCase()
-  private serial = 0
-  private parts: Part[] = []
   private readonly tries = new Map<number, number>()
   private readonly timers = new Set<NodeJS.Timeout>()
-  private sinceMs = 0
 
   constructor(messages: SandboxedMessages, events: DriverEvents, clock: Clock) {
+    super(events, clock, 'sandbox', WINDOW)
     this.messages = messages
-    this.events = events
-    this.clock = clock
   }
 
-  room(): number {
-    return this.up ? WINDOW - this.parts.length : 0
+  protected override outcomeOf({ message, index }: Part): Outcome {
+    const play = playOf(digitsOf(message.destination_addr))
+    if (index === 0) this.messages.keep(message, this.clock.now(), play.what)
+    return this.refusal(message, play) ?? { kind: 'accepted', ref: this.nextRef() }
   }
 
-  send(part: Part): void {
-    part.sentMs = this.clock.mono()
-    if (this.parts.length === 0) setImmediate(() => this.answer())
-    this.parts.push(part)
-  }
-
-  private answer(): void {
-    const { parts } = this
-    this.parts = []
-    for (const part of parts) {
-      const { message } = part
-      const play = playOf(digitsOf(message.destination_addr))
-      if (part.index === 0) this.messages.keep(message, this.clock.now(), play.what)
-      this.events.answeredIn(this.clock.mono() - part.sentMs, message.rank)
-      const refusal = this.refusal(message, play)
-      if (refusal !== undefined) {
-        this.events.answered(part, refusal)
-        continue
-      }
-      const ref = `${this.run}${(++this.serial).toString(16).toUpperCase().padStart(8, '0')}`
-      this.events.answered(part, { kind: 'accepted', ref })
-      if (part.registered_delivery & 3) for (const receipt of play.receipts) this.report(ref, receipt)
-    }
-    this.events.room()
+  protected override accepted({ message, registered_delivery }: Part, ref: string): void {
+    if ((registered_delivery & 3) === 0) return
+    for (const receipt of playOf(digitsOf(message.destination_addr)).receipts) this.report(ref, receipt)
   }
 
   private refusal(m: Message, { answer }: Play): Outcome | undefined {
@@ -138,31 +110,8 @@ export class SandboxCarrier implements Driver {
     this.timers.add(timer)
   }
 
-  start(): void {
-    this.up = true
-    this.sinceMs = this.clock.now()
-    this.events.changed()
-    this.events.room()
-  }
-
-  stop(): Promise<void> {
-    this.up = false
+  protected override stopped(): void {
     for (const timer of this.timers) clearTimeout(timer)
     this.timers.clear()
-    return Promise.resolve()
-  }
-
-  figures(): DriverFigures {
-    const stand = this.up ? 'ready' : 'closed'
-    const { sinceMs } = this
-    const link = {
-      stand,
-      peer: 'sandbox',
-      inFlight: this.parts.length,
-      window: WINDOW,
-      sinceMs,
-      lastReason: '',
-    } as const
-    return { up: this.up, links: [link], ratePerSecond: 0, unsure: 0 }
   }
 }
