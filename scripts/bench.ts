@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { manyAccounts } from './bench/accounts.js'
 import { endToEnd, latency, outstanding, type Profiled } from './bench/flow.js'
 import { idle } from './bench/idle.js'
 import { deadCarrier, overtaking } from './bench/lanes.js'
@@ -15,6 +16,7 @@ import { type Measure, report, type Section, verdict } from './bench/report.js'
 import { Run } from './bench/run.js'
 import { ownTools, peerTools, type Tools } from './bench/tools.js'
 import { backlog, intake } from './bench/waiting.js'
+import { overHttp } from './bench/web.js'
 
 type Take = (run: Run, tools: Tools) => Promise<Measure[]>
 
@@ -28,10 +30,12 @@ const FIGURES: ReadonlyMap<number, readonly [title: string, take: Take]> = new M
   [7, ['overtaking', overtaking]],
   [8, ['a carrier away', deadCarrier]],
   [9, ['scheduled', scheduled]],
+  [10, ['accounts', manyAccounts]],
+  [11, ['over HTTP', overHttp]],
 ] as const)
 
 /** Figures that need no other load tool. */
-const OWN: ReadonlySet<Take> = new Set([idle, overtaking, deadCarrier, scheduled])
+const OWN: ReadonlySet<Take> = new Set([idle, overtaking, deadCarrier, scheduled, manyAccounts, overHttp])
 
 const HELP = `npm run bench -- [options]
   --only 1,4          only these figures:

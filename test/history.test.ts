@@ -10,7 +10,7 @@ import type { MessageState } from '../src/model/message.js'
 import { HistoryWriter } from '../src/returns/history.js'
 import { keepDays } from '../src/returns/historyDays.js'
 import { Past } from '../src/returns/past.js'
-import type { HistoryRow, LogSlice } from '../src/spool/contract.js'
+import type { HistoryRow, LogFilter, LogSlice } from '../src/spool/contract.js'
 import { openStore, type Store } from '../src/store/postgres.js'
 import { connect, silent, someDatabases, Way } from './support/postgres.js'
 
@@ -41,10 +41,11 @@ class TestLog {
     return this.rows.length
   }
 
-  readLog(after: number, maxRows: number): LogSlice | undefined {
+  readLog(after: number, maxRows: number, { id, account }: LogFilter = {}): LogSlice | undefined {
     const from = Math.max(after, this.dropped)
     const rows = this.rows.slice(from, from + maxRows)
-    return rows.length === 0 ? undefined : { position: from + rows.length, rows }
+    const asked = rows.filter(row => row.account === (account ?? row.account) && row.id === (id ?? row.id))
+    return rows.length === 0 ? undefined : { position: from + rows.length, rows: asked }
   }
 
   dropLog(position: number): void {
@@ -363,7 +364,7 @@ t.test('ends are told page by page in the order of their moments, whether they a
   await log.drained()
   await writer.stop()
   log.append(ends.slice(20))
-  const past = new Past({ synced: async () => {}, readLog: (after, most) => log.readLog(after, most) }, store)
+  const past = new Past({ synced: async () => {}, readLog: (after, most, of) => log.readLog(after, most, of) }, store)
   const found: number[] = []
   for (let after = { atMs: 0, id: 0 }; ; ) {
     const page = await past.ends(7, NOON_MS, NOON_MS + 50, after, 7)

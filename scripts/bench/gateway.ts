@@ -39,7 +39,7 @@ export class Gateway {
   readonly dir: string
   readonly carrierPort: number
   readonly smppPort: number
-  private readonly adminPort: number
+  readonly adminPort: number
   private readonly key = randomBytes(16).toString('hex')
   private readonly nodeOptions: readonly string[]
   private child: Child | undefined
@@ -74,7 +74,7 @@ export class Gateway {
     writeFileSync(this.configFile, JSON.stringify(settings))
   }
 
-  private get dataDir(): string {
+  get dataDir(): string {
     return join(this.dir, 'data')
   }
 

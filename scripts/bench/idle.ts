@@ -26,7 +26,8 @@ export async function idle(run: Run, tools: Tools): Promise<Measure[]> {
     const carrier = await run.carrier(gateway, tools)
     const before = gateway.anonMb()
     run.say(`${grouped(count)} binds`)
-    const first = new Customers(gateway.smppPort, count)
+    const systemIds = Array.from({ length: count }, (_, n) => `idle${n + 1}`)
+    const first = new Customers(gateway.smppPort, systemIds)
     const firstMs = await first.come()
     await pause(IDLE_MS)
     const anonMb = gateway.anonMb()
@@ -35,7 +36,7 @@ export async function idle(run: Run, tools: Tools): Promise<Measure[]> {
     run.say('restarting')
     await gateway.stop()
     await gateway.start()
-    const again = new Customers(gateway.smppPort, count)
+    const again = new Customers(gateway.smppPort, systemIds)
     const againMs = await again.come()
     again.leave()
     await run.stopCarrier(carrier, 0)
@@ -49,19 +50,26 @@ export async function idle(run: Run, tools: Tools): Promise<Measure[]> {
   })
 }
 
+/** One customer comes, is bound and hangs up. */
+export async function bindOnce(port: number, systemId: string): Promise<void> {
+  const one = new Customers(port, [systemId])
+  await one.come()
+  one.leave()
+}
+
 class Customers implements SessionOwner<null> {
   private readonly port: number
-  private readonly count: number
+  private readonly systemIds: readonly string[]
   private readonly clock = new SessionClock(() => performance.now(), 100)
   private readonly counts = new PduCounts()
   private readonly sessions = new Set<Session<null>>()
   private unbound: number
   private settle: (fault: Error | null) => void = () => {}
 
-  constructor(port: number, count: number) {
+  constructor(port: number, systemIds: readonly string[]) {
     this.port = port
-    this.count = count
-    this.unbound = count
+    this.systemIds = systemIds
+    this.unbound = systemIds.length
   }
 
   get size(): number {
@@ -78,7 +86,7 @@ class Customers implements SessionOwner<null> {
         if (fault === null) resolve(performance.now() - from)
         else reject(fault)
       }
-      for (let n = 1; n <= this.count; n++) this.comeOne(`idle${n}`)
+      for (const systemId of this.systemIds) this.comeOne(systemId)
     })
   }
 

@@ -64,8 +64,13 @@ const digitsPrefix = address
   .regex(/^\+?\d{1,15}$/, 'must be the first digits of a number')
   .transform(prefix => prefix.replace('+', ''))
 
-/** Made when first asked for: that takes as long as all else in this file a thousand times. */
 let regions: Intl.DisplayNames | undefined
+
+/** The names are made when first asked for: that takes as long as all else in this file a thousand times. */
+function isCountry(code: string): boolean {
+  regions ??= new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })
+  return regions.of(code) !== undefined
+}
 
 function isZone(zone: string): boolean {
   try {
@@ -96,11 +101,7 @@ export const routeMatch = z.strictObject({
       .regex(/^[A-Za-z]{2}$/, 'must be a country of two letters, like DE')
       // UK is GB.
       .transform(country => new Intl.Locale(`und-${country}`).region ?? country)
-      .refine(
-        country =>
-          (regions ??= new Intl.DisplayNames('en', { type: 'region', fallback: 'none' })).of(country) !== undefined,
-        'must be a country of two letters, like DE',
-      ),
+      .refine(isCountry, 'must be a country of two letters, like DE'),
   ),
   network: oneOrMany(
     yamlText

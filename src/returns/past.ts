@@ -4,12 +4,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { idTimeMs } from '../base/ids.js'
 import { type Message, type MessageState, state } from '../model/message.js'
-import type { HistoryRow, Spool } from '../spool/contract.js'
+import type { HistoryRow, LogFilter, Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 
 /** Rows of the log looked through at most: more are there only while SQL is away or far behind. */
 const MOST_LOGGED = 40_000
-const SLICE = 500
+const SLICE = 2_000
 /** An id's moment may be a little ahead of its row's, and a clock may have been set back. */
 const EARLY_MS = 86_400_000
 /** A question that takes the database longer is one that must be asked more narrowly. */
@@ -56,9 +56,7 @@ export class Past {
   /** The rows of a message, the accepted one first. Throws what SQL throws, if the log has not all of them. */
   async rowsOf(id: number): Promise<HistoryRow[]> {
     const rows: HistoryRow[] = []
-    await this.logged(row => {
-      if (row.id === id) rows.push(row)
-    })
+    await this.logged({ id }, row => void rows.push(row))
     if (rows.length < 2) {
       const { rows: stored } = await this.store.query<Stored>(OF_ONE, [id, new Date(idTimeMs(id) - EARLY_MS)])
       for (const row of stored) if (!rows.some(({ kind }) => kind === KINDS[row.kind])) rows.push(rowOf(row))
@@ -71,10 +69,9 @@ export class Past {
     const { account, number, state, fromMs, toMs, before = Number.MAX_SAFE_INTEGER, limit } = filter
     const accepted = new Map<number, HistoryRow>()
     const ended = new Map<number, HistoryRow>()
-    await this.logged(row => {
+    await this.logged({ account }, row => {
       if (row.kind === 'ended') ended.set(row.id, row)
       else if (
-        (account === undefined || row.account === account) &&
         (number === undefined || row.source === number || row.destination === number) &&
         row.atMs >= fromMs &&
         row.atMs < toMs &&
@@ -91,11 +88,11 @@ export class Past {
       const $number = more(number)
       where.push(`and (a.source = ${$number} or a.destination = ${$number})`)
     }
-    // Of those whose end is still in the log, SQL would say that they have not ended.
-    const inLog = state === undefined ? [] : [...ended.keys()]
     if (state === null) where.push('and e.id is null')
-    else if (state !== undefined) where.push(`and (e.state = ${more(state)} or a.id = any(${more(inLog)}))`)
-    for (const pair of await this.pairs(latestOf(where.join(' ')), values)) {
+    // Of those whose end is still in the log, SQL would say that they have not ended.
+    else if (state !== undefined) where.push(`and (e.state = ${more(state)} or a.id = any(${more([...ended.keys()])}))`)
+    const text = state === undefined ? latestOf(where.join(' ')) : latestEnded(where.join(' '))
+    for (const pair of await this.pairs(text, values)) {
       accepted.set(pair.accepted.id, pair.accepted)
       if (pair.ended) ended.set(pair.accepted.id, pair.ended)
     }
@@ -109,9 +106,9 @@ export class Past {
   /** Of an account's messages with ids from `first` to `last`, those that have ended: how many in which state. */
   async endedBetween(account: number, first: number, last: number): Promise<Map<MessageState, number>> {
     const logged = new Map<number, MessageState>()
-    await this.logged(row => {
+    await this.logged({ account }, row => {
       const { id } = row
-      if (row.kind === 'ended' && row.account === account && id >= first && id <= last) logged.set(id, row.state)
+      if (row.kind === 'ended' && id >= first && id <= last) logged.set(id, row.state)
     })
     const counts = new Map<MessageState, number>()
     for (const s of logged.values()) counts.set(s, (counts.get(s) ?? 0) + 1)
@@ -128,9 +125,9 @@ export class Past {
    */
   async ends(account: number, fromMs: number, toMs: number, after: EndPlace, limit: number): Promise<HistoryRow[]> {
     const found = new Map<number, HistoryRow>()
-    await this.logged(row => {
+    await this.logged({ account }, row => {
       const { id, atMs } = row
-      if (row.kind !== 'ended' || row.account !== account || atMs < fromMs || atMs >= toMs) return
+      if (row.kind !== 'ended' || atMs < fromMs || atMs >= toMs) return
       if (atMs > after.atMs || (atMs === after.atMs && id > after.id)) found.set(id, row)
     })
     const since = new Date(Math.max(fromMs, after.atMs))
@@ -156,15 +153,15 @@ export class Past {
     }
   }
 
-  private async logged(each: (row: HistoryRow) => void): Promise<void> {
+  private async logged(of: LogFilter, each: (row: HistoryRow) => void): Promise<void> {
     await this.spool.synced()
-    let after = 0
-    for (let n = 0; n < MOST_LOGGED; ) {
-      const slice = this.spool.readLog(after, SLICE)
-      if (slice === undefined) return
-      n += slice.rows.length
+    const first = this.spool.readLog(0, SLICE, of)
+    let last = 0
+    for (let slice = first; slice !== undefined; slice = this.spool.readLog(slice.position, SLICE, of)) {
       for (const row of slice.rows) if (row.kind !== 'converted') each(row)
-      after = slice.position
+      // A position is a count.
+      last ||= slice.position + MOST_LOGGED
+      if (slice.position >= last) return
       await nextTurn()
     }
   }
@@ -211,13 +208,18 @@ const ENDS = `select ${COLUMNS} from history a
   where a.account = $1 and a.at >= $2 and a.at < $3 and a.kind = 'e' and (a.at, a.id) > ($4, $5)
   order by a.at, a.id limit $6`
 const OF_ONE = `select ${COLUMNS} from history a where a.id = $1 and a.at >= $2`
-const latestOf = (where: string): string => `
+const PAIRED = `
   select ${COLUMNS}, e.at as e_at, e.state as e_state, e.carrier as e_carrier, e.error as e_error, e.price_micros as e_price,
-    e.back_micros as e_back, e.cost_micros as e_cost
-  from history a left join lateral (
-    select * from history e where e.id = a.id and e.kind = 'e' and e.at >= $5 limit 1) e on true
-  where a.kind = 'a' and a.at >= $1 and a.at < $2 and a.id < $3 ${where}
-  order by a.id desc limit $4`
+    e.back_micros as e_back, e.cost_micros as e_cost`
+const THEIR_ENDS = `left join lateral (
+    select * from history e where e.id = a.id and e.kind = 'e' and e.at >= $5 limit 1) e on true`
+const ACCEPTED = `a.kind = 'a' and a.at >= $1 and a.at < $2 and a.id < $3`
+const NEWEST = 'order by a.id desc limit $4'
+/** Whatever their ends: those of the page alone are looked up. */
+const latestOf = (where: string): string => `${PAIRED}
+  from (select * from history a where ${ACCEPTED} ${where} ${NEWEST}) a ${THEIR_ENDS} order by a.id desc`
+const latestEnded = (where: string): string => `${PAIRED}
+  from history a ${THEIR_ENDS} where ${ACCEPTED} ${where} ${NEWEST}`
 
 const rowOf = (row: Stored): HistoryRow => ({
   kind: KINDS[row.kind],

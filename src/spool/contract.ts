@@ -65,6 +65,12 @@ export interface LogSlice {
   rows: HistoryRow[]
 }
 
+/** Whose rows are read; what is left out is any. */
+export interface LogFilter {
+  readonly id?: number | undefined
+  readonly account?: number | undefined
+}
+
 /**
  * How a report leaves, and whose its queue is: `bind`, any receiver bind of an account; `hook`, a webhook endpoint, by the
  * endpoint's number; `callback`, the URL that the message itself names, by account; `mail`, by account.
@@ -378,7 +384,8 @@ export interface Spool {
 
   /** Ended messages after a log position, for those who wait on endings. */
   endings(after: number, max: number): LogSlice
-  readLog(after: number, maxRows: number): LogSlice | undefined
+  /** Undefined: there are none after `after`. Of `maxRows` and the rest of a commit, those of `of`: there may be none among them. */
+  readLog(after: number, maxRows: number, of?: LogFilter): LogSlice | undefined
   /** Everything up to and including `position` stands in SQL. */
   dropLog(position: number): void
 

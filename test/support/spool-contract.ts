@@ -1693,6 +1693,9 @@ function history(t: Test, open: OpenSpool): void {
     t.match(rowsOf(spool)[3], counted)
     const endings = spool.endings(0, 100)
     t.same(endings.rows, [c])
+    const ofOne = spool.readLog(0, 100, { id: two.id })
+    t.same(ofOne?.rows, [b])
+    t.same(spool.readLog(0, 100, { account: 4_711 }), { position: ofOne?.position, rows: [] })
     t.same(spool.endings(endings.position, 100), { position: endings.position, rows: [] })
   })
 

@@ -4,7 +4,7 @@
 
 import { assert } from '../../base/assert.js'
 import { type Message, type MessageState, state } from '../../model/message.js'
-import type { Conversion, Ending, HistoryRow, LogSlice } from '../contract.js'
+import type { Conversion, Ending, HistoryRow, LogFilter, LogSlice } from '../contract.js'
 import type { Database } from './store.js'
 
 // Chunk: format u8, then rows. Row: length u16, kind u8, rank u8, state u8,
@@ -19,6 +19,7 @@ const KINDS = ['accepted', 'ended', 'converted'] as const
 const ACCEPTED = 0
 const ENDED = 1
 const CONVERTED = 2
+const ANY: LogFilter = {}
 
 const viewOf = (chunk: Buffer): DataView => new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
 
@@ -151,15 +152,16 @@ export class Log {
   }
 
   /** Rows after `after`, a position that a read gave; a little over `maxRows` when a commit held more. */
-  read(after: number, maxRows: number): LogSlice | undefined {
+  read(after: number, maxRows: number, of: LogFilter = ANY): LogSlice | undefined {
     const rows: HistoryRow[] = []
     let position = after
+    let read = 0
     for (const { key, value } of this.table.getRange({ start: after + 1 })) {
       position = key
-      readChunk(value, rows)
-      if (rows.length >= maxRows) break
+      read += readChunk(value, rows, of)
+      if (read >= maxRows) break
     }
-    return rows.length === 0 ? undefined : { position, rows }
+    return read === 0 ? undefined : { position, rows }
   }
 
   /** Everything up to `position` goes with the next commit. */
@@ -187,9 +189,11 @@ function putLong(to: Buffer, at: number, text: string): number {
   return at + 1 + written
 }
 
-function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
+/** @returns how many there were, with those that were not asked for */
+function readChunk(chunk: Buffer, rows: HistoryRow[], { id, account }: LogFilter): number {
   assert(chunk[0] === FORMAT || chunk[0] === 1, `log chunk format ${chunk[0]}`)
   let at = 1
+  let read = 0
   const text = (): string => {
     const length = chunk[at++] as number
     at += length
@@ -197,9 +201,16 @@ function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
   }
   while (at < chunk.length) {
     const end = at + 2 + chunk.readUInt16LE(at)
-    at += 2
-    const head = at
-    at += 4 + 36
+    read++
+    const head = at + 2
+    if (
+      (account !== undefined && chunk.readUInt32LE(head + 4) !== account) ||
+      (id !== undefined && chunk.readDoubleLE(head + 16) !== id)
+    ) {
+      at = end
+      continue
+    }
+    at = head + 4 + 36
     const kind = chunk[head] as number
     const row: HistoryRow = {
       kind: KINDS[kind & ~HELD] as HistoryRow['kind'],
@@ -227,4 +238,5 @@ function readChunk(chunk: Buffer, rows: HistoryRow[]): void {
     rows.push(row)
     at = end
   }
+  return read
 }

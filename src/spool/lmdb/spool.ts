@@ -30,6 +30,7 @@ import {
   type Conversion,
   type Ending,
   type EventReport,
+  type LogFilter,
   type LogSlice,
   type QueueFigures,
   type QueueFilter,
@@ -634,8 +635,8 @@ export class LmdbSpool implements Spool {
     return { position: slice.position, rows: slice.rows.filter(row => row.kind === 'ended') }
   }
 
-  readLog(after: number, maxRows: number): LogSlice | undefined {
-    return this.log.read(after, maxRows)
+  readLog(after: number, maxRows: number, of?: LogFilter): LogSlice | undefined {
+    return this.log.read(after, maxRows, of)
   }
 
   /** Goes with the next commit: what it leaves behind a crash is read and dropped again. */
