@@ -325,6 +325,24 @@ t.test('days are made ahead, take in what came before them, and are dropped when
   t.equal((await db.query('select from history')).rowCount, 1)
 })
 
+t.test('the database is told to look at a day that has begun, before its own upkeep does', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const log = new TestLog('looks')
+  const writer = writing(t, log, opened(t, url))
+  const known = async (): Promise<number> =>
+    Number((await db.query("select reltuples from pg_class where relname = 'history_20261120'")).rows[0]?.reltuples)
+  log.append(rowsFrom(0, 400))
+  writer.wake()
+  await log.drained()
+  t.equal(await known(), -1, 'few rows are read at once anyway')
+  log.append(rowsFrom(400, 400))
+  writer.wake()
+  await log.drained()
+  await writer.stop()
+  t.equal(await known(), 800)
+})
+
 t.test('the loop is free between two pieces of a long log, and stop ends after the running slice', async t => {
   const url = await databases.database()
   const log = new TestLog('long')

@@ -8,7 +8,7 @@ import type { Log } from '../base/log.js'
 import type { HistoryRow, LogSlice, Spool } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { backOffMs, logged, retryDelayMs } from '../store/retry.js'
-import { keepDays } from './historyDays.js'
+import { keepDays, lookAtDay } from './historyDays.js'
 import { COPY_END, COPY_HISTORY, COPY_START, encodeRows } from './historyRows.js'
 
 /** Rows read and encoded in one go: about 1 ms. */
@@ -19,6 +19,12 @@ const SLICE = 20_000
 const GATHER_MS = 50
 const UPKEEP_MS = 3_600_000
 const UPKEEP_RETRY_MS = 60_000
+/**
+ * So many rows into a day the database is told to look at it: it knows nothing of a day that has just begun, and would
+ * read all of it to find one row. Later its own upkeep is soon enough.
+ */
+const LOOKS = [500, 5_000, 50_000, 500_000]
+const DAY_MS = 86_400_000
 const FIRST_RETRY_MS = 200
 const LAST_RETRY_MS = 30_000
 
@@ -29,6 +35,8 @@ export interface SlicePart {
   take(row: HistoryRow): void
   /** In the transaction, once all rows were taken. */
   write(client: SqlClient): Promise<void>
+  /** The slice that was written is in SQL. Not told where the connection broke before it said so. */
+  written?(): void
 }
 
 export interface HistoryOptions {
@@ -63,6 +71,7 @@ export class HistoryWriter {
   /** Up to here all rows are known to be in SQL. */
   private position = 0
   private nextUpkeepMs = Number.NEGATIVE_INFINITY
+  private readonly today = { day: 0, rows: 0, looks: 0 }
   private isStopping = false
   private isAwake = true
   private waking = new AbortController()
@@ -158,7 +167,22 @@ export class HistoryWriter {
     spool.dropLog(done.position)
     this.figures.rows += done.rows
     this.figures.slices++
+    if (done.rows > 0) for (const part of this.parts) part.written?.()
+    await this.look(done.rows)
     return true
+  }
+
+  private async look(rows: number): Promise<void> {
+    const { today, store, spool } = this
+    const now = spool.clock.now()
+    const day = Math.floor(now / DAY_MS)
+    if (day !== today.day) Object.assign(today, { day, rows: 0, looks: 0 })
+    today.rows += rows
+    if (today.rows < (LOOKS[today.looks] ?? Number.POSITIVE_INFINITY)) return
+    while (today.rows >= (LOOKS[today.looks] ?? Number.POSITIVE_INFINITY)) today.looks++
+    await lookAtDay(store, now).catch(error => {
+      this.log.debug({ ...logged(error) }, 'the day of history could not be looked at')
+    })
   }
 
   private async knownPosition(client: SqlClient): Promise<number> {

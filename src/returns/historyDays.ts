@@ -29,6 +29,11 @@ export async function keepDays(store: Store, nowMs: number, retentionDays: numbe
   }
 }
 
+/** The database looks at a day's rows anew. */
+export async function lookAtDay(store: Store, nowMs: number): Promise<void> {
+  await store.query(`analyze ${nameOf(Math.floor(nowMs / DAY_MS))}`)
+}
+
 function inLock<T>(store: Store, work: (client: SqlClient) => Promise<T>): Promise<T> {
   return store.transaction(async client => {
     await client.query(`set local lock_timeout = '${LOCK_TIMEOUT}'`)
