@@ -205,6 +205,9 @@ export const schema = z.strictObject({
         'a list of origins like https://app.example',
         'Pages from these origins may call the API from a browser (CORS).',
       ),
+      trustedProxies: ranges(
+        'Reverse proxies whose Forwarded or X-Forwarded-For is believed; of all others the connection alone says who asks.',
+      ),
       apiKeyRequired: flag(
         true,
         'Without it a request without a key acts for admin.openAccount; only while nobody else can reach admin.listen.',
@@ -271,6 +274,33 @@ export const schema = z.strictObject({
           expects: 'a list of milliseconds, 100 to 604800000',
         }),
       disableAfterHours: whole(120, 1, 8_760, 'A webhook that has failed for so long is switched off.'),
+    })
+    .prefault({}),
+  otp: z
+    .strictObject({
+      length: whole(6, 4, 10, 'Digits of a one-time password, where neither account nor request say.'),
+      expiryMs: whole(300_000, 60_000, 600_000, 'It is good for so long.'),
+      attempts: whole(3, 1, 5, 'Wrong codes that a session takes.'),
+      attemptsMs: whole(
+        600_000,
+        60_000,
+        DAY_MS,
+        'Wrong codes count for the next session of the same number and purpose for so long after the first.',
+      ),
+      cooldownMs: whole(60_000, 0, 3_600_000, 'From one code to the next for a number.'),
+      perHour: whole(5, 1, 1_000, 'Codes for a number in an hour.'),
+      perDay: whole(10, 1, 10_000, 'The same in a day.'),
+      perAddressHour: whole(10, 1, 1_000_000, 'Codes in an hour for one IP address of a client, where it is told.'),
+      pepperHours: whole(24, 1, 8_760, 'Codes are hashed under a new secret after so long.'),
+      guardPercent: whole(
+        35,
+        0,
+        100,
+        'Numbers of one account that begin alike get no codes for a while when fewer of theirs are entered; 0 is never.',
+      ),
+      guardFrom: whole(50, 5, 1_000_000, 'So many codes must have been sent there in an hour before that is judged.'),
+      guardGraceMs: whole(180_000, 0, 600_000, 'A code that was sent later than this is not judged yet.'),
+      guardHours: whole(12, 1, 8_760, 'For so long they get none.'),
     })
     .prefault({}),
   sandbox: z
@@ -344,6 +374,36 @@ export const schema = z.strictObject({
   history: z
     .strictObject({
       retentionDays: whole(90, 1, 3_650, 'History older than this is dropped, a day at a time.'),
+    })
+    .prefault({}),
+  analytics: z
+    .strictObject({
+      hoursDays: whole(
+        100,
+        2,
+        3_650,
+        'Counts by the hour are kept for so many days; what is older is told by days of UTC.',
+      ),
+      days: whole(1_830, 2, 36_500, 'Counts by the day are kept for so many days.'),
+      showCarriers: flag(false, 'Accounts are told by which carriers their messages went.'),
+    })
+    .prefault({}),
+  billing: z
+    .strictObject({
+      currency: text('EUR', /^[A-Z]{3}$/, 'an ISO 4217 code like EUR', 'The one currency of all prices and balances.'),
+      // Text, so that 8.1 stays 8.1.
+      taxPercent: z.coerce
+        .string()
+        .regex(/^(?:\d{1,2}(?:\.\d{1,4})?|100)$/)
+        .default('0')
+        .meta({
+          description: 'Tax in percent that invoices add to what messages cost.',
+          expects: 'a percentage from 0 to 100 with up to 4 decimals',
+        }),
+      seller: z.string().max(1_000).default('').meta({
+        description: 'Who bills: name, address and tax number as invoices show them, in lines.',
+        expects: 'a text',
+      }),
     })
     .prefault({}),
   stop: z

@@ -21,15 +21,19 @@ import { idTimeMs } from './base/ids.js'
 import type { RootLog } from './base/log.js'
 import { adminSocketPath, prepareAdminSocket } from './config/adminSocket.js'
 import { type Config, parseListen } from './config.js'
+import { openAnalytics } from './daemon/analytics.js'
+import { Billing } from './daemon/billing.js'
 import { bindHost } from './daemon/bindHost.js'
 import { type DoorPorts, Doors } from './daemon/doors.js'
 import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
 import { MailOut } from './daemon/mailOut.js'
 import { Notices } from './daemon/notices.js'
+import { openOtp } from './daemon/otp.js'
 import { Routing } from './daemon/routing.js'
 import { SANDBOX, Sandbox } from './daemon/sandbox.js'
 import { sidePort } from './daemon/sidePort.js'
+import { firstTemplates, openTemplates } from './daemon/templates.js'
 import { Told } from './daemon/told.js'
 import { Trace } from './daemon/trace.js'
 import { Dispatch } from './dispatch/dispatch.js'
@@ -41,7 +45,7 @@ import { Operations } from './intake/smpp/operations.js'
 import { BindTotals } from './intake/smpp/totals.js'
 import { Door } from './intake/submit.js'
 import { digitsOf } from './model/digits.js'
-import { EXTRAS_OF_ANSWER, isOfMail, messageClasses } from './model/message.js'
+import { EXTRAS_OF_ANSWER, isOfMail, isOfOtp, messageClasses } from './model/message.js'
 import { readQuiet, readQuietCountry } from './model/quiet.js'
 import { Tally } from './model/tally.js'
 import { HistoryWriter } from './returns/history.js'
@@ -129,6 +133,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
   })
   opened.push(() => consent.close())
+  const templates = openTemplates({ dataDir, store, clock, log })
+  opened.push(() => templates.close())
   const spool = await LmdbSpool.open({
     path: join(dataDir, 'spool'),
     node: config.node,
@@ -144,12 +150,19 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   opened.push(() => spool.close())
   const syncMs = new Histogram()
   const commitRecords = new Histogram([1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000])
+  const analytics = openAnalytics({ config, store, clock, log })
+  const billing = new Billing({
+    ...{ directory, spool, store, clock, counters, log, node: config.node },
+    priceMicros: (carrier, digits) => routing.priceMicros(carrier, digits),
+  })
+  spool.settles = (message, ending) => billing.settles(message, ending)
   const history = new HistoryWriter({
     spool,
     store,
     log,
     node: config.node,
     retentionDays: config.history.retentionDays,
+    parts: [analytics.part, billing.posting],
   })
 
   const quotas = new Quotas({
@@ -185,6 +198,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     blocked: routing.blocked,
     loops: routing.loops,
     consent,
+    money: billing,
     sandbox: config.sandbox.enabled,
     guarded: (code, account) => routing.guarded(code, account),
   })
@@ -260,7 +274,10 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   opened.push(() => mailOut.stop())
   const sandbox = config.sandbox.enabled ? new Sandbox({ spool, codingsOf, replies: () => replies }) : null
   if (sandbox !== null) dispatch.reserve(SANDBOX_LANE, [SANDBOX.name])
-  const followCarriers = (): void => mailOut.follow(Sandbox.carriers(directory.carriers(), sandbox !== null))
+  const followCarriers = (): void => {
+    mailOut.follow(Sandbox.carriers(directory.carriers(), sandbox !== null))
+    billing.carriersChanged()
+  }
   const lines = new Lines({
     ...{ hostname: config.smtp.hostname, caught: mailOut.caught, sandbox: sandbox?.messages ?? null },
     ...{ dispatch, receipts, replies, spool, clock, sessionClock, counters, log, trace, fault: faulty },
@@ -268,6 +285,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   })
 
   const past = new Past(spool, store)
+  const codes = await openOtp({
+    ...{ config, spool, door, store, directory, routing, notices, templates, clock, counters, log },
+    lines: () => lines,
+    fault: faulty,
+  })
   const told = new Told({
     ...{ spool, store, directory, secrets, clock, counters, log, lines, past, settings: config.webhooks },
     keepMs: config.spool.keepReceiptsHours * 3_600_000,
@@ -289,6 +311,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       if (carrier !== undefined) routing.ended(carrier.row.name, message, ending.state)
       if (operations.transactions.busy) operations.transactions.ended(message.id, ending)
       if (message.isMail || isOfMail(message)) mailOut.ended(message, ending)
+      if (isOfOtp(message)) codes.otp.course.ended(message, ending)
     },
     unmatched: (carrier, { state }) => {
       counters.add('receipts_unmatched')
@@ -349,6 +372,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
       trace,
     },
     isStopping: () => stopping,
+    bound: bind => billing.bound(directory.account(bind.accountId)),
     gone: bind => server.gone(bind),
     fault: faulty,
   })
@@ -369,26 +393,37 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
 
   // -- start, from the stores outwards
 
-  directory.onChange(part => {
+  directory.onChange((part, ids) => {
     routing.follow(part)
     if (part === 'routes') useRoutes()
     else if (part === 'blocked') door.blocked = routing.blocked
+    else if (part === 'tariffs') billing.tariffsChanged(ids)
     else if (part === 'carriers') followCarriers()
     else if (part === 'inbound') replies.table = new InboundTable(directory.inbound())
-    else closeSuspended(binds, directory)
+    else {
+      closeSuspended(binds, directory)
+      billing.accountsChanged(ids)
+    }
   })
   await firstRows()
+  await billing.priced()
+  await firstTemplates(templates, log)
   useRoutes()
   followCarriers()
   opened.push(() => lines.stop(0))
   trace.use(config.log.trace)
-  history.start()
+  billing.start(() => history.start())
+  opened.push(() => billing.stop())
+  analytics.start()
+  opened.push(() => analytics.stop())
   told.start()
   keyUses.start()
   opened.push(() => keyUses.stop())
   people.start()
   opened.push(() => people.stop())
   mailOut.start()
+  codes.start()
+  opened.push(() => codes.stop())
   opened.push(() => told.stop(0))
   opened.push(() => history.stop())
   let isTicking = false
@@ -418,7 +453,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   const admin = await sidePort({
     ...{ config, version, startedMs, clock, log, counters, store, secrets, directory, spool, dispatch, routing, lines },
     ...{ binds, totals, tally, smppCounts, history, consent, replies, told, mailOut, people, limits, quotas, past },
-    ...{ lookup, door, sandbox, trace, syncMs, commitRecords, keyUsed },
+    ...{ lookup, door, sandbox, templates, otp: codes.otp, trace, syncMs, commitRecords, keyUsed },
+    analytics: analytics.shown,
     ports: () => ports,
     isStopping: () => stopping,
     drain: () => void stop(),
@@ -516,10 +552,11 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     clearInterval(dispatchTicker)
     while (!quotas.write()) {}
     await spool.synced().catch(() => {})
-    await atMost(Promise.all([history.stop(), keyUses.stop()]), drainMs / 4)
+    await atMost(Promise.all([billing.stop(), history.stop(), analytics.stop(), codes.stop(), keyUses.stop()]), drainMs / 4)
     await spool.close()
     await directory.close()
     await consent.close()
+    await templates.close()
     await store.close()
     await admin.close()
     await lock.release()

@@ -412,7 +412,7 @@ t.test('what is refused has the code of the standard, and of v5.0 where the peer
   }
   t.equal(code('account_suspended', 0x50), 'ESME_RPROHIBITED')
   t.equal(code('coding_unsupported', 0x50), 'ESME_RINVDCS')
-  t.equal(code('no_credit', 0x50), 'ESME_RSUBMITFAIL')
+  t.equal(code('credit_exhausted', 0x50), 'ESME_RSUBMITFAIL')
   t.equal(code('queue_full', 0x50), 'ESME_RMSGQFUL')
 })
 

@@ -471,6 +471,8 @@ t.test('what an interrupted load left behind is swept out by the next', async t 
     serviceTypes: [],
     senders: [],
     creditMicros: null,
+    tariff: 0,
+    otp: {},
     quietHours: null,
     smpp: {},
     mail: {},

@@ -7,6 +7,7 @@ import { type KeyGrant, type Scope, scopeSet, scopes } from '../src/accounts/key
 import { type Role, roles } from '../src/accounts/peopleRows.js'
 import { Access } from '../src/admin/access.js'
 import { type ApiHost, apiRoutes } from '../src/admin/api/api.js'
+import { Peers } from '../src/admin/peer.js'
 import { Problem, sendProblem } from '../src/admin/problem.js'
 import { adminRoutes } from '../src/admin/routes.js'
 import { account, Subject } from './support/admin-subject.js'
@@ -21,7 +22,9 @@ GET    /sms/:id                        messages:read
 POST   /sms/:id/cancel                 messages:send
 DELETE /sms/:id                        messages:send
 GET    /sms/batches/:id                messages:read
+POST   /sms/batches/:id/cancel         messages:send
 GET    /phone/validate/:number         messages:read
+GET    /analytics/stats                messages:read
 GET    /sandbox/numbers                messages:read
 GET    /sandbox/messages               messages:read
 POST   /sandbox/inbound                messages:send
@@ -41,6 +44,19 @@ POST   /webhooks/:id/rotate            webhooks:write
 POST   /webhooks/:id/enable            webhooks:write
 GET    /webhooks/:id/failures          webhooks:read
 POST   /webhooks/:id/replay            webhooks:write
+GET    /templates                      templates:read
+POST   /templates                      templates:write
+GET    /templates/:id                  templates:read
+PATCH  /templates/:id                  templates:write
+DELETE /templates/:id                  templates:write
+POST   /templates/:id/preview          templates:read
+GET    /billing/balance                billing:read
+GET    /billing/ledger                 billing:read
+GET    /payments/history               billing:read
+GET    /billing/invoices               billing:read
+GET    /billing/invoices/:number       billing:read
+GET    /billing/invoices/:number.csv   billing:read
+GET    /billing/invoices/:number.html  billing:read
 POST   /auth/register                  open
 POST   /auth/login                     open
 POST   /auth/refresh                   open
@@ -49,6 +65,8 @@ POST   /auth/password-reset/request    open
 POST   /auth/password-reset/confirm    open
 POST   /auth/token                     open
 GET    /auth/me                        open
+GET    /auth/sessions                  open
+DELETE /auth/sessions/:id              open
 `
 
 /** The same below /admin. */
@@ -67,11 +85,18 @@ POST   /accounts/:account/webhooks/:id/rotate         admin:write
 POST   /accounts/:account/webhooks/:id/test           admin:write
 GET    /accounts/:account/webhooks/failures           admin:read
 GET    /accounts/:account/webhooks/secret             admin:write
+GET    /accounts/:account/templates                   admin:read
+POST   /accounts/:account/templates                   admin:write
+DELETE /accounts/:account/templates/:id               admin:write
+GET    /accounts/:account/templates/:id               admin:read
+PATCH  /accounts/:account/templates/:id               admin:write
+POST   /accounts/:account/templates/:id/preview       admin:read
 DELETE /accounts/:system_id                           admin:write
 GET    /accounts/:system_id                           admin:read
 PATCH  /accounts/:system_id                           admin:write
 POST   /accounts/:system_id/resume                    admin:write
 POST   /accounts/:system_id/suspend                   admin:write
+GET    /analytics                                     admin:read
 GET    /audit                                         admin:read
 POST   /carrier-test                                  admin:write
 GET    /carriers                                      admin:read
@@ -86,18 +111,42 @@ POST   /carriers/:name/test                           admin:write
 GET    /consent                                       admin:read
 POST   /consent                                       admin:write
 GET    /consent/:number                               admin:read
+GET    /dashboard                                     admin:read
 GET    /dnd                                           admin:read
 POST   /dnd                                           admin:write
 DELETE /dnd/:list                                     admin:write
+GET    /credit                                        admin:read
+GET    /credit/:account                               admin:read
+POST   /credit/:account/adjustment                    admin:write
+PUT    /credit/:account/notice                        admin:write
+GET    /credit/:account/statement                     admin:read
+POST   /credit/:account/top-up                        admin:write
+POST   /credit/:account/withdrawal                    admin:write
+GET    /credit/leases                                 admin:read
+POST   /credit/leases/release                         admin:write
 POST   /drain                                         admin:write
 GET    /inbound                                       admin:read
 POST   /inbound/test                                  admin:read
+GET    /invoices                                      admin:read
+POST   /invoices                                      admin:write
+POST   /invoices/all                                  admin:write
+PUT    /invoices/addresses/:account                   admin:write
+GET    /invoices/:number                              admin:read
+GET    /invoices/:number.csv                          admin:read
+GET    /invoices/:number.html                         admin:read
+POST   /invoices/:number/pay                          admin:write
+POST   /invoices/:number/void                         admin:write
 GET    /keys                                          admin:read
 POST   /keys                                          admin:write
 DELETE /keys/:id                                      admin:write
 POST   /keys/:id/rotate                               admin:write
 GET    /messages                                      admin:read
 GET    /messages/:id                                  admin:read
+POST   /messages/cancel                               admin:write
+GET    /pricing-rules                                 admin:read
+POST   /pricing-rules                                 admin:write
+DELETE /pricing-rules/:tariff/:position               admin:write
+PUT    /pricing-rules/:tariff/:position               admin:write
 GET    /queue                                         admin:read
 POST   /queue/cancel                                  admin:write
 POST   /queue/count                                   admin:read
@@ -111,6 +160,22 @@ PATCH  /routes/:name                                  admin:write
 POST   /routes/:name/move                             admin:write
 POST   /routes/explain                                admin:read
 GET    /status                                        admin:read
+GET    /templates                                     admin:read
+POST   /templates                                     admin:write
+DELETE /templates/:id                                 admin:write
+GET    /templates/:id                                 admin:read
+PATCH  /templates/:id                                 admin:write
+POST   /templates/:id/preview                         admin:read
+GET    /tariffs                                       admin:read
+POST   /tariffs                                       admin:write
+POST   /tariffs/price                                 admin:read
+DELETE /tariffs/:name                                 admin:write
+GET    /tariffs/:name                                 admin:read
+PATCH  /tariffs/:name                                 admin:write
+GET    /tariffs/:name/export                          admin:read
+POST   /tariffs/:name/import                          admin:write
+GET    /tariffs/:name/prices                          admin:read
+PATCH  /tariffs/:name/prices                          admin:write
 GET    /trace                                         admin:read
 PUT    /trace                                         admin:write
 GET    /trace/stream                                  admin:read
@@ -129,8 +194,11 @@ POST   /users/:email/suspend                          admin:write
 const MAY: Readonly<Record<Role, readonly Scope[]>> = {
   owner: scopes.filter(scope => !scope.startsWith('admin:')),
   admin: scopes.filter(scope => !scope.startsWith('admin:')),
-  developer: ['messages:send', 'messages:read', 'webhooks:read', 'webhooks:write', 'otp:write', 'account:read'],
-  viewer: ['messages:read', 'webhooks:read', 'account:read'],
+  developer: [
+    ...(['messages:send', 'messages:read', 'webhooks:read', 'webhooks:write', 'otp:write'] as const),
+    ...(['templates:read', 'templates:write', 'account:read'] as const),
+  ],
+  viewer: ['messages:read', 'webhooks:read', 'templates:read', 'account:read'],
 }
 
 interface Asker {
@@ -152,6 +220,7 @@ const askers: readonly Asker[] = [
 const host = {
   ...{ clock: new Subject().clock, log: new Subject().log, counters: new Subject().counters },
   account: () => shop,
+  peers: new Peers([]),
   withoutKey: () => undefined,
   keyUsed: () => {},
   key: (key: string): KeyGrant | undefined => {
@@ -188,7 +257,14 @@ async function tree(t: Test): Promise<{ app: FastifyInstance; routes: string[] }
   const subject = new Subject()
   // Whoever is let in finds the account that the routes name.
   subject.accounts = [account(7, '1')]
-  const access = new Access({ key: null, clock: subject.clock, log: subject.log, refused: () => {}, keys: host })
+  const access = new Access({
+    key: null,
+    clock: subject.clock,
+    log: subject.log,
+    peers: host.peers,
+    refused: () => {},
+    keys: host,
+  })
   app.register(async scope => apiRoutes(scope, host), { prefix: '/api/v1' })
   app.register(async scope => adminRoutes(scope, subject, {} as never, access, host.people), {
     prefix: '/api/v1/admin',

@@ -41,14 +41,14 @@ t.test('a token is good until its time is over, under its own key, unchanged', a
 t.test('each role may do no more than the one before it, and administration takes an operator', async t => {
   const may = (role: Parameters<typeof scopesOfRole>[0], operator = false): string[] =>
     scopesOf(scopesOfRole(role, operator))
-  t.same(may('viewer'), ['messages:read', 'webhooks:read', 'account:read'])
+  t.same(may('viewer'), ['messages:read', 'webhooks:read', 'templates:read', 'account:read'])
   t.same(
     may('developer').filter(scope => !may('viewer').includes(scope)),
-    ['messages:send', 'webhooks:write', 'otp:write'],
+    ['messages:send', 'webhooks:write', 'otp:write', 'templates:write'],
   )
   t.same(
     may('admin').filter(scope => !may('developer').includes(scope)),
-    ['account:write'],
+    ['billing:read', 'account:write'],
   )
   t.same(may('owner'), may('admin'))
   t.same(

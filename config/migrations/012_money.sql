@@ -62,8 +62,11 @@ create table credit_leases (
   node int not null,
   micros bigint not null,
   at timestamptz not null default now(),
+  -- Counts what its node has asked for and given back: after a connection that broke it knows whether that holds.
+  turn bigint not null default 0,
   primary key (account, spool)
 );
+create index on credit_leases (spool);
 
 -- Double entry: the lines of each entry sum to zero.
 create table ledger_entries (
@@ -73,7 +76,9 @@ create table ledger_entries (
   -- Whoever asks twice with one reference is booked once. Of messages: node and hour.
   reference text collate "C" unique,
   memo text not null default '',
-  who text not null default ''
+  who text not null default '',
+  -- What its lines sum to so far; 0 when a transaction ends.
+  off_micros bigint not null default 0
 );
 create index on ledger_entries (at);
 
@@ -88,25 +93,50 @@ create table ledger_lines (
 );
 create index on ledger_lines (book, entry);
 
+-- Each statement adds what its lines are out of balance by: an hour of messages has a line for every customer, and summing
+-- all of them for each that changes would grow with the square. What is balanced in itself writes nothing.
+create function ledger_counted() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'INSERT' then
+    update ledger_entries e set off_micros = off_micros + s.micros
+    from (select entry, sum(micros) as micros from made group by entry having sum(micros) <> 0) s where e.id = s.entry;
+    return null;
+  end if;
+  if exists (select from had h join ledger_entries e on e.id = h.entry where e.kind <> 'messages') then
+    raise exception 'what was booked stays as it is';
+  end if;
+  update ledger_entries e set off_micros = off_micros + s.micros
+  from (
+    select entry, sum(micros) as micros
+    from (select entry, micros from made union all select entry, -micros from had) l group by entry having sum(micros) <> 0
+  ) s where e.id = s.entry;
+  return null;
+end $$;
+create trigger ledger_counted after insert on ledger_lines referencing new table as made
+  for each statement execute function ledger_counted();
+create trigger ledger_counted_again after update on ledger_lines referencing old table as had new table as made
+  for each statement execute function ledger_counted();
+
 create function ledger_balanced() returns trigger language plpgsql as $$
 begin
-  if exists (select from ledger_lines where entry = new.entry group by entry having sum(micros) <> 0) then
-    raise exception 'the lines of ledger entry % do not sum to zero', new.entry;
+  if exists (select from ledger_entries where id = new.id and off_micros <> 0) then
+    raise exception 'the lines of ledger entry % do not sum to zero', new.id;
   end if;
   return null;
 end $$;
-create constraint trigger ledger_balanced after insert or update on ledger_lines
+create constraint trigger ledger_balanced after update on ledger_entries
   deferrable initially deferred for each row execute function ledger_balanced();
 
--- What was booked stays, but for the hour of messages that is still open.
+-- What was booked stays, but for the lines of an hour of messages that is still open.
 create function keep_ledger() returns trigger language plpgsql as $$
 begin
-  if tg_op = 'UPDATE' and tg_table_name = 'ledger_lines' then
-    if exists (select from ledger_entries where id = old.entry and kind = 'messages') then
+  if tg_op = 'UPDATE' then
+    if (new.id, new.at, new.kind, new.reference, new.memo, new.who)
+      is not distinct from (old.id, old.at, old.kind, old.reference, old.memo, old.who) then
       return new;
     end if;
   end if;
   raise exception 'what was booked stays as it is';
 end $$;
 create trigger keep_ledger before update or delete on ledger_entries for each row execute function keep_ledger();
-create trigger keep_ledger before update or delete on ledger_lines for each row execute function keep_ledger();
+create trigger keep_lines before delete on ledger_lines for each row execute function keep_ledger();

@@ -52,6 +52,37 @@ export function isRange(text: string): boolean {
   return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
 }
 
+/** Whether every address of a range is in one of `ranges`. */
+export function isRangeWithin(ranges: readonly string[], range: string): boolean {
+  const inner = blockOf(range)
+  return ranges.some(one => {
+    const outer = blockOf(one)
+    return (
+      outer.bits <= inner.bits && inner.first >> BigInt(128 - outer.bits) === outer.first >> BigInt(128 - outer.bits)
+    )
+  })
+}
+
+/** Its first address as a number of 128 bits, and how many of them all of it shares; IPv4 stands in ::ffff:0:0/96. */
+function blockOf(range: string): { first: bigint; bits: number } {
+  const [address = '', bits] = range.split('/')
+  if (isIP(address) === 4) {
+    const first = address.split('.').reduce((sum, octet) => (sum << 8n) | BigInt(octet), 0xffffn)
+    return { first, bits: 96 + (bits === undefined ? 32 : Number(bits)) }
+  }
+  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address.split('%', 1)[0] ?? '')
+  const [, head = '', a, b, c, d] = dotted ?? []
+  const hex = (high: string | undefined, low: string | undefined): string =>
+    (Number(high) * 256 + Number(low)).toString(16)
+  const plain = dotted === null ? address.split('%', 1)[0] : `${head}${hex(a, b)}:${hex(c, d)}`
+  const [before = '', after] = (plain ?? '').split('::')
+  const left = before === '' ? [] : before.split(':')
+  const right = after === undefined || after === '' ? [] : after.split(':')
+  const groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right]
+  const first = groups.reduce((sum, group) => (sum << 16n) | BigInt(`0x${group}`), 0n)
+  return { first, bits: bits === undefined ? 128 : Number(bits) }
+}
+
 const lists = new WeakMap<readonly string[], BlockList>()
 
 /** Whether one of `ranges` holds the address; no ranges hold every one. They are read once: the array must stay as it is. */

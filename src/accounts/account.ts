@@ -6,6 +6,7 @@ import type { Quiet } from '../model/quiet.js'
 import type { ConsentProfile } from './consentProfile.js'
 import type { Hook } from './hooks.js'
 import type { MailProfile } from './mailProfile.js'
+import type { OtpProfile } from './otpProfile.js'
 import type { Quota } from './quota.js'
 import type { SmppProfile } from './smppProfile.js'
 
@@ -35,13 +36,16 @@ export interface Account {
   readonly senders: ReadonlySet<string> | null
   /** What it may send in a span of time. */
   readonly quota: Quota
-  /** null = unlimited. */
+  /** How far below zero its balance may go; null = as far as it will. */
   readonly creditMicros: number | null
+  /** Id of the tariff that its messages are priced by; 0 = none: they cost nothing. */
+  readonly tariff: number
   /** Of its bulk messages; undefined = the gateway's. */
   readonly quietHours: Quiet | undefined
   readonly smpp: SmppProfile
   readonly mail: MailProfile
   readonly consent: ConsentProfile
+  readonly otp: OtpProfile
   /** Where it is told what happened, over HTTP. */
   readonly hooks: readonly Hook[]
 }

@@ -12,11 +12,13 @@ import { readConsentProfile } from './consentProfile.js'
 import { readHooks, type StoredHook } from './hooks.js'
 import { type KeyGrant, readGrant, type StoredGrant } from './keys.js'
 import { readMailProfile } from './mailProfile.js'
+import { readOtpProfile } from './otpProfile.js'
 import { readQuota } from './quota.js'
 import { readProfile } from './smppProfile.js'
+import type { StoredPrice } from './tariffs.js'
 
 /** Another format on disk is thrown away and loaded anew. */
-const FORMAT = 5
+const FORMAT = 6
 const LIVE_ACCOUNTS = 50_000
 /** Keys that are in use. */
 const LIVE_KEYS = 10_000
@@ -34,7 +36,7 @@ export interface Owned {
 }
 
 /** Rows that are few. */
-export type RowsName = 'carriers' | 'routes' | 'networks' | 'blocked' | 'inbound'
+export type RowsName = 'carriers' | 'routes' | 'networks' | 'blocked' | 'inbound' | 'tariffs'
 
 /** How far a copy has come, and of which database. */
 export interface CopyState {
@@ -72,6 +74,10 @@ export interface AccountRecord {
   readonly hooks: StoredHook[]
   /** See {@link storedQuota}. */
   readonly limits: Record<string, unknown>
+  /** 0 = none. */
+  readonly tariff: number
+  /** See {@link storedOtpProfile}. */
+  readonly otp: Record<string, unknown>
 }
 
 /** On disk: the fields in the order of {@link AccountRecord}, without the id. */
@@ -94,6 +100,8 @@ type Stored = [
   Record<string, unknown>,
   StoredHook[],
   Record<string, unknown>,
+  number,
+  Record<string, unknown>,
 ]
 
 const NO_SERVICE_TYPES: ReadonlyMap<string, ClassRank> = new Map()
@@ -102,6 +110,8 @@ export class DirectoryCopy {
   private readonly root: RootDatabase<unknown, string>
   private readonly accounts: Database<Stored, number>
   private readonly idsBySystemId: Database<number, string>
+  /** Of each tariff, in pieces, under the generation that its row names. */
+  private readonly prices: Database<StoredPrice[], [tariff: number, generation: number, piece: number]>
   private readonly owners: { readonly [What in OwnedBy]: Database<Owned[What], string> }
   // `max` would make room for all of them at once.
   private readonly live = new LRUCache<number, Account>({ maxSize: LIVE_ACCOUNTS, sizeCalculation: () => 1 })
@@ -120,6 +130,7 @@ export class DirectoryCopy {
     this.root = root
     this.accounts = root.openDB({ name: 'accounts', keyEncoding: 'uint32' })
     this.idsBySystemId = root.openDB({ name: 'systemIds' })
+    this.prices = root.openDB({ name: 'prices' })
     this.owners = { keys: root.openDB({ name: 'keys' }), numbers: root.openDB({ name: 'numbers' }) }
   }
 
@@ -164,6 +175,12 @@ export class DirectoryCopy {
     return (this.root.get(name) ?? []) as T[]
   }
 
+  /** Prices of a tariff as of a generation, a piece at a time. */
+  *pricesOf(tariff: number, generation: number): Generator<StoredPrice[]> {
+    const range = { start: [tariff, generation, 0], end: [tariff, generation, Number.MAX_SAFE_INTEGER] }
+    for (const { value } of this.prices.getRange(range as never)) yield value
+  }
+
   // ---- writing: what one call of `write` does is one transaction
 
   /** Runs `puts` in one transaction; resolves when it can be read. */
@@ -177,6 +194,17 @@ export class DirectoryCopy {
 
   setRows(name: RowsName, rows: readonly unknown[]): void {
     void this.root.put(name, rows)
+  }
+
+  /** They count once the tariff's row names their generation. */
+  setPrices(tariff: number, generation: number, piece: number, prices: StoredPrice[]): void {
+    void this.prices.put([tariff, generation, piece], prices)
+  }
+
+  /** What a tariff had in other generations. */
+  dropPrices(tariff: number, but?: number): void {
+    const range = { start: [tariff, 0, 0], end: [tariff + 1, 0, 0] }
+    for (const key of this.prices.getKeys(range as never)) if (key[1] !== but) void this.prices.remove(key)
   }
 
   /** Each of `ids` becomes what `records` has for it; those without a record go. Call {@link forget} when it is written. */
@@ -257,6 +285,8 @@ const store = (record: AccountRecord): Stored => [
   record.consent,
   record.hooks,
   record.limits,
+  record.tariff,
+  record.otp,
 ]
 
 function revive(id: number, stored: Stored): Account {
@@ -279,6 +309,8 @@ function revive(id: number, stored: Stored): Account {
     consent,
     hooks,
     limits,
+    tariff,
+    otp,
   ] = stored
   return {
     id,
@@ -299,7 +331,9 @@ function revive(id: number, stored: Stored): Account {
     smpp: readProfile(smpp),
     mail: readMailProfile(mail),
     consent: readConsentProfile(consent),
+    otp: readOtpProfile(otp),
     hooks: readHooks(id, hooks),
     quota: readQuota(limits),
+    tariff,
   }
 }

@@ -14,20 +14,26 @@ import { type InboundRule, readInbound, type StoredInbound } from './inbound.js'
 import type { KeyGrant } from './keys.js'
 import { type BlockedRow, type NetworkRow, type RouteRow, readRoute, type StoredRoute } from './route.js'
 import type { Secrets } from './secrets.js'
+import { readTariff, type StoredPrice, type StoredTariff, type TariffRow } from './tariffs.js'
 
-/** routes: with the networks that they name. */
-export type DirectoryPart = 'accounts' | 'carriers' | 'routes' | 'blocked' | 'inbound'
+/** routes: with the networks that they name; tariffs: with their prices. */
+export type DirectoryPart = 'accounts' | 'carriers' | 'routes' | 'blocked' | 'inbound' | 'tariffs'
 
 /** `ids` of what is new, different or gone; undefined = anything may be. */
 export type DirectoryListener = (part: DirectoryPart, ids: readonly number[] | undefined) => void
 
 const POLL_MS = 1000
 /** Few rows: one changed, all are read. Routes name the others. */
-const WHOLE: readonly RowsName[] = ['carriers', 'networks', 'routes', 'blocked', 'inbound']
+const WHOLE: readonly Exclude<RowsName, 'tariffs'>[] = ['carriers', 'networks', 'routes', 'blocked', 'inbound']
 const LAST_RETRY_MS = 15_000
 /** Rows in one go: what keeps the event loop under 5 ms. */
 const SLICE = 250
+/** The same of prices. */
+const PRICES = 500
 const PRUNE_EVERY_PASSES = 3600
+
+/** In the copy: `generation` names its prices there. */
+type CopiedTariff = StoredTariff & { generation: number }
 
 export interface DirectoryOptions {
   /** Folder of the copy; this process's alone. */
@@ -51,6 +57,8 @@ export class Directory {
   private networkRows: readonly NetworkRow[] = []
   private blockedRows: readonly BlockedRow[] = []
   private inboundRules: readonly InboundRule[] = []
+  private tariffRows: ReadonlyMap<number, TariffRow> = new Map()
+  private generations: ReadonlyMap<number, number> = new Map()
   private loop: Promise<void> | undefined
   private waking = new AbortController()
   private waiting: Waiter[] = []
@@ -65,6 +73,7 @@ export class Directory {
     this.log = options.log
     this.copy = new DirectoryCopy(options.path)
     this.readRows()
+    this.readTariffs()
   }
 
   /** The copy is whole: look-ups may be trusted to know every account. */
@@ -129,6 +138,20 @@ export class Directory {
   /** Whose messages from phones are, where the number called does not say it. */
   inbound(): readonly InboundRule[] {
     return this.inboundRules
+  }
+
+  tariff(id: number): TariffRow | undefined {
+    return this.tariffRows.get(id)
+  }
+
+  tariffs(): Iterable<TariffRow> {
+    return this.tariffRows.values()
+  }
+
+  /** A tariff's prices from disk, a piece at a time: whoever has turns in between may meet a change, and is told of it. */
+  pricesOf(id: number): Iterable<readonly StoredPrice[]> {
+    const generation = this.generations.get(id)
+    return generation === undefined ? [] : this.copy.pricesOf(id, generation)
   }
 
   /** Called after the change can be looked up. Returns how to unsubscribe. */
@@ -227,7 +250,11 @@ export class Directory {
     const owners = await this.rows.owners('keys', keys)
     const takers = await this.rows.owners('numbers', numbers)
     const whole = await this.wholeRows(WHOLE.filter(name => named(name).length > 0))
+    const priced = named('tariffs').map(Number)
+    // Before the accounts that have them.
+    const tariffs = priced.length === 0 ? undefined : await this.copyPrices(last.number, priced)
     await this.copy.write(() => {
+      if (tariffs !== undefined) this.setTariffs(tariffs)
       this.copy.setAccounts(ids, records)
       this.copy.setOwners('keys', owners)
       this.copy.setOwners('numbers', takers)
@@ -235,6 +262,7 @@ export class Directory {
       this.copy.setState({ ...state, version: last.number })
     })
     this.copy.forget(ids, keys)
+    if (tariffs !== undefined) this.readTariffs(priced)
     if (ids.length > 0) this.tell('accounts', ids)
     this.readRows(whole.map(([name]) => name))
     return changes.length === SLICE
@@ -246,12 +274,15 @@ export class Directory {
     const { identity, newest } = await this.rows.head()
     this.log.info({ version: newest }, 'loading the directory')
     const whole = await this.wholeRows(WHOLE)
+    const tariffs = await this.copyPrices(newest)
     await this.copy.write(() => {
       for (const [name, rows] of whole) this.copy.setRows(name, rows)
+      this.setTariffs(tariffs)
       // Should we be interrupted, the next load knows that something may be left of this one.
       if (before === undefined) this.copy.setState({ identity, version: 0, complete: false })
     })
     this.readRows()
+    this.readTariffs()
     const accounts = await this.loadAccounts()
     await this.loadOwners('keys')
     await this.loadOwners('numbers')
@@ -304,7 +335,48 @@ export class Directory {
     }
   }
 
-  private async wholeRows(names: readonly RowsName[]): Promise<[RowsName, readonly unknown[]][]> {
+  /**
+   * Puts the prices of these tariffs, or of all, beside what is there: they count when {@link setTariffs} is written. A
+   * million of them are never in memory at once.
+   */
+  private async copyPrices(generation: number, ids?: readonly number[]): Promise<CopiedTariff[]> {
+    const tariffs: CopiedTariff[] = []
+    for (const one of await this.rows.tariffs()) {
+      const present = this.generations.get(one.id)
+      if (present !== undefined && ids !== undefined && !ids.includes(one.id)) {
+        tariffs.push({ ...one, generation: present })
+        continue
+      }
+      // A load that was interrupted may have left some under the same number.
+      await this.copy.write(() => this.copy.dropPrices(one.id, present))
+      const next = generation === present ? generation + 0.5 : generation
+      let piece = 0
+      await this.rows.prices(one.id, PRICES, prices =>
+        this.copy.write(() => this.copy.setPrices(one.id, next, piece++, prices)),
+      )
+      tariffs.push({ ...one, generation: next })
+    }
+    return tariffs
+  }
+
+  private setTariffs(tariffs: readonly CopiedTariff[]): void {
+    this.copy.setRows('tariffs', tariffs)
+    for (const { id, generation } of tariffs)
+      if (this.generations.get(id) !== generation) this.copy.dropPrices(id, generation)
+    for (const id of this.generations.keys()) if (!tariffs.some(one => one.id === id)) this.copy.dropPrices(id)
+  }
+
+  /** Those of `ids` may have changed, or all. */
+  private readTariffs(ids?: readonly number[]): void {
+    const rows = this.copy.rows<CopiedTariff>('tariffs')
+    const before = this.tariffRows
+    this.generations = new Map(rows.map(({ id, generation }) => [id, generation]))
+    this.tariffRows = new Map(rows.map(row => [row.id, readTariff(row)]))
+    const gone = [...before.keys()].filter(id => !this.tariffRows.has(id))
+    if (before.size > 0 || rows.length > 0) this.tell('tariffs', ids === undefined ? undefined : [...ids, ...gone])
+  }
+
+  private async wholeRows(names: readonly (typeof WHOLE)[number][]): Promise<[RowsName, readonly unknown[]][]> {
     const whole: [RowsName, readonly unknown[]][] = []
     for (const name of names) whole.push([name, await this.rows[name]()])
     return whole

@@ -10,6 +10,7 @@ import type { StoredHook } from './hooks.js'
 import type { StoredInbound } from './inbound.js'
 import { INBOUND } from './inboundRows.js'
 import type { BlockedRow, NetworkRow, StoredRoute } from './route.js'
+import type { StoredPrice, StoredTariff } from './tariffs.js'
 
 /** How long a node may be away before it has to load all anew. */
 const KEEP_CHANGES = '7 days'
@@ -115,6 +116,30 @@ export class DirectoryRows {
     return this.query<StoredInbound>(INBOUND)
   }
 
+  /** Without their prices. */
+  tariffs(): Promise<StoredTariff[]> {
+    return this.query<StoredTariff>('select id, name, settings from tariffs order by id')
+  }
+
+  /** Hands a tariff's prices to `take`, so many at a time, all as of one moment. */
+  async prices(tariff: number, count: number, take: (prices: StoredPrice[]) => Promise<void>): Promise<void> {
+    this.closing.throwIfAborted()
+    await this.store.withClient(async client => {
+      await client.query('begin isolation level repeatable read read only')
+      try {
+        await client.query(OPEN_PRICES, [tariff])
+        for (;;) {
+          const { rows } = await client.query<{ price: StoredPrice }>(`fetch ${count} from prices`)
+          if (rows.length === 0) break
+          await take(rows.map(({ price }) => price))
+          this.closing.throwIfAborted()
+        }
+      } finally {
+        await client.query('rollback').catch(() => {})
+      }
+    })
+  }
+
   private async query<Row extends QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]> {
     this.closing.throwIfAborted()
     return (await this.store.query<Row>(text, values)).rows
@@ -149,10 +174,12 @@ interface AccountRow {
   hooks: StoredHook[]
   senders: string[]
   limits: Record<string, unknown>
+  tariff: number | null
+  otp: Record<string, unknown>
 }
 const ACCOUNTS = `
   select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent, limits, array(select address from senders where account = a.id) as senders,
+    credit_micros, quiet_hours, smpp, mail, consent, otp, limits, tariff, array(select address from senders where account = a.id) as senders,
     (select coalesce(jsonb_agg(jsonb_build_object('id', id, 'slot', slot, 'url', url, 'events', events,
       'secret', encode(secret, 'base64'), 'oldSecret', encode(old_secret, 'base64'),
       'oldUntilMs', floor(extract(epoch from old_until) * 1000), 'disabled', disabled, 'settings', settings)
@@ -179,6 +206,8 @@ const toRecord = (row: AccountRow): AccountRecord => ({
   consent: row.consent,
   hooks: row.hooks,
   limits: row.limits,
+  tariff: row.tariff ?? 0,
+  otp: row.otp,
 })
 
 interface Owner<What extends OwnedBy> {
@@ -200,4 +229,10 @@ const OWNERS_AFTER: Readonly<Record<OwnedBy, string>> = {
 }
 const CARRIERS = `
   select id, name, kind, settings, encode(secret, 'base64') as secret, paused from carriers order by id`
+/** As {@link StoredPrice} has them. */
+const OPEN_PRICES = `
+  declare prices no scroll cursor for
+  select json_build_array(prefix, rank,
+    case when isfinite(from_at) then floor(extract(epoch from from_at) * 1000) end, micros) as price
+  from tariff_prices where tariff = $1`
 const ROUTES = 'select id, position, name, match, targets, choose_by, named from routes order by position, id'

@@ -13,10 +13,12 @@ import { applyHooks } from './hookRows.js'
 import { hookOwner } from './hooks.js'
 import { applyInbound, checkInboundAccounts } from './inboundRows.js'
 import { storedMailProfile } from './mailProfile.js'
+import { storedOtpProfile } from './otpProfile.js'
 import { storedQuota } from './quota.js'
 import { type FileBlocked, type FileNetwork, type FileRoute, type StoredRoute, storedMatch } from './route.js'
 import { type Secrets, shownPrefix } from './secrets.js'
 import { storedProfile } from './smppProfile.js'
+import { applyTariffs, removeTariffs } from './tariffSection.js'
 import { begin, LOCK, Refused } from './writing.js'
 
 export interface SectionReport {
@@ -117,7 +119,9 @@ async function auditApplied(client: SqlClient, who: string, report: GatewayRepor
 async function applyIn(client: SqlClient, secrets: Secrets, file: GatewayFile): Promise<GatewayReport> {
   await begin(client, secrets)
   const report: GatewayReport = {}
+  if (file.tariffs) report.tariffs = await applyTariffs(client, file.tariffs)
   if (file.accounts) report.accounts = await applyAccounts(client, secrets, file.accounts)
+  if (file.tariffs && report.tariffs) report.tariffs.removed = await removeTariffs(client, file.tariffs)
   if (file.carriers) report.carriers = await applyCarriers(client, secrets, file.carriers)
   if (file.routes) report.routes = await applyRoutes(client, file.routes)
   if (file.carriers || file.routes) await checkTargets(client)
@@ -162,6 +166,8 @@ async function putStaged(
   secrets: Secrets,
   accounts: readonly FileAccount[],
 ): Promise<{ created: number; updated: number }> {
+  const unknown = (await client.query<{ place: number; tariff: string }>(UNKNOWN_TARIFF)).rows[0]
+  if (unknown) throw new Refused(`accounts[${unknown.place}].tariff`, `names no tariff: ${unknown.tariff}`)
   await client.query(ADD_ORGANISATIONS)
   const touched = new Set<number>()
   for (const statement of CHANGE_ACCOUNTS) {
@@ -233,8 +239,10 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
     smpp: storedProfile(one.smpp),
     mail: storedMailProfile(one.mail),
     consent: storedConsentProfile(one.consent),
+    otp: storedOtpProfile(one.otp),
     limits: storedQuota(one.limits),
     organisation: one.organisation,
+    tariff: one.tariff,
     senders: one.senders,
     numbers: one.numbers,
     keys: keys?.map(key => ({ ...key, hash: bytea(key.hash) })) ?? null,
@@ -242,7 +250,8 @@ function staged(secrets: Secrets, one: FileAccount, place: number): Record<strin
 }
 
 const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended boolean, suspended text, throughput int,
-  max_binds int, class text, account_group text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, quiet_hours text, smpp jsonb, mail jsonb, consent jsonb, limits jsonb, organisation text, senders jsonb,
+  max_binds int, class text, account_group text, weight int, max_waiting int, service_types jsonb, credit_micros bigint, quiet_hours text, smpp jsonb, mail jsonb, consent jsonb, otp jsonb, limits jsonb, organisation text, tariff text,
+  senders jsonb,
   numbers jsonb, keys jsonb`
 const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
 const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
@@ -253,30 +262,34 @@ const REMOVE_ACCOUNTS = `
 const ADD_ORGANISATIONS = `
   insert into organisations (name) select distinct organisation from staged where organisation <> ''
   on conflict do nothing`
+const UNKNOWN_TARIFF = `
+  select place, tariff from staged where tariff is not null and tariff not in (select name from tariffs)
+  order by place limit 1`
+const TARIFF = '(select t.id from tariffs t where t.name = s.tariff)'
 const ORGANISATION = '(select o.id from organisations o where o.name = s.organisation)'
 
 const CHANGE_ACCOUNTS = [
   `update accounts a set
     (secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros, quiet_hours, smpp, mail,
-      consent, limits, organisation, updated_at) =
+      consent, otp, limits, organisation, tariff, updated_at) =
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
       s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
-      s.consent, s.limits, ${ORGANISATION}, now())
+      s.consent, s.otp, s.limits, ${ORGANISATION}, ${TARIFF}, now())
   from staged s
   where s.system_id = a.system_id and
     (a.secret, a.suspended, a.throughput, a.max_binds, a.class, a.account_group, a.weight, a.max_waiting, a.service_types,
-      a.credit_micros, a.quiet_hours, a.smpp, a.mail, a.consent, a.limits, a.organisation) is distinct from
+      a.credit_micros, a.quiet_hours, a.smpp, a.mail, a.consent, a.otp, a.limits, a.organisation, a.tariff) is distinct from
     (coalesce(s.secret, a.secret), case when s.keeps_suspended then a.suspended else s.suspended end,
       s.throughput, s.max_binds, s.class, s.account_group, s.weight, s.max_waiting, s.service_types, s.credit_micros, s.quiet_hours, s.smpp, s.mail,
-      s.consent, s.limits, ${ORGANISATION})
+      s.consent, s.otp, s.limits, ${ORGANISATION}, ${TARIFF})
   returning a.id`,
 ]
 
 const CREATE_ACCOUNTS = `
   insert into accounts (system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent, limits, organisation)
+    credit_micros, quiet_hours, smpp, mail, consent, otp, limits, organisation, tariff)
   select system_id, secret, suspended, throughput, max_binds, class, account_group, weight, max_waiting, service_types, credit_micros,
-    quiet_hours, smpp, mail, consent, limits, ${ORGANISATION}
+    quiet_hours, smpp, mail, consent, otp, limits, ${ORGANISATION}, ${TARIFF}
   from staged s where not exists (select from accounts a where a.system_id = s.system_id)
   order by place
   returning id`

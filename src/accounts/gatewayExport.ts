@@ -3,22 +3,24 @@
 
 import { stringify } from 'yaml'
 import type { MessageClass } from '../model/message.js'
+import { MICROS } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import type { CarrierKind } from './carrier.js'
 import { writtenHash, writtenSeal } from './gatewayFile.js'
 import type { StoredInbound } from './inbound.js'
 import { INBOUND, inboundEntry } from './inboundRows.js'
 import type { BlockedRow, NetworkRow, StoredRoute } from './route.js'
+import { writeTariffs } from './tariffSection.js'
 
 /** Accounts in one go: what keeps the event loop under 5 ms. */
 const SLICE = 15
-const MICROS = 1_000_000
 
 /** Hands the file to `write` in pieces. Good under this gateway's server key only. Throws when SQL fails. */
 export async function exportGateway(store: Store, write: (piece: string) => unknown): Promise<void> {
   await store.withClient(async client => {
     await client.query('begin isolation level repeatable read read only')
     try {
+      await writeTariffs(client, write)
       await writeAccounts(client, write)
       const carriers = await client.query<CarrierRecord>(CARRIERS)
       await write(section('carriers', carriers.rows.map(carrierEntry)))
@@ -79,12 +81,14 @@ function settingsOf(row: AccountRecord): Record<string, unknown> {
     maxWaiting: row.max_waiting,
     ...(Object.keys(row.service_types).length > 0 ? { serviceTypes: row.service_types } : {}),
     credit: row.credit_micros === null ? 'unlimited' : row.credit_micros / MICROS,
+    ...(row.tariff === null ? {} : { tariff: row.tariff }),
     ...(row.quiet_hours === null ? {} : { quietHours: row.quiet_hours }),
     ...(row.numbers.length > 0 ? { numbers: row.numbers } : {}),
     ...(row.senders.length > 0 ? { senders: row.senders } : {}),
     ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
     ...(Object.keys(row.mail).length > 0 ? { mail: row.mail } : {}),
     ...(Object.keys(row.consent).length > 0 ? { consent: row.consent } : {}),
+    ...(Object.keys(row.otp).length > 0 ? { otp: row.otp } : {}),
   }
 }
 
@@ -147,6 +151,7 @@ interface AccountRecord {
   account_group: string
   organisation: string | null
   limits: Record<string, unknown>
+  tariff: string | null
   secret: Buffer | null
   suspended: string | null
   throughput: number
@@ -160,6 +165,7 @@ interface AccountRecord {
   smpp: Record<string, unknown>
   mail: Record<string, unknown>
   consent: Record<string, unknown>
+  otp: Record<string, unknown>
   senders: string[]
   numbers: string[]
   /** secret in base64 */
@@ -178,8 +184,9 @@ interface AccountRecord {
 }
 const ACCOUNT = `
   select id, system_id, account_group, secret, suspended, throughput, max_binds, class, weight, max_waiting, service_types,
-    credit_micros, quiet_hours, smpp, mail, consent, limits,
+    credit_micros, quiet_hours, smpp, mail, consent, otp, limits,
     (select o.name from organisations o where o.id = a.organisation) as organisation,
+    (select t.name from tariffs t where t.id = a.tariff) as tariff,
     array(select address from senders where account = a.id order by address) as senders,
     array(select number from numbers where account = a.id order by number) as numbers,
     (select coalesce(jsonb_agg(jsonb_build_object('url', url, 'events', events, 'secret', encode(secret, 'base64'),

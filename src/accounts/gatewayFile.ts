@@ -5,6 +5,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import { z } from 'zod'
 import { digitsOf } from '../model/digits.js'
 import { messageClasses } from '../model/message.js'
+import { MICROS } from '../model/money.js'
 import { readQuiet } from '../model/quiet.js'
 import { isMailKind, simulatorSettings, smppSettings, smtpSettings } from './carrier.js'
 import { consentProfile } from './consentProfile.js'
@@ -13,9 +14,12 @@ import { fileInbound } from './inbound.js'
 import { keyAllowFrom, keyScopes } from './keyRows.js'
 import { keyKinds } from './keys.js'
 import { mailProfile } from './mailProfile.js'
+import { otpProfile } from './otpProfile.js'
 import { quota } from './quota.js'
 import { fileBlocked, fileNetwork, fileRoute } from './route.js'
 import { smppProfile } from './smppProfile.js'
+import { twicePriced } from './tariffSection.js'
+import { fileTariff } from './tariffs.js'
 import { yamlText } from './yamlText.js'
 
 /** HMACs and seals in a file: what they are, then base64url. */
@@ -34,7 +38,6 @@ const sealed = text(1000)
 export const writtenHash = (value: Buffer): string => `hmac-sha256:${value.toString('base64url')}`
 export const writtenSeal = (value: Buffer): string => `aes-256-gcm:${value.toString('base64url')}`
 
-const MICROS = 1_000_000
 const MAX_CREDIT = 9_000_000_000
 
 const account = z.strictObject({
@@ -73,7 +76,9 @@ const account = z.strictObject({
   weight: z.int().min(1).max(1000).default(1),
   maxWaiting: z.int().min(0).max(1_000_000_000).nullable().default(null),
   serviceTypes: z.record(z.string().regex(/^.{1,5}$/, 'must be 1 to 5 characters'), z.enum(messageClasses)).default({}),
-  /** `unlimited`, or units of the account's currency with up to 6 decimals. */
+  /** What its messages are priced by; null: they cost nothing and need no credit. */
+  tariff: text(63).nullable().default(null),
+  /** How far below zero its balance may go: `unlimited`, or units of the currency with up to 6 decimals. */
   credit: z
     .union(
       [
@@ -100,6 +105,7 @@ const account = z.strictObject({
   smpp: smppProfile.prefault({}),
   mail: mailProfile.prefault({}),
   consent: consentProfile.prefault({}),
+  otp: otpProfile.prefault({}),
   /** Where it is told what happened, over HTTP; left out: the present ones stay. */
   webhooks: z
     .array(hookFields.extend({ sealed: sealed.optional() }))
@@ -135,6 +141,7 @@ const carrier = z.discriminatedUnion('kind', [
 ])
 
 const gateway = z.strictObject({
+  tariffs: z.array(fileTariff).optional(),
   accounts: z.array(account).optional(),
   carriers: z.array(carrier).optional(),
   routes: z.array(fileRoute).optional(),
@@ -247,6 +254,14 @@ function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], sen
       return undefined
     }
   }
+  const tariffs = unique('tariff')
+  for (const [i, { name, prices }] of (file.tariffs ?? []).entries()) {
+    const twice = tariffs(name)
+    if (twice) yield [['tariffs', i, 'name'], twice]
+    const again = twicePriced(prices)
+    if (again !== undefined)
+      yield [['tariffs', i, 'prices', again], 'is a second price of its prefix, class and moment']
+  }
   const systemIds = unique('systemId')
   const numbers = unique('number')
   const keys = unique('key')
@@ -261,6 +276,8 @@ function* contradictions(file: GatewayFile): Generator<[path: PropertyKey[], sen
       yield [['accounts', i, 'apiKey'], 'is the key of another account as well']
     for (const [j, key] of (one.apiKeys ?? []).entries())
       if (keys(key.hash.toString('hex'))) yield [['accounts', i, 'apiKeys', j], 'stands here a second time']
+    if (file.tariffs && one.tariff !== null && !file.tariffs.some(({ name }) => name === one.tariff))
+      yield [['accounts', i, 'tariff'], `names no tariff: ${one.tariff}`]
     const urls = unique('url')
     for (const [j, hook] of (one.webhooks ?? []).entries()) {
       const again = urls(hook.url)

@@ -7,6 +7,7 @@ import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
 import { type KeyKind, keyKinds, scopeWords } from './keys.js'
 import { newApiKey, type Secrets, shownPrefix } from './secrets.js'
+import { words } from './words.js'
 import { writing } from './writing.js'
 
 /** Keys of one account. */
@@ -20,12 +21,15 @@ export const keyAllowFrom = z
 
 /** What is said of a new key. */
 export const keyFields = z.strictObject({
-  name: z.string().max(64).default(''),
+  name: words(64).default(''),
   /** Left out: all that the account may do. */
-  scopes: keyScopes.min(1).optional().describe('left out: everything that an account may do'),
+  scopes: keyScopes.min(1).optional().describe('left out: what the key may that makes it, and no administration'),
   kind: z.enum(keyKinds).default('live').describe('test: nothing is sent to a carrier'),
-  expires_at: z.iso.datetime({ offset: true }).optional().describe('left out: it has no end'),
-  allow_from: keyAllowFrom.default([]).describe('addresses and ranges; none: any'),
+  expires_at: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .describe('left out: with the key that makes it, else it has no end'),
+  allow_from: keyAllowFrom.default([]).describe('addresses and ranges; none: those of the key that makes it, else any'),
 })
 export type KeyFields = z.output<typeof keyFields>
 

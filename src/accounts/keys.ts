@@ -1,7 +1,7 @@
 // API keys as they are looked up: whose a key is, what it may do, from where and until when. Knows the fixed list of scopes
 // and what they cover; rows are keyRows', and who asks with a key is each door's.
 
-import { mayComeFrom } from '../../protocols/net/address.js'
+import { isRangeWithin, mayComeFrom } from '../../protocols/net/address.js'
 
 /** What a route may ask for. */
 export const scopes = [
@@ -10,6 +10,9 @@ export const scopes = [
   'webhooks:read',
   'webhooks:write',
   'otp:write',
+  'templates:read',
+  'templates:write',
+  'billing:read',
   'account:read',
   'account:write',
   'admin:read',
@@ -18,7 +21,7 @@ export const scopes = [
 export type Scope = (typeof scopes)[number]
 
 /** What may be given to a key: scopes, and `messages:*` for all of a kind. */
-export const scopeWords = [...scopes, 'messages:*', 'webhooks:*', 'account:*', 'admin:*'] as const
+export const scopeWords = [...scopes, 'messages:*', 'webhooks:*', 'templates:*', 'account:*', 'admin:*'] as const
 export type ScopeWord = (typeof scopeWords)[number]
 
 /** Scopes as a set of bits. */
@@ -40,20 +43,35 @@ export const scopesOf = (set: ScopeSet): Scope[] => scopes.filter(scope => hasSc
 
 const OF_ADMINS: ScopeSet = scopeSet(['admin:*'])
 const OF_ACCOUNTS: ScopeSet = ((1 << scopes.length) - 1) & ~OF_ADMINS
+/** Without administration. */
+export const ofAccounts = (set: ScopeSet): ScopeSet => set & OF_ACCOUNTS
 export const isOfAdmins = (set: ScopeSet): boolean => (set & OF_ADMINS) !== 0
 
 export const keyKinds = ['live', 'test'] as const
 export type KeyKind = (typeof keyKinds)[number]
 
+/** Until when a key is good, and from where. */
+export interface KeyBounds {
+  /** 0 = it has no end. */
+  readonly expiresMs: number
+  readonly allowFrom: readonly string[]
+}
+
+/** Those of a key that lacks none of what `by` is bound by; undefined: it outlives that one, or reaches further. */
+export function boundsWithin(asked: KeyBounds, by: KeyBounds): KeyBounds | undefined {
+  const expiresMs = asked.expiresMs === 0 ? by.expiresMs : asked.expiresMs
+  const allowFrom = asked.allowFrom.length === 0 ? by.allowFrom : asked.allowFrom
+  const isWithin = by.expiresMs === 0 || expiresMs <= by.expiresMs
+  const isNear = by.allowFrom.length === 0 || allowFrom.every(range => isRangeWithin(by.allowFrom, range))
+  return isWithin && isNear ? { expiresMs, allowFrom } : undefined
+}
+
 /** A key as a look-up answers it. Objects never change. */
-export interface KeyGrant {
+export interface KeyGrant extends KeyBounds {
   readonly id: number
   readonly account: number
   readonly scopes: ScopeSet
   readonly kind: KeyKind
-  /** 0 = it has no end. */
-  readonly expiresMs: number
-  readonly allowFrom: readonly string[]
 }
 
 /** The same as it stands in a node's copy. */

@@ -1,7 +1,7 @@
 // People: they register, log in and out, refresh what they were given, choose another password, and are administered. Whoever
 // is unknown is answered as whoever is wrong, and as late. Knows users, roles and sessions; HTTP is admin/api's.
 
-import { randomBytes } from 'node:crypto'
+import { randomBytes, timingSafeEqual } from 'node:crypto'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
@@ -14,15 +14,19 @@ import {
   addReset,
   addUser,
   changeUser,
+  endOwnSession,
   endSession,
   endSessions,
   forgetOldSessions,
   type LiveSession,
   liveSession,
   organisationId,
+  ownSessions,
   type Role,
   renewSession,
+  type SessionEntry,
   type Sql,
+  sessionEntry,
   startSession,
   takeReset,
   type UserEntry,
@@ -41,13 +45,19 @@ const RESET_LIFE_S = 3_600
 const LIVE_MS = 1_000
 const MAX_LIVE = 1_000
 const FORGET_MS = 3_600_000
+/** Octets. Of each 16 characters in a token. */
+const RANDOM_OF_REFRESH = 12
+const MARK_OF_REFRESH = 16
+/** Octets, as SQL has it. */
+export const MOST_ORGANISATION = 100
+const LOGGED_OUT = 'logged out'
 
 /** What each role may do with the accounts of its organisation; none listed: all that an account may. */
 const MAY: Readonly<Record<Role, readonly string[]>> = {
   owner: [],
   admin: [],
-  developer: ['messages:*', 'webhooks:*', 'otp:write', 'account:read'],
-  viewer: ['messages:read', 'webhooks:read', 'account:read'],
+  developer: ['messages:*', 'webhooks:*', 'otp:write', 'templates:*', 'account:read'],
+  viewer: ['messages:read', 'webhooks:read', 'templates:read', 'account:read'],
 }
 export const scopesOfRole = (role: Role, operator: boolean): ScopeSet =>
   scopeSet(MAY[role]) | (operator ? scopeSet(['admin:*']) : 0)
@@ -127,26 +137,22 @@ export class People {
   async register(email: string, password: string, name: string, organisation: string): Promise<void> {
     const { store, secrets } = this.host
     const hash = await this.passwords.hash(password)
+    const subject = email.toLowerCase()
     const isNew = await writing(store, secrets, async client => {
-      if ((await userByEmail(client, email)) !== undefined) {
-        // Which also takes as long.
-        await audited(client, by(email), { action: 'user.registered_again', subject: email.toLowerCase() })
-        return false
-      }
-      const wanted = organisation === '' ? email.toLowerCase() : organisation
+      // Statement by statement the same for an address that is taken: its time must not tell, nor what SQL says of names.
+      await client.query('savepoint registration')
+      const wanted = organisation === '' ? cutTo(subject, MOST_ORGANISATION) : organisation
       // Nobody comes into another's organisation by its name.
       const taken = await client.query('select from organisations where name = $1', [wanted])
-      const of = taken.rowCount ? `${wanted.slice(0, 90)}-${randomBytes(4).toString('hex')}` : wanted
+      const of = taken.rowCount ? `${cutTo(wanted, MOST_ORGANISATION - 9)}-${randomBytes(4).toString('hex')}` : wanted
       const made = { email, name, password: hash, organisation: await organisationId(client, of) }
-      await addUser(client, { ...made, role: 'owner', operator: false })
-      await audited(client, by(email), {
-        action: 'user.register',
-        subject: email.toLowerCase(),
-        changes: { organisation: of },
-      })
-      return true
+      const isNew = (await addUser(client, { ...made, role: 'owner', operator: false })) !== undefined
+      await client.query(isNew ? 'release savepoint registration' : 'rollback to savepoint registration')
+      const action = isNew ? 'user.register' : 'user.registered_again'
+      await audited(client, by(email), { action, subject, changes: isNew ? { organisation: of } : {} })
+      return isNew
     })
-    if (!isNew) this.host.tell(email.toLowerCase(), 'user.registered_again', {})
+    if (!isNew) this.host.tell(subject, 'user.registered_again', {})
   }
 
   /** Undefined: unknown, suspended or wrong, all of which take as long. Throws Busy, or what SQL throws. */
@@ -175,6 +181,8 @@ export class People {
     if (id === undefined) return undefined
     const { text, hash } = this.refreshToken(id)
     if (await renewSession(store, id, secrets.tokenHash(token), hash, REFRESH_LIFE_S)) return this.given(id, text)
+    // Whoever knows the session's name alone ends it for nobody.
+    if (!this.isOurs(token)) return undefined
     const reused = await store.transaction(async client => {
       const email = await endSession(client, id, 'a refresh token was used twice')
       if (email !== undefined) await audited(client, by(email), { action: 'user.token_reused', subject: email })
@@ -189,15 +197,24 @@ export class People {
     return undefined
   }
 
-  /** Ends the session that the refresh token is of; it need not be the newest. */
+  /** Ends the session that the refresh token is of; it need not be the newest, but one that we gave. */
   async logout(token: string): Promise<void> {
     const id = sessionIn(token)
-    if (id !== undefined) await this.end(id)
+    if (id === undefined || !this.isOurs(token)) return
+    await endSession(this.host.store, id, LOGGED_OUT)
+    this.live.delete(id)
   }
 
-  async end(session: string): Promise<void> {
-    await endSession(this.host.store, session, 'logged out')
-    this.live.delete(session)
+  /** The sessions that the user of `session` has now, the newest first. */
+  async sessions(session: string): Promise<SessionEntry[]> {
+    return (await ownSessions(this.host.store, session)).map(row => sessionEntry(row, session))
+  }
+
+  /** Ends another session of the user of `session`, or that one; false: they have none of this id. */
+  async endOwn(session: string, id: string): Promise<boolean> {
+    const email = await endOwnSession(this.host.store, session, id, LOGGED_OUT)
+    this.live.delete(id)
+    return email !== undefined
   }
 
   /** Whose session it is now; undefined: it is over. */
@@ -239,11 +256,9 @@ export class People {
     const { store, secrets } = this.host
     const hash = await this.passwords.hash(password)
     const done = await store.transaction(async client => {
-      const user = await takeReset(client, secrets.tokenHash(token))
-      if (user === undefined) return false
-      await client.query('update users set password = $2 where id = $1', [user.id, hash])
-      await endSessions(client, user.id, 'another password')
-      await audited(client, by(user.email), { action: 'user.password', subject: user.email })
+      const email = await takeReset(client, secrets.tokenHash(token), hash, 'another password')
+      if (email === undefined) return false
+      await audited(client, by(email), { action: 'user.password', subject: email })
       return true
     })
     if (done) this.live.clear()
@@ -326,8 +341,19 @@ export class People {
   // ---- tokens
 
   private refreshToken(session: string): { text: string; hash: Buffer } {
-    const text = `tlr_${session}_${randomBytes(24).toString('base64url')}`
+    const begun = `tlr_${session}_${randomBytes(RANDOM_OF_REFRESH).toString('base64url')}`
+    const text = begun + this.markOf(begun)
     return { text, hash: this.host.secrets.tokenHash(text) }
+  }
+
+  /** The end of a refresh token shows that we gave it, long after another has taken its place. */
+  private markOf(begun: string): string {
+    return this.host.secrets.tokenHash(begun).subarray(0, RANDOM_OF_REFRESH).toString('base64url')
+  }
+
+  private isOurs(token: string): boolean {
+    const begun = token.slice(0, -MARK_OF_REFRESH)
+    return timingSafeEqual(Buffer.from(token.slice(-MARK_OF_REFRESH)), Buffer.from(this.markOf(begun)))
   }
 
   private async given(session: string, refresh: string): Promise<Tokens> {
@@ -340,6 +366,13 @@ export class People {
     }
   }
 }
+
+/** Without half a character at its end. */
+const cutTo = (text: string, octets: number): string =>
+  Buffer.from(text)
+    .subarray(0, octets)
+    .toString()
+    .replace(/\ufffd$/, '')
 
 const by = (email: string): Actor => ({ who: email.toLowerCase(), from: '' })
 

@@ -159,14 +159,59 @@ export async function addReset(sql: Sql, user: number, hash: Buffer, lifeS: numb
   )
 }
 
-/** Uses it up. Undefined: it is no good (any more). */
-export async function takeReset(sql: Sql, hash: Buffer): Promise<{ id: number; email: string } | undefined> {
-  const { rows } = await sql.query<{ id: number; email: string }>(
-    `delete from password_resets r using users u
-    where r.hash = $1 and r.expires_at > now() and u.id = r.person and u.suspended is null returning u.id, u.email`,
-    [hash],
+/**
+ * Another password for whose token it is: uses up all tokens that they have, and ends their sessions. Whose address; undefined:
+ * it is no good (any more). Of two tokens of one person that come at once, one is.
+ */
+export async function takeReset(sql: Sql, hash: Buffer, password: string, why: string): Promise<string | undefined> {
+  return (await sql.query<{ email: string }>(TAKE_RESET, [hash, password, why])).rows[0]?.email
+}
+
+interface SessionRow {
+  id: string
+  created_at: Date
+  used_at: Date
+  expires_at: Date
+}
+
+/** A session as its person sees it. */
+export interface SessionEntry {
+  id: string
+  /** The one that asks. */
+  current: boolean
+  created_at: string
+  /** When it got its last pair of tokens. */
+  used_at: string
+  expires_at: string
+}
+
+export const sessionEntry = ({ id, ...at }: SessionRow, current: string): SessionEntry => ({
+  id,
+  current: id === current,
+  created_at: at.created_at.toISOString(),
+  used_at: at.used_at.toISOString(),
+  expires_at: at.expires_at.toISOString(),
+})
+
+/** Those of the person whose session it is, which have not ended, the newest first. */
+export async function ownSessions(sql: Sql, session: string): Promise<SessionRow[]> {
+  const { rows } = await sql.query<SessionRow>(
+    `select s.id, s.created_at, s.used_at, s.expires_at from sessions s
+    where s.person = (select person from sessions where id = $1) and s.ended is null and s.expires_at > now()
+    order by s.created_at desc, s.id limit 200`,
+    [session],
   )
-  return rows[0]
+  return rows
+}
+
+/** Ends one of them; undefined: the person has no such session. */
+export async function endOwnSession(sql: Sql, session: string, id: string, why: string): Promise<string | undefined> {
+  const { rows } = await sql.query<{ id: string }>(
+    `update sessions set ended = $3 where id = $2 and ended is null and expires_at > now()
+      and person = (select person from sessions where id = $1) returning id`,
+    [session, id, why],
+  )
+  return rows[0]?.id
 }
 
 /** What has been over for long. */
@@ -175,6 +220,22 @@ export async function forgetOldSessions(sql: Sql): Promise<void> {
   await sql.query('delete from password_resets where expires_at < now()')
 }
 
+/**
+ * The lock on the person makes a second one wait; what the first has deleted is then nothing that it deletes itself, and
+ * without a token of its own it changes nothing.
+ */
+const TAKE_RESET = `
+  with mine as (
+    select u.id, u.email from password_resets r join users u on u.id = r.person
+    where r.hash = $1 and r.expires_at > now() and u.suspended is null for update of u
+  ), used as (
+    delete from password_resets r using mine where r.person = mine.id returning r.hash
+  ), good as (
+    select mine.id, mine.email from mine where exists (select from used where hash = $1)
+  ), over as (
+    update sessions s set ended = $3 from good where s.person = good.id and s.ended is null
+  )
+  update users u set password = $2 from good where u.id = good.id returning u.email`
 const USERS = `
   select u.id, u.email, u.name, u.password, o.name as organisation, u.role, u.operator, u.suspended, u.created_at,
     u.last_login_at

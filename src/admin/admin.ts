@@ -12,6 +12,7 @@ import { portHeaders, requestId } from './api/headers.js'
 import { catchPages } from './catch.js'
 import type { Handler } from './lock.js'
 import { Metrics } from './metrics.js'
+import { Peers } from './peer.js'
 import { Problem, sendProblem } from './problem.js'
 import { Recent } from './recent.js'
 import { adminRoutes } from './routes.js'
@@ -43,10 +44,11 @@ const noCompiler = (): never => {
 /** `web`: what applications may ask for; null: nothing. */
 export async function createAdmin(subject: AdminSubject, web: ApiHost | null): Promise<Admin> {
   const { config, clock, log, counters } = subject
+  const peers = web?.peers ?? new Peers(config.admin.trustedProxies)
   const recent = new Recent(subject)
   const metrics = new Metrics(subject, recent)
   const refused = (): void => counters.add('admin_keys_refused')
-  const access = new Access({ key: config.admin.key, clock, log, refused, keys: web })
+  const access = new Access({ key: config.admin.key, clock, log, peers, refused, keys: web })
 
   const app = fastify({
     logger: false,
@@ -63,7 +65,7 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
     schemaController: { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } },
   })
   app.server.maxConnections = MAX_CONNECTIONS
-  await portHeaders(app, { clock, log, origins: config.admin.allowedOrigins })
+  await portHeaders(app, { clock, log, peers, origins: config.admin.allowedOrigins })
   boundRequests(app)
   answerProblems(app, subject)
 
@@ -83,7 +85,7 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
     return metrics.text()
   })
   const { caught } = subject
-  if (caught !== null) app.register(async scope => catchPages(scope, caught, access))
+  if (caught !== null) app.register(async scope => catchPages(scope, caught, access, peers))
   const prefix = `${API}/admin`
   app.register(async scope => adminRoutes(scope, subject, recent, access, web?.people ?? null), { prefix })
   if (web !== null) {
@@ -147,6 +149,10 @@ function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
     if (error instanceof Problem) return sendProblem(reply, error)
     const faulty = schemaProblem(error)
     if (faulty !== undefined) return sendProblem(reply, faulty)
+    if (UNWRITABLE.includes(error.code)) {
+      const detail = 'text must be whole characters, without NUL'
+      return sendProblem(reply, new Problem(422, 'invalid', 'The request is not as it must be', detail))
+    }
     const code = error.statusCode ?? 500
     // What fastify itself refuses: a body that is no JSON, too long, of another type.
     if (code >= 400 && code < 500) {
@@ -160,6 +166,9 @@ function answerProblems(app: FastifyInstance, { log }: AdminSubject): void {
     return sendProblem(reply, new Problem(500, 'internal_fault', 'A fault of ours', 'the log of the gateway says more'))
   })
 }
+
+/** What PostgreSQL says of a NUL, or of half a character: text that it cannot hold. */
+const UNWRITABLE: readonly unknown[] = ['22021', '22P05']
 
 const UNREADABLE: Readonly<Record<number, readonly [code: string, title: string]>> = {
   413: ['too_large', 'The request is too long'],

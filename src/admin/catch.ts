@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { ParsedMail } from 'mailparser'
 import type { CaughtMail, CaughtMails } from '../carriers/catch.js'
 import type { Access } from './access.js'
+import type { Peers } from './peer.js'
 import { Problem } from './problem.js'
 
 /** Larger ones are shown as octets alone: to read them takes too long for everybody else. */
@@ -48,10 +49,10 @@ export function catchRoutes(app: FastifyInstance, mails: CaughtMails): void {
 }
 
 /** For people: `/catch` and what it leads to. */
-export function catchPages(app: FastifyInstance, mails: CaughtMails, access: Access): void {
+export function catchPages(app: FastifyInstance, mails: CaughtMails, access: Access, peers: Peers): void {
   app.addHook('onRequest', async ({ raw }) => {
     const refusal = await access.refusal(raw, 'admin:read')
-    if (refusal !== undefined && !isOfThisMachine(raw)) throw refusal
+    if (refusal !== undefined && !(peers.isOfThisMachine(raw) && isAskedByItsName(raw))) throw refusal
   })
   app.get('/catch', async (_request, reply) => page(reply, 'Caught mail', list(mails.all())))
   app.get<{ Params: { id: string } }>('/catch/:id', async (request, reply) => {
@@ -66,16 +67,9 @@ export function catchPages(app: FastifyInstance, mails: CaughtMails, access: Acc
   app.get<{ Params: { id: string } }>('/catch/:id/raw', async (request, reply) => raw(reply, mails, request.params.id))
 }
 
-/**
- * A browser on the machine itself, which has no key to show; by the name too, lest a page from elsewhere reads along. What
- * a proxy hands on comes from anywhere.
- */
-const isOfThisMachine = ({ socket, headers }: IncomingMessage): boolean =>
-  !Object.keys(headers).some(name => PROXIED.test(name)) &&
-  LOOPBACK.test(socket.remoteAddress ?? '') &&
+/** By a browser on the machine itself, which has no key to show; by its name, lest a page from elsewhere reads along. */
+const isAskedByItsName = ({ headers }: IncomingMessage): boolean =>
   /^(?:localhost|127\.[0-9.]+|\[::1\])(?::\d+)?$/i.test(headers.host ?? '')
-const PROXIED = /^(?:via|forwarded|x-forwarded-.*|x-real-ip)$/
-const LOOPBACK = /^(?:::1|(?:::ffff:)?127\.[0-9.]+)$/
 
 function found(mails: CaughtMails, id: string): CaughtMail {
   const mail = /^\d{1,19}$/.test(id) ? mails.get(Number(id)) : undefined

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { codingOf, codingsWith, decodeUserData } from '../../protocols/gsm/coding.js'
 import { idOf, idTimeMs } from '../base/ids.js'
-import { type Message, type MessageClass, type MessageState, stateNames } from '../model/message.js'
+import { isOfOtp, type Message, type MessageClass, type MessageState, stateNames } from '../model/message.js'
 import type { TrailEvent } from '../model/trail.js'
 import { Past, rowOfLive } from '../returns/past.js'
 import type { HistoryRow } from '../spool/contract.js'
@@ -300,9 +300,9 @@ function partsOf(m: Message): MessageStory['parts'] {
   return parts.map(({ ref, state, err }, i) => ({ part: i + 1, ref, state: stateNames[state] as string, error: err }))
 }
 
-/** Of a mail, and of what a carrier has already, there is none to be shown. */
+/** Of a mail, of a one-time password, and of what a carrier has already, there is none to be shown. */
 function textOf(m: Message, { desk }: AdminSubject): string | undefined {
-  if (m.isMail || m.standing !== 'waiting') return undefined
+  if (m.isMail || isOfOtp(m) || m.standing !== 'waiting') return undefined
   if (m.isText) return m.body.toString('utf8')
   const codings = m.ownCoding ? desk.account(m.account)?.smpp.codings : undefined
   const coding = codings === undefined ? codingOf(m.data_coding) : codingOf(m.data_coding, codingsWith(codings))

@@ -7,22 +7,29 @@ import type { People } from '../accounts/people.js'
 import { type Access, adminScope } from './access.js'
 import { adminAccountRoutes } from './api/accounts.js'
 import { scopeOf } from './api/caller.js'
+import { adminCancelRoutes } from './api/cancelling.js'
 import { adminKeyRoutes } from './api/keys.js'
 import { adminUserRoutes } from './api/users.js'
 import { adminWebhookRoutes } from './api/webhooks.js'
+import { analyticsRoutes } from './analytics.js'
 import { auditor, read, serving } from './asked.js'
 import { carrierRoutes } from './carriers.js'
 import { catchRoutes } from './catch.js'
 import { consentRoutes } from './consent.js'
+import { creditRoutes } from './credit.js'
 import { inboundRoutes } from './inbound.js'
+import { invoiceRoutes } from './invoices.js'
 import { accountEntry, carrierEntry, routeEntries } from './lists.js'
 import { messageRoutes } from './messages.js'
+import { adminOtpRoutes } from './otp.js'
 import { Problem } from './problem.js'
 import { queueRoutes } from './queue.js'
 import type { Recent } from './recent.js'
 import { routingRoutes } from './routing.js'
 import { queueStatus, status } from './status.js'
 import type { AdminSubject } from './subject.js'
+import { tariffRoutes } from './tariffs.js'
+import { adminTemplateRoutes } from './templates.js'
 import { traceStreamRoutes } from './traceStream.js'
 
 /** Accounts in one answer: what keeps the event loop under 5 ms. */
@@ -108,12 +115,19 @@ export function adminRoutes(
   routingRoutes(app, subject, done)
   queueRoutes(app, subject, done)
   messageRoutes(app, subject, access, done)
+  adminCancelRoutes(app, subject, done)
+  analyticsRoutes(app, subject, recent)
   consentRoutes(app, subject, access, done)
   inboundRoutes(app, subject, done)
+  adminOtpRoutes(app, subject, done)
   adminAccountRoutes(app, subject, access)
+  tariffRoutes(app, subject, access)
+  creditRoutes(app, subject, access)
+  invoiceRoutes(app, subject, access)
   adminKeyRoutes(app, subject, access)
   if (people !== null) adminUserRoutes(app, subject, people, access)
   adminWebhookRoutes(app, subject, access)
+  adminTemplateRoutes(app, subject, access)
 }
 
 /** `written` is false while the log's level leaves traces out: they are lines of level debug. */

@@ -5,6 +5,7 @@ import type { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../accounts/account.js'
 import type { CarrierRow } from '../accounts/carrier.js'
 import type { Consent } from '../accounts/consent.js'
+import type { InvoiceSettings } from '../accounts/invoices.js'
 import type { Quotas } from '../accounts/quota.js'
 import type { RouteRow } from '../accounts/route.js'
 import type { Secrets } from '../accounts/secrets.js'
@@ -26,6 +27,9 @@ import type { Standing } from '../routing/quality.js'
 import type { RouteRule } from '../routing/table.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
+import type { Analytics } from './statsAnswer.js'
+import type { OtpDesk } from './api/otp.js'
+import type { TemplateHost } from './api/templates.js'
 
 export interface RunningCarrier {
   readonly row: CarrierRow
@@ -86,9 +90,11 @@ export interface AdminDesk {
   readonly consent: Consent
   readonly replies: Replies
   readonly webhooks: WebhookDesk
+  readonly templates: TemplateHost
+  readonly otp: OtpDesk
   readonly spool: Pick<
     Spool,
-    'walk' | 'find' | 'inHand' | 'retry' | 'cancel' | 'move' | 'receiptWaits' | 'synced' | 'readLog'
+    'walk' | 'find' | 'inHand' | 'retry' | 'cancel' | 'move' | 'receiptWaits' | 'synced' | 'readLog' | 'kept'
   >
   /** Resolves when what was written to the directory until now holds on this node. */
   refresh(): Promise<void>
@@ -125,7 +131,9 @@ export interface AdminSubject {
       readonly metricsAccounts: readonly string[]
       /** Pages from there may ask. */
       readonly allowedOrigins: readonly string[]
+      readonly trustedProxies: readonly string[]
     }
+    readonly billing: InvoiceSettings
   }
   readonly spool: Pick<Spool, 'figures' | 'refusal' | 'exhausted' | 'crashed'>
   readonly dispatch: Pick<Dispatch, 'routes' | 'resentAfterCrash' | 'trail'>
@@ -142,6 +150,7 @@ export interface AdminSubject {
   /** From the first octet of an event to its answer's. */
   readonly webhookMs: Histogram
   readonly history: { readonly figures: Readonly<HistoryFigures> }
+  readonly analytics: Analytics
   readonly store: { readonly ready: boolean }
   /** From the first put of a commit to its sync. */
   readonly syncMs: Histogram

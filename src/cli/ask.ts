@@ -3,6 +3,7 @@
 // asked is each command's.
 
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import type { Readable } from 'node:stream'
 import { adminSocketFault, adminSocketPath } from '../config/adminSocket.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, requireSettings } from './settings.js'
@@ -13,6 +14,8 @@ export interface Question {
   path: string
   /** Sent as JSON. */
   body?: unknown
+  /** Sent as it comes, in place of a body. */
+  octets?: { type: string; from: Readable }
   /** How long the daemon may stay silent; 30 s if not given. */
   silenceMs?: number
 }
@@ -115,6 +118,7 @@ function send(way: Way, question: Question): Promise<IncomingMessage> {
           ...(sent === undefined
             ? {}
             : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(sent) }),
+          ...(question.octets === undefined ? {} : { 'content-type': question.octets.type }),
           ...(way.to.headers as Record<string, string> | undefined),
         },
         agent: false,
@@ -124,7 +128,11 @@ function send(way: Way, question: Question): Promise<IncomingMessage> {
     )
     outgoing.on('timeout', () => outgoing.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })))
     outgoing.on('error', error => reject(unreached(way, error)))
-    outgoing.end(sent)
+    if (question.octets === undefined) outgoing.end(sent)
+    else {
+      // What cannot be read to its end must not look like a whole.
+      question.octets.from.on('error', error => outgoing.destroy(error)).pipe(outgoing)
+    }
   })
 }
 

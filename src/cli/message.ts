@@ -1,11 +1,14 @@
-// `trunkline message`: one message with its whole way, and lists of those that were.
+// `trunkline message`: one message with its whole way, lists of those that were, and cancelling those that still wait.
 
 import { type Command, Option } from 'commander'
+import type { Canceled } from '../admin/api/cancelling.js'
 import type { MessageEntry, MessagePage, MessageStory } from '../admin/messages.js'
 import { ago, moment, whole } from './arguments.js'
 import { ask } from './ask.js'
+import { CommandError, EXIT } from './exit.js'
 import { bad, faint, good, strong, table } from './print.js'
 import { type GlobalOptions, optionsOf } from './settings.js'
+import { confirmed } from './works.js'
 
 interface ListOptions {
   account?: string
@@ -17,12 +20,21 @@ interface ListOptions {
   limit: number
 }
 
+interface CancelOptions {
+  account?: string
+  batch?: string
+  reason?: string
+  yes?: boolean
+}
+
 const ROOT = '/api/v1/admin/messages'
 const MOST_SHOWN = 100_000
 const PAGE = 500
 
 export function register(program: Command): void {
-  const message = program.command('message').description('Messages: where they are, and what became of them.')
+  const message = program
+    .command('message')
+    .description('Messages: where they are, what became of them, and calling them back.')
   message
     .command('show')
     .argument('<id>', 'as it was answered: 16 decimal digits, or 14 hexadecimal ones')
@@ -57,7 +69,46 @@ Examples:
   trunkline message list --account shop --state UNDELIVERABLE --json | jq -r '.[].error' | sort | uniq -c`,
     )
     .action((_, command: Command) => list(optionsOf<ListOptions>(command)))
+  message
+    .command('cancel')
+    .argument('[id...]', 'which messages, by their ids')
+    .description('Ends messages that still wait as DELETED and tells their senders, if they asked.')
+    .option('--account <system_id>', 'whose batch it is')
+    .option('--batch <id>', 'all that waits of this batch: batch_id, as it was answered over HTTP')
+    .option('--reason <why>', 'for the audit')
+    .option('--yes', 'do not ask')
+    .addHelpText(
+      'after',
+      `
+What a carrier has in hand cannot be called back: it is left, and the command ends with 1 where that is all there was.
+By account, carrier, route or class: trunkline queue cancel.
+
+Examples:
+  trunkline message cancel 1234567890123456
+  trunkline message cancel --account shop --batch 1234567890123456 --reason 'the wrong list'
+  trunkline message list --account shop --state ENROUTE --json | jq -r '.[].id' | xargs trunkline message cancel`,
+    )
+    .action((ids: string[], _, command: Command) => cancel(ids, optionsOf<CancelOptions>(command)))
 }
+
+async function cancel(ids: readonly string[], options: CancelOptions & GlobalOptions): Promise<void> {
+  const { account, batch, reason, yes } = options
+  const isBatch = account !== undefined && batch !== undefined
+  if (ids.length > 0 === isBatch || (account === undefined) !== (batch === undefined)) {
+    throw new CommandError(EXIT.usage, 'name messages by their ids, or a batch: --account and --batch')
+  }
+  if (isBatch && !yes && !(await confirmed(`Cancel all that waits of batch ${batch} of ${account}?`))) return
+  const body = { ...(isBatch ? { account, batch } : { ids }), ...(reason === undefined ? {} : { reason }) }
+  const done = (await ask(options, { method: 'POST', path: `${ROOT}/cancel`, body })) as Canceled
+  if (done.canceled === 0) process.exitCode = EXIT.failed
+  if (options.json) return console.log(JSON.stringify(done, null, 2))
+  for (const { id, became } of done.messages) {
+    console.log(`${id}  ${became === 'canceled' ? good('canceled') : bad(NOT_CANCELED[became])}`)
+  }
+  if (isBatch) console.log(`canceled: ${done.canceled}, with a carrier: ${done.left}, over before: ${done.over}`)
+}
+
+const NOT_CANCELED = { left: 'is with a carrier', over: 'is over, or unknown' } as const
 
 async function list(options: ListOptions & GlobalOptions): Promise<void> {
   const { account, number, state, since, from = since, to, limit } = options

@@ -39,6 +39,7 @@ interface BindParts {
   readonly log: Log
   readonly trace: Trace
   isStopping(): boolean
+  bound(bind: Bind): void
   /** Its connection is over. */
   gone(bind: Bind): void
   fault(error: unknown): void
@@ -77,6 +78,7 @@ export function bindHost(parts: BindParts): BindHost {
       const { isSecure, clientSubject } = bind.origin
       const secure = isSecure ? { tls: true, ...(clientSubject === null ? {} : { clientSubject }) } : {}
       log.info({ peer, systemId: bind.systemId, state, version: bind.interfaceVersion, ...secure }, 'bound')
+      parts.bound(bind)
     },
     closed: (bind, reason) => {
       counters.add(`closed_${reason.replaceAll(' ', '_')}`)

@@ -139,6 +139,17 @@ export class Routing implements Merits {
     this.observe(carrier, m, { kind: ending === state.DELIVERED ? 'delivered' : 'failed', afterMs })
   }
 
+  /**
+   * A code in a message was entered before any receipt said that it was delivered; or, `isUnused`, never, though one did.
+   * `afterMs`: so long ago it was sent.
+   */
+  learned(carrier: string, account: number, destination: string, isUnused: boolean, afterMs: number): void {
+    const digits = digitsOf(destination)
+    const area = this.table.learns ? this.table.areaOf(digits) : ''
+    const event = { kind: isUnused ? ('failed' as const) : ('delivered' as const), afterMs }
+    this.quality.observe(carrier, area, event, this.host.clock.mono(), account)
+  }
+
   private observe(carrier: string, m: Message, event: Parameters<Quality['observe']>[2]): void {
     const area = this.table.learns ? this.table.areaOf(digitsOf(m.destination_addr)) : ''
     this.quality.observe(carrier, area, event, this.host.clock.mono(), m.account)

@@ -10,6 +10,7 @@ import type { Secrets } from '../accounts/secrets.js'
 import { type Admin, createAdmin } from '../admin/admin.js'
 import type { ApiHost } from '../admin/api/api.js'
 import { isOurOwn } from '../admin/api/headers.js'
+import { Peers } from '../admin/peer.js'
 import type { AdminSubject, Ports } from '../admin/subject.js'
 import type { Config } from '../config.js'
 import type { Door } from '../intake/submit.js'
@@ -18,6 +19,8 @@ import { WebSender } from '../intake/web/sender.js'
 import type { Lookup } from '../returns/lookup.js'
 import type { Past } from '../returns/past.js'
 import type { Replies } from '../returns/replies.js'
+import type { Otp } from '../services/otp/otp.js'
+import type { Templates } from '../services/templates/templates.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
 import type { MailOut } from './mailOut.js'
@@ -39,6 +42,7 @@ type Shown = Pick<
   | 'tally'
   | 'smppCounts'
   | 'history'
+  | 'analytics'
   | 'trace'
   | 'syncMs'
   | 'commitRecords'
@@ -61,6 +65,8 @@ interface SideParts extends Shown {
   readonly lookup: Lookup
   readonly door: Door
   readonly sandbox: Sandbox | null
+  readonly templates: Templates
+  readonly otp: Otp
   keyUsed(id: number): void
   ports(): Ports | null
   isStopping(): boolean
@@ -70,11 +76,16 @@ interface SideParts extends Shown {
 /** Not listening yet. */
 export function sidePort(parts: SideParts): Promise<Admin> {
   const { config, store, secrets, directory, spool, told, quotas, consent, replies, clock, counters, log, door } = parts
-  const { version, startedMs, dispatch, routing, lines, binds, totals, tally, smppCounts, history, trace } = parts
+  const { version, startedMs, dispatch, routing, lines, binds, totals, tally, smppCounts, history, trace, analytics } = parts
   const { lookup, people, limits, past, sandbox, syncMs, commitRecords } = parts
   const refresh = (): Promise<void> => directory.refresh()
+  const peers = new Peers(config.admin.trustedProxies)
+  const hasEnded = async (id: number): Promise<boolean> => (await lookup.ended(id)) !== undefined
+  const sender = new WebSender({ door, clock, templates: parts.templates, hasEnded })
+  const templates = { templates: parts.templates, sender, currency: config.billing.currency }
+  const otp = { otp: parts.otp, sender, clock }
   const web: ApiHost = {
-    ...{ clock, counters, log, people, secrets, limits, spool, past, sandbox },
+    ...{ clock, counters, log, peers, people, secrets, limits, spool, past, sandbox },
     account: id => directory.account(id),
     accountBySystemId: systemId => directory.accountBySystemId(systemId),
     key: key => directory.key(key),
@@ -82,21 +93,31 @@ export function sidePort(parts: SideParts): Promise<Admin> {
     keyUsed: id => parts.keyUsed(id),
     withoutKey: request => {
       const { apiKeyRequired, openAccount, allowedOrigins } = config.admin
-      if (apiKeyRequired || !isOurOwn(request, allowedOrigins)) return undefined
+      if (apiKeyRequired || !peers.isOfThisMachine(request.raw)) return undefined
+      if (!isOurOwn(request, allowedOrigins)) return undefined
       return directory.accountBySystemId(openAccount)
     },
     desk: { store, secrets, refresh },
-    sender: new WebSender({ door, clock, hasEnded: async id => (await lookup.ended(id)) !== undefined }),
+    billing: config.billing,
+    ...{ sender, templates, otp },
     webhooks: told.desk,
+    analytics: {
+      analytics,
+      carriers: {
+        carrierId: name => directory.carriers().find(row => row.name === name)?.id,
+        carrierName: id => directory.carriers().find(row => row.id === id)?.name ?? `#${id}`,
+      },
+    },
     maxRecipients: MAX_RECIPIENTS,
     synced: () => spool.synced(),
   }
   const subject: AdminSubject = {
     ...{ version, startedMs, clock, log, config, spool, dispatch, routing, lines, binds, totals, tally, smppCounts },
-    ...{ directory, counters, history, store, trace, syncMs, commitRecords },
+    ...{ directory, counters, history, analytics, store, trace, syncMs, commitRecords },
     desk: {
       ...{ store, secrets, consent, replies, spool, quotas, refresh },
       webhooks: told.desk,
+      ...{ templates, otp },
       account: id => directory.account(id),
     },
     webhookMs: told.webhooks.post.latency,

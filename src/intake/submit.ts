@@ -1,5 +1,5 @@
 // The only door. However a message arrives, it is judged here, once, in one order:
-// account, sender, destination, consent, class, parts, route, limits, queue, loops. What passes is in the
+// account, sender, destination, consent, class, parts, route, price, queue, credit, limits, loops. What passes is in the
 // spool; the caller acknowledges it after the spool has synced, never before.
 
 import { readMailbox } from '../../protocols/smtp/commands.js'
@@ -17,8 +17,9 @@ import type { Loops } from '../routing/loops.js'
 import { MAIL_LANE } from '../routing/mail.js'
 import type { QuietHours } from '../routing/quietHours.js'
 import { isMagic, playOf, SANDBOX_LANE } from '../routing/sandbox.js'
-import type { RouteTable } from '../routing/table.js'
+import type { RouteRule, RouteTable } from '../routing/table.js'
 import type { Spool, SpoolRefusal } from '../spool/contract.js'
+import { FAR_MS } from './smpp/fields.js'
 import { isJoinable, makePlain, segmentsOf } from './text.js'
 
 export interface Lifetimes {
@@ -38,6 +39,8 @@ const addressInvalid = fault('destination_invalid', 'the recipient is no mail ad
 const noMailCarrier = fault('no_route', 'no carrier takes mails', false)
 const mailTooLong = fault('too_long', 'the mail is too long', false)
 const tooLong = fault('too_long', 'the message needs more parts than it may have', false)
+const scheduleFar = fault('schedule_invalid', 'the schedule is more than 366 days ahead', false)
+const validityFar = fault('validity_invalid', 'the validity of the message ends more than 366 days ahead', false)
 const scheduleInvalid = fault('schedule_invalid', 'the schedule is after the validity of the message', false)
 const validityInvalid = fault('validity_invalid', 'the validity of the message has passed', false)
 const neverLoud = fault(
@@ -45,6 +48,11 @@ const neverLoud = fault(
   'the validity of the message ends within the quiet hours of its destination',
   false,
 )
+const noPrice = fault('no_price', 'there is no price for this destination', false)
+const creditExhausted = fault('credit_exhausted', 'the credit is used up', false)
+/** Whoever is told so asks {@link Door.creditKnown}, and submits the same again. */
+export const creditPending = fault('credit_pending', 'how much credit there is cannot be said at this moment', true)
+const moreThanPaid = fault('too_long', 'the new text needs more parts than were paid for', false)
 const notWaiting = fault('not_waiting', 'the message is not waiting any more', false)
 const overLimit = {
   second: fault('rate_exceeded', 'too many messages a second', true),
@@ -61,6 +69,24 @@ const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
   stopping: fault('stopping', 'the service is stopping', true),
 }
 
+/** What messages cost, and who can pay. All in micros. */
+export interface Money {
+  /** Of a standard segment over one of the carriers of `rule`; undefined: the tariff has no price for it. */
+  segmentMicros(
+    tariff: number,
+    digits: string,
+    rank: ClassRank,
+    rule: RouteRule | undefined,
+    nowMs: number,
+  ): number | undefined
+  /** Takes so much of the account's limited credit; wait: ask {@link ready}, and once more. */
+  hold(account: Account, micros: number): 'held' | 'wait' | 'short'
+  /** What was held buys nothing after all; before the turn of the event loop ends. */
+  release(account: number, micros: number): void
+  /** Resolves when asking again has a point: true; or when it will not have for long: false. */
+  ready(account: Account): Promise<boolean>
+}
+
 export interface DoorHost {
   readonly spool: Spool
   readonly routes: RouteTable
@@ -72,6 +98,8 @@ export interface DoorHost {
   readonly blocked: Blocked
   readonly loops: Loops
   readonly consent: ConsentCheck
+  /** null: nothing costs anything. */
+  readonly money: Money | null
   /** Numbers of the sandbox, and messages that must stay in the building, go there. */
   readonly sandbox: boolean
   /** A message was refused that somebody should look into. */
@@ -100,7 +128,7 @@ export class Door {
   private readonly tally: Tally
   private readonly lifetimesMs: readonly [number, number, number]
   private readonly quiet: QuietHours
-  private readonly host: Pick<DoorHost, 'loops' | 'consent' | 'sandbox' | 'guarded'>
+  private readonly host: Pick<DoorHost, 'loops' | 'consent' | 'money' | 'sandbox' | 'guarded'>
 
   constructor(host: DoorHost) {
     const { spool, routes, limits, clock, tally, lifetimes, quiet } = host
@@ -122,37 +150,55 @@ export class Door {
    * one with its addresses and service_type, if there is one (SMPP v3.4 §5.2.18).
    */
   submit(m: Message, account: Account, replace = false): Fault | undefined {
-    const fault = this.judge(m, account) ?? this.pace(account) ?? this.loop(m, account)
+    const fault = this.judge(m, account)
     if (fault !== undefined) return fault
-    this.take(m, account, replace)
-    return undefined
+    const unpaid = this.hold(m, account)
+    // What takes the place of another has been paid for.
+    if (unpaid !== undefined && !(replace && this.spool.present(m).length > 0)) return unpaid
+    const refused = this.pace(account) ?? this.loop(m, account)
+    if (refused === undefined) return this.take(m, account, replace, unpaid)
+    this.letGo(m)
+    return refused
   }
 
   /** The same for one of many that {@link admit} has let in together; of the class `rank`, where its sender said so. */
   submitAdmitted(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
-    const fault =
-      this.noted(this.examine(m, account, undefined, rank), account) ?? this.quota(account) ?? this.loop(m, account)
-    if (fault === undefined) this.take(m, account, false)
-    return fault
+    const fault = this.noted(this.examine(m, account, undefined, rank), account) ?? this.hold(m, account)
+    if (fault !== undefined) return fault
+    const refused = this.quota(account) ?? this.loop(m, account)
+    if (refused === undefined) return this.take(m, account, false)
+    this.letGo(m)
+    return refused
   }
 
   /** An answer of ours to a phone that has just written, past its own STOP: transactional, and of no account's pace. */
   answer(m: Message, account: Account): Fault | undefined {
-    const fault = this.examine(m, account, TRANSACTIONAL) ?? this.refusal(account)
+    const fault = this.examine(m, account, TRANSACTIONAL) ?? this.refusal(account) ?? this.hold(m, account)
     if (fault === undefined) this.take(m, account, false)
     return fault
   }
 
-  private take(m: Message, account: Account, replace: boolean): void {
-    if (m.isPutOff) this.quiet.held()
+  /** `unpaid`: why it cannot be taken if there is no other whose place it takes. */
+  private take(m: Message, account: Account, replace: boolean, unpaid?: Fault): Fault | undefined {
     m.replaceable = account.smpp.replace
-    if (replace && this.takesPlace(m)) return
+    if (replace) {
+      const replaced = this.takesPlace(m)
+      if (replaced !== 'nothing') {
+        this.letGo(m)
+        if (replaced !== 'done') return replaced
+        if (m.isPutOff) this.quiet.held()
+        return undefined
+      }
+      if (unpaid !== undefined) return unpaid
+    }
+    if (m.isPutOff) this.quiet.held()
     if (account.smpp.longMessages === 'rejoin' && isJoinable(m, account.smpp)) {
       m.joined = { waits: false, of: 0, ids: [] }
     }
     this.spool.commit(m)
     this.limits.count(account)
     this.tally.countAccepted(m.rank)
+    return undefined
   }
 
   /** The same for messages that belong together: all of them are taken, or none. Each has had its {@link pace}. */
@@ -161,14 +207,54 @@ export class Door {
       const fault = this.judge(m, account)
       if (fault !== undefined) return fault
     }
-    const over = this.quota(account, messages.length)
-    if (over !== undefined) return over
-    for (const m of messages) {
-      const fault = this.loop(m, account)
-      if (fault !== undefined) return fault
+    const unpaid = this.holdAll(messages, account)
+    if (unpaid !== undefined) return unpaid
+    let refused = this.quota(account, messages.length)
+    for (const m of messages) refused ??= this.loop(m, account)
+    if (refused !== undefined) {
+      for (const m of messages) this.letGo(m)
+      return refused
     }
     for (const m of messages) this.take(m, account, false)
     return undefined
+  }
+
+  /** Its price of the account's credit, or why not. What is not taken in the end is to be {@link letGo}. */
+  private hold(m: Message, account: Account): Fault | undefined {
+    m.isHeld = false
+    if (m.priceMicros === 0 || account.creditMicros === null) return undefined
+    const fault = this.held(account, m.priceMicros)
+    m.isHeld = fault === undefined
+    return fault
+  }
+
+  /** The same for all of them at once, or for none. */
+  private holdAll(messages: readonly Message[], account: Account): Fault | undefined {
+    let micros = 0
+    for (const m of messages) {
+      m.isHeld = false
+      micros += m.priceMicros
+    }
+    if (micros === 0 || account.creditMicros === null) return undefined
+    const fault = this.held(account, micros)
+    if (fault === undefined) for (const m of messages) m.isHeld = m.priceMicros > 0
+    return fault
+  }
+
+  private held(account: Account, micros: number): Fault | undefined {
+    const answer = this.host.money?.hold(account, micros)
+    return answer === 'short' ? creditExhausted : answer === 'wait' ? creditPending : undefined
+  }
+
+  private letGo(m: Message): void {
+    if (!m.isHeld) return
+    m.isHeld = false
+    this.host.money?.release(m.account, m.priceMicros)
+  }
+
+  /** After {@link creditPending}: resolves when the same may be submitted again, true; or false, and it stays at that. */
+  async creditKnown(account: Account): Promise<boolean> {
+    return (await this.host.money?.ready(account)) ?? false
   }
 
   /**
@@ -256,6 +342,8 @@ export class Door {
     if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
     const now = this.clock.now()
+    if (m.scheduleMs > now + FAR_MS) return scheduleFar
+    if (m.validUntilMs > Math.max(now, m.scheduleMs) + FAR_MS) return validityFar
     if (m.rank === BULK && !m.isSandboxed) {
       const untilMs = this.quiet.until(digits, Math.max(now, m.scheduleMs), account.quietHours)
       if (untilMs > 0) {
@@ -264,9 +352,15 @@ export class Door {
         m.isPutOff = true
       }
     }
-    const lane = m.isSandboxed ? SANDBOX_LANE : this.routes.match(account, m, digits, m.scheduleMs || now)?.id
-    if (lane === undefined) return noRoute
-    m.lane = lane
+    const rule = m.isSandboxed ? undefined : this.routes.match(account, m, digits, m.scheduleMs || now)
+    if (rule === undefined && !m.isSandboxed) return noRoute
+    m.lane = rule?.id ?? SANDBOX_LANE
+    m.priceMicros = 0
+    if (account.tariff !== 0 && !m.isSandboxed && this.host.money !== null) {
+      const micros = this.host.money.segmentMicros(account.tariff, digits, m.rank, rule, now)
+      if (micros === undefined) return noPrice
+      m.priceMicros = micros * segments
+    }
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)
     else if (m.validUntilMs <= now) return validityInvalid
     if (m.scheduleMs >= m.validUntilMs) return scheduleInvalid
@@ -282,7 +376,7 @@ export class Door {
     return playOf(digits).answer === 'invalid' ? destinationInvalid : undefined
   }
 
-  /** What would be said to it, with its class, segments and route set; nothing is taken or counted. */
+  /** What would be said to it, with its class, segments, route and price set; nothing is taken, held or counted. */
   preview(m: Message, account: Account, rank?: ClassRank): Fault | undefined {
     return this.examine(m, account, undefined, rank) ?? this.refusal(account)
   }
@@ -306,8 +400,10 @@ export class Door {
   }
 
   /** `m` becomes the newest waiting message that it may replace, in that one's place of its queue. */
-  private takesPlace(m: Message): boolean {
+  private takesPlace(m: Message): 'done' | 'nothing' | Fault {
     for (const id of this.spool.present(m)) {
+      const present = this.spool.find(id)
+      if (present !== undefined && !this.spool.inHand(present) && isMoreThanPaid(present, m)) return moreThanPaid
       const replaced = this.spool.replace(id, old => {
         become(old, m)
         // The id that its receipt will carry.
@@ -320,9 +416,9 @@ export class Door {
         old.data_coding = m.data_coding
         old.tlvs = m.tlvs
       })
-      if (replaced) return true
+      if (replaced) return 'done'
     }
-    return false
+    return 'nothing'
   }
 
   /**
@@ -335,6 +431,7 @@ export class Door {
     const segments = segmentsOf(by, profile)
     if (segments > profile.maxSegments) return tooLong
     by.segments = segments
+    if (isMoreThanPaid(m, by)) return moreThanPaid
     const scheduleMs = keepsSchedule ? m.scheduleMs : by.scheduleMs
     let validUntilMs = m.validUntilMs
     let validityGiven = m.validityGiven
@@ -365,6 +462,9 @@ export class Door {
     return account.rank
   }
 }
+
+/** A price is fixed when a message is taken: another text may not make it dearer. */
+const isMoreThanPaid = (m: Message, by: Message): boolean => m.priceMicros > 0 && by.segments > m.segments
 
 /** What every replacement takes over. */
 function become(m: Message, by: Message): void {

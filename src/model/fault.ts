@@ -15,13 +15,20 @@ export type FaultCode =
   | 'loop_suspected'
   | 'too_long'
   | 'body_invalid'
+  | 'template_unknown'
+  | 'template_inactive'
+  | 'variable_missing'
+  | 'variable_unknown'
+  | 'variable_invalid'
   | 'coding_unsupported'
   | 'schedule_invalid'
   | 'validity_invalid'
   | 'not_waiting'
   | 'rate_exceeded'
   | 'quota_exceeded'
-  | 'no_credit'
+  | 'no_price'
+  | 'credit_exhausted'
+  | 'credit_pending'
   | 'queue_full'
   | 'disk_full'
   | 'stopping'
@@ -35,6 +42,8 @@ export interface Fault {
   readonly retryable: boolean
   /** For the log only. */
   readonly cause?: string
+  /** JSON pointer to what is wrong, within the values that a template was given. */
+  readonly pointer?: string
 }
 
 export const fault = (code: FaultCode, text: string, retryable: boolean, cause?: string): Fault =>

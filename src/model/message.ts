@@ -84,6 +84,10 @@ export interface MailNote {
 export const extrasOfMail = (mail: MailNote): string => `${OF_MAIL}${JSON.stringify(mail)}}`
 export const isOfMail = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_MAIL)
 
+/** How {@link Message.extras} begin of a message that carries a one-time password: of its text nothing stays. */
+const OF_OTP = '{"web":{"otp":'
+export const isOfOtp = (m: Message): boolean => m.extras !== '' && m.extras.startsWith(OF_OTP)
+
 /** {@link Message.extras} of an answer of ours to a phone's STOP or HELP: nothing that the phone has said holds it back. */
 export const EXTRAS_OF_ANSWER = '{"consent":"answer"}'
 
@@ -279,6 +283,7 @@ const EXCERPT_CHARACTERS = 20
 function excerptEnd(m: Message): number {
   const width = (m.data_coding & 0x0c) === 0x08 ? 2 : 1
   const start = m.esm_class & 0x40 ? (m.body[0] ?? 0) + 1 : 0
+  if (isOfOtp(m)) return Math.min(m.body.length, start)
   return Math.min(m.body.length, start + EXCERPT_CHARACTERS * (m.isText ? 3 : width))
 }
 

@@ -6,10 +6,15 @@ import type { Message } from './message.js'
 const OF_WEB = '{"web":'
 
 export interface WebExtras {
+  /** The session whose one-time password it carries; first of all, see {@link isOfOtp}. */
+  otp?: string
   /** The id of the request it came with. */
   batch?: string
   /** As given: transactional, promotional, otp, alert, marketing. */
   sms_type?: string
+  /** The id of the template that its text was made of, and which version. */
+  template?: string
+  template_version?: number
   /** Where this message's end is told, besides the account's webhooks. */
   callback?: string
   metadata?: unknown

@@ -85,13 +85,17 @@ function endData(receipt: ReceiptReport, id: string): string {
     done_at: isoTime(receipt.doneMs),
     ...(web.batch === undefined ? {} : { batch_id: web.batch }),
     ...(web.sms_type === undefined ? {} : { sms_type: web.sms_type }),
+    ...(web.template === undefined ? {} : { template_id: web.template, template_version: web.template_version }),
     ...(tags.length === 0 ? {} : { tags }),
     ...(web.metadata === undefined ? {} : { metadata: web.metadata }),
   }
   return JSON.stringify(data)
 }
 
-/** The event of an end that only history knows any more: what its sender gave with the message is gone. */
+/**
+ * The event of an end that only history knows any more: what its sender gave with the message besides custom_id is gone, and
+ * the event says so, for its receiver has had it with all that.
+ */
 export function pastEvent(ended: HistoryRow): Event {
   const id = idText(ended.id, 'decimal')
   const status = statusOf(ended.state)
@@ -106,6 +110,7 @@ export function pastEvent(ended: HistoryRow): Event {
     error_code: errorOf(ended.error),
     submitted_at: isoTime(idTimeMs(ended.id)),
     done_at: isoTime(ended.atMs),
+    replayed: true,
   }
   return { id: `msg_${id}_${status}`, type: endType(ended.state), atMs: ended.atMs, data: JSON.stringify(data) }
 }

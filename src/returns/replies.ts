@@ -34,7 +34,7 @@ interface Decision {
   readonly rule: InboundRule | undefined
 }
 
-import { SANDBOX_CARRIER } from '../routing/sandbox.js'
+import { isMagic, SANDBOX_CARRIER } from '../routing/sandbox.js'
 
 export interface RepliesHost {
   readonly spool: Spool
@@ -190,7 +190,7 @@ export class Replies {
     const wasStopped = consent.isStopped(of, number)
     if (kind === 'stop' && number.startsWith('0')) this.national(reply)
     const called = reply.destination_addr
-    consent.note({ account: of, number, kind, source: 'mo', atMs: clock.now(), called, word })
+    if (!isPlayed(reply, number)) consent.note({ account: of, number, kind, source: 'mo', atMs: clock.now(), called, word })
     if (kind === 'stop' && !wasStopped) this.answer(reply, account, 'confirm', account?.consent.confirm)
   }
 
@@ -207,7 +207,8 @@ export class Replies {
   private answer(reply: Reply, account: Account | undefined, kind: string, text: string | null | undefined): void {
     const { consent, clock, counts } = this.host
     if (account === undefined || text === null || text === undefined) return
-    if (!consent.copy.mayAnswer(account.id, digitsOf(reply.source_addr), kind, clock.now())) {
+    const isReal = !isPlayed(reply, digitsOf(reply.source_addr))
+    if (isReal && !consent.copy.mayAnswer(account.id, digitsOf(reply.source_addr), kind, clock.now())) {
       counts.add('consent_answers_held')
       return
     }
@@ -227,6 +228,12 @@ export class Replies {
     counts.add(fault === undefined ? 'consent_answers' : `consent_answers_refused_${fault.code}`)
   }
 }
+
+/**
+ * In the sandbox anybody may write as any phone: what that says of consent holds for numbers of the sandbox alone, and
+ * nothing is remembered of a phone that somebody has.
+ */
+const isPlayed = ({ carrier }: Reply, number: string): boolean => carrier === SANDBOX_CARRIER && !isMagic(number)
 
 const CONSENT: Readonly<Record<OptKind, string>> = {
   stop: '{"consent":"stopped"}',

@@ -58,7 +58,7 @@ export class Store {
   private readonly log: Log
   private readonly ups = new Set<() => void>()
   private readonly downs = new Set<(reason: string) => void>()
-  private readonly channels = new Map<string, Set<() => void>>()
+  private readonly channels = new Map<string, Set<Listener>>()
   private readonly closing = new AbortController()
   private readonly loop: Promise<void>
   private embedded: Embedded | undefined
@@ -89,8 +89,8 @@ export class Store {
   }
 
   /** NOTIFY on `channel` (a plain lower-case name); what is sent while we are away is lost, so poll as well. */
-  listen(channel: string, then: () => void): () => void {
-    const listeners = this.channels.get(channel) ?? new Set()
+  listen(channel: string, then: Listener): () => void {
+    const listeners = this.channels.get(channel) ?? new Set<Listener>()
     this.channels.set(channel, listeners)
     listeners.add(then)
     if (this.link) say(this.link, `listen ${channel}`)
@@ -201,8 +201,8 @@ export class Store {
       await watch.connect()
       const version = await serverVersion(watch)
       await migrate(watch, log)
-      watch.on('notification', ({ channel }) => {
-        for (const then of this.channels.get(channel) ?? []) then()
+      watch.on('notification', ({ channel, payload = '' }) => {
+        for (const then of this.channels.get(channel) ?? []) then(payload)
       })
       for (const channel of this.channels.keys()) await watch.query(`listen ${channel}`)
       const clients = new Set<pg.PoolClient>()
@@ -222,6 +222,9 @@ export class Store {
     }
   }
 }
+
+/** Gets what was sent with it, '' when nothing was. */
+type Listener = (payload: string) => void
 
 /** One stretch of being connected. */
 interface Link {

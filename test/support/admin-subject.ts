@@ -7,6 +7,7 @@ import type { Account } from '../../src/accounts/account.js'
 import { type CarrierRow, simulatorSettings, smppSettings } from '../../src/accounts/carrier.js'
 import { readConsentProfile } from '../../src/accounts/consentProfile.js'
 import { readMailProfile } from '../../src/accounts/mailProfile.js'
+import { readOtpProfile } from '../../src/accounts/otpProfile.js'
 import { noQuota } from '../../src/accounts/quota.js'
 import type { RouteRow } from '../../src/accounts/route.js'
 import { readProfile } from '../../src/accounts/smppProfile.js'
@@ -21,10 +22,13 @@ import type { Bind } from '../../src/intake/smpp/bind.js'
 import { Binds } from '../../src/intake/smpp/binds.js'
 import { BindTotals } from '../../src/intake/smpp/totals.js'
 import { Tally } from '../../src/model/tally.js'
+import { StatsPast } from '../../src/returns/statsPast.js'
+import { StatsTotals } from '../../src/returns/statsTotals.js'
 import { Blocked } from '../../src/routing/blocked.js'
 import type { Standing } from '../../src/routing/quality.js'
 import { RouteTable } from '../../src/routing/table.js'
 import type { QueueFigures, Spool, SpoolRefusal } from '../../src/spool/contract.js'
+import { StoreAway } from '../../src/store/retry.js'
 
 export const START_MS = Date.UTC(2026, 0, 2, 3, 4, 5)
 /** No label is safe from it. */
@@ -104,6 +108,13 @@ export class Subject implements AdminSubject {
   }
   readonly directory: AdminSubject['directory']
   readonly counters = new Counters()
+  readonly analytics: AdminSubject['analytics'] = {
+    past: new StatsPast({ transaction: () => Promise.reject(new StoreAway()) }, 100, () => this.clock.now()),
+    totals: new StatsTotals(),
+    currency: 'EUR',
+    showsCarriers: false,
+    nowMs: () => this.clock.now(),
+  }
   readonly history = { figures: { rows: 0, slices: 0, failures: 0, lagMs: 0 } }
   store = { ready: true }
   readonly caught = null
@@ -121,7 +132,8 @@ export class Subject implements AdminSubject {
 
   constructor(config: { key?: string | null; metricsAccounts?: string[]; dataDir?: string } = {}) {
     const { key = null, metricsAccounts = [], dataDir = '.' } = config
-    this.config = { node: 7, dataDir, admin: { key, metricsAccounts, allowedOrigins: [] } }
+    const admin = { key, metricsAccounts, allowedOrigins: [], trustedProxies: [] }
+    this.config = { node: 7, dataDir, admin, billing: { currency: 'EUR', taxPercent: '0', seller: '' } }
     const { clock } = this
     const spool = this.spool as unknown as Spool
     this.dispatch = new Dispatch(
@@ -199,6 +211,8 @@ export const account = (id: number, systemId: string, more: Partial<Account> = {
   serviceTypes: new Map(),
   senders: null,
   creditMicros: null,
+  tariff: 0,
+  otp: readOtpProfile({}),
   quietHours: undefined,
   smpp: readProfile({}),
   mail: readMailProfile({}),

@@ -18,10 +18,16 @@ export interface Asking {
   /** An object is sent as JSON. */
   body?: object | string | Buffer
   type?: string
+  /** The address that it comes from: one of 127.0.0.0/8. */
+  from?: string
 }
 
 export function api(port: number) {
-  return (method: string, path: string, { key = KEY, headers = {}, body, type }: Asking = {}): Promise<Answer> => {
+  return (
+    method: string,
+    path: string,
+    { key = KEY, headers = {}, body, type, from }: Asking = {},
+  ): Promise<Answer> => {
     const isRaw = typeof body === 'string' || Buffer.isBuffer(body)
     const octets = body === undefined ? undefined : isRaw ? body : JSON.stringify(body)
     const all = {
@@ -31,7 +37,8 @@ export function api(port: number) {
     }
     return within(
       new Promise((resolve, reject) => {
-        const asked = request({ host: '127.0.0.1', port, method, path, headers: all, agent: false }, response => {
+        const to = { host: '127.0.0.1', port, ...(from === undefined ? {} : { localAddress: from }) }
+        const asked = request({ ...to, method, path, headers: all, agent: false }, response => {
           let text = ''
           response.setEncoding('utf8').on('data', (piece: string) => {
             text += piece

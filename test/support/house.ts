@@ -32,6 +32,7 @@ export interface Gateway {
   networks?: object[]
   blocked?: object[]
   inbound?: object[]
+  tariffs?: object[]
 }
 
 export interface HouseOptions extends Gateway {
@@ -403,8 +404,9 @@ const HISTORY = `
 
 /** The gateway file. */
 function written({ accounts = { shop: {} }, carriers = {}, routes, ...rest }: Gateway): object {
-  const { networks = [], blocked = [], inbound = [] } = rest
+  const { networks = [], blocked = [], inbound = [], tariffs = [] } = rest
   return {
+    tariffs,
     networks,
     blocked,
     inbound,

@@ -6,6 +6,7 @@ export const unguarded = {
   blocked: new Blocked([]),
   loops: new Loops({ returns: 0, repeats: 0 }),
   consent: { refusal: () => undefined },
+  money: null,
   sandbox: false,
   guarded: () => {},
 }

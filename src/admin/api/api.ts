@@ -11,16 +11,21 @@ import type { Clock } from '../../base/clock.js'
 import type { Log } from '../../base/log.js'
 import type { WebhookDesk } from '../../returns/webhookDesk.js'
 import { Problem, retryAfterS } from '../problem.js'
+import { type AnalyticsHost, analyticsApiRoutes } from './analytics.js'
 import { type AuthHost, authRoutes, isOpen } from './auth.js'
+import { type BillingHost, billingRoutes } from './billing.js'
 import { type Caller, type CallerHost, Callers, scopeOf } from './caller.js'
+import { cancelRoutes } from './cancelling.js'
 import type { Desk } from './changing.js'
 import { rateLimit } from './headers.js'
 import { keyRoutes } from './keys.js'
+import { type OtpDesk, otpRoutes } from './otp.js'
 import { phoneRoutes } from './phone.js'
 import { type SandboxDesk, sandboxRoutes } from './sandbox.js'
 import { smsRoutes } from './sms.js'
 import { type PastHost, smsPastRoutes } from './smsPast.js'
 import { streamRoutes } from './stream.js'
+import { type TemplateHost, templateRoutes } from './templates.js'
 import { webhookRoutes } from './webhooks.js'
 
 /** Octets of a request with a thousand recipients. */
@@ -41,10 +46,14 @@ const problem = z
 export interface ApiHost extends CallerHost, PastHost, AuthHost {
   readonly maxRecipients: number
   readonly desk: Desk
+  readonly billing: BillingHost['billing']
   readonly limits: Pick<Limits, 'standing'>
   readonly webhooks: WebhookDesk
+  readonly analytics: AnalyticsHost
+  readonly otp: OtpDesk
   /** null: there is none. */
   readonly sandbox: SandboxDesk | null
+  readonly templates: TemplateHost
   /** Resolves when everything taken until now is durable. */
   synced(): Promise<void>
 }
@@ -56,11 +65,15 @@ export interface Api {
   readonly log: Log
   readonly maxRecipients: number
   readonly batchBytes: number
+  /** Of prices. */
+  readonly currency: string
   /** Answers that every route may give. */
   readonly problems: Record<string, typeof problem>
   callerOf(request: FastifyRequest): Account
   /** The same with what the key may do. */
   whoOf(request: FastifyRequest): Caller
+  /** Of whoever asks: a proxy of ours is nobody. */
+  addressOf(request: FastifyRequest): string
   /** The account as it is by now, for requests that take long. */
   fresh(account: Account): Account
   /** Resolves when everything taken until now is durable. */
@@ -105,9 +118,13 @@ export function topics(
     log: host.log,
     maxRecipients: host.maxRecipients,
     batchBytes: BATCH_BYTES,
+    get currency() {
+      return host.templates.currency
+    },
     problems,
     callerOf: request => (callerOf(request) as Caller).account,
     whoOf: request => callerOf(request) as Caller,
+    addressOf: request => host.peers.address(request.raw),
     fresh: account => host.account(account.id) ?? { ...account, suspended: 'removed' },
     synced: () => host.synced(),
     said: async (reply, { status, body }) => {
@@ -129,11 +146,20 @@ export function topics(
   smsRoutes(api, host.sender)
   streamRoutes(api, host.sender)
   smsPastRoutes(api, host)
+  cancelRoutes(api, host.spool)
+  analyticsApiRoutes(api, () => host.analytics)
   phoneRoutes(api)
   keyRoutes(api, host.desk)
   authRoutes(api, host, callers)
   webhookRoutes(api, host.webhooks)
   sandboxRoutes(api, host.sandbox)
+  const askerOf = (request: FastifyRequest) => {
+    const { account, kind } = api.whoOf(request)
+    return { account, isTest: kind === 'test' }
+  }
+  otpRoutes({ scope, problems, askerOf }, () => host.otp)
+  billingRoutes(api, () => host)
+  templateRoutes(api, () => host.templates)
 }
 
 /** The faults of a request that is not as its schema says; undefined: it is something else. */

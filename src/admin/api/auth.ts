@@ -5,10 +5,11 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { networkOf } from '../../../protocols/net/address.js'
 import { scopesOf, scopeWords } from '../../accounts/keys.js'
-import type { People, Tokens } from '../../accounts/people.js'
+import { MOST_ORGANISATION, type People, type Tokens } from '../../accounts/people.js'
 import { roles } from '../../accounts/peopleRows.js'
 import { TOKEN_LIFE_S } from '../../accounts/peopleTokens.js'
 import type { Secrets } from '../../accounts/secrets.js'
+import { words } from '../../accounts/words.js'
 import { FailedBinds } from '../../intake/smpp/failures.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
@@ -47,6 +48,15 @@ const me = z
     scopes: z.array(z.string()),
   })
   .meta({ id: 'Me' })
+const sessionShape = z
+  .object({
+    id: z.string(),
+    current: z.boolean().describe('the one that asks'),
+    created_at: z.string(),
+    used_at: z.string().describe('when it got its last pair of tokens'),
+    expires_at: z.string(),
+  })
+  .meta({ id: 'Session' })
 const grant = z.object({
   grant_type: z.string(),
   client_id: z.string().max(64).optional(),
@@ -104,8 +114,8 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
         body: z.strictObject({
           email: emailField,
           password: passwordField,
-          name: z.string().max(100).default(''),
-          organisation: z.string().max(100).default('').describe('its name; left out: the address'),
+          name: words(100).default(''),
+          organisation: words(MOST_ORGANISATION).default('').describe('its name; left out: the address'),
         }),
         response: { 201: done, ...app.problems },
       },
@@ -115,7 +125,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
         throw new Problem(403, 'registration_closed', 'Nobody may register here', 'ask whoever runs this gateway')
       }
       const { email, password, name, organisation } = request.body
-      notTooOften(networkOf(request.ip))
+      notTooOften(networkOf(app.addressOf(request)))
       await asking(() => people.register(email, password, name, organisation))
       reply.code(201)
       return { status: 'registered' }
@@ -137,7 +147,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
     async (request, reply): Promise<Tokens> => {
       const { email, password } = request.body
       const user = email.toLowerCase()
-      const network = networkOf(request.ip)
+      const network = networkOf(app.addressOf(request))
       letIn(network, user)
       const given = await asking(() => people.login(email, password))
       if (given === undefined) {
@@ -206,7 +216,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
       },
     },
     async (request, reply) => {
-      notTooOften(networkOf(request.ip))
+      notTooOften(networkOf(app.addressOf(request)))
       // Not waited for: how long it takes would tell.
       people.requestReset(request.body.email).catch(error => app.log.error({ err: error }, 'no token for a password'))
       reply.code(202)
@@ -229,7 +239,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
     },
     async request => {
       const { token, password } = request.body
-      const network = networkOf(request.ip)
+      const network = networkOf(app.addressOf(request))
       if (ofNetwork.isBarred(network)) {
         throw new Problem(429, 'too_many_failures', 'Too many wrong tokens', 'try again in some minutes')
       }
@@ -281,15 +291,15 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
       const basic = basicIn(request.headers.authorization)
       const id = basic?.id ?? client_id ?? ''
       const secret = basic?.secret ?? client_secret ?? ''
-      const words = scope.split(' ').filter(word => word !== '')
-      if (words.some(word => !(scopeWords as readonly string[]).includes(word))) {
+      const asked = scope.split(' ').filter(word => word !== '')
+      if (asked.some(word => !(scopeWords as readonly string[]).includes(word))) {
         throw wrong(400, 'invalid_scope', `scope must be of ${scopeWords.join(' ')}`)
       }
-      const caller = await (callers as Callers).ofKey(secret, request.ip, id)
+      const caller = await (callers as Callers).ofKey(secret, app.addressOf(request), id)
       const hash = secrets.keyHash(secret).toString('hex')
-      const access_token = await people.tokens.sign({ kind: 'key', hash, scopes: words })
+      const access_token = await people.tokens.sign({ kind: 'key', hash, scopes: asked })
       reply.header('cache-control', 'no-store')
-      const given = words.length === 0 ? caller.scopes : (callers as Callers).narrowed(caller.scopes, words)
+      const given = asked.length === 0 ? caller.scopes : (callers as Callers).narrowed(caller.scopes, asked)
       return {
         access_token,
         token_type: 'Bearer' as const,
@@ -306,6 +316,41 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
       schema: { summary: 'Who you are, and what you may do', tags, response: { 200: me, ...app.problems } },
     },
     async request => (callers as Callers).me(request),
+  )
+
+  routes.get(
+    '/auth/sessions',
+    {
+      ...open,
+      schema: {
+        summary: 'Where you are logged in, the newest first',
+        tags,
+        response: { 200: z.object({ sessions: z.array(sessionShape) }), ...app.problems },
+      },
+    },
+    async request => {
+      const session = await (callers as Callers).sessionId(request)
+      return { sessions: await asking(() => people.sessions(session)) }
+    },
+  )
+
+  routes.delete(
+    '/auth/sessions/:id',
+    {
+      ...open,
+      schema: {
+        summary: 'End one of your sessions',
+        description: 'Its tokens are good for nothing any more; it may be the one that asks.',
+        tags,
+        params: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/, 'must be the id of a session') }),
+        response: { 200: done, ...app.problems },
+      },
+    },
+    async request => {
+      const session = await (callers as Callers).sessionId(request)
+      if (await asking(() => people.endOwn(session, request.params.id))) return { status: 'ended' }
+      throw new Problem(404, 'no_session', 'There is no such session', 'you have none of this id that has not ended')
+    },
   )
 }
 

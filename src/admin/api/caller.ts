@@ -8,6 +8,7 @@ import type { Account } from '../../accounts/account.js'
 import type { Actor } from '../../accounts/audit.js'
 import {
   hasScope,
+  type KeyBounds,
   type KeyGrant,
   type KeyKind,
   objectionTo,
@@ -24,7 +25,8 @@ import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
 import { Quiet } from '../../base/quiet.js'
 import { FailedBinds } from '../../intake/smpp/failures.js'
-import { keyIn, scopeMissing } from '../access.js'
+import { keyIn, scopeMissing, testKey } from '../access.js'
+import type { Peers } from '../peer.js'
 import { Problem } from '../problem.js'
 import { asking } from './changing.js'
 
@@ -33,13 +35,14 @@ const LIMITS = { delayMs: 2_000, barredAfter: 20, barredMs: 300_000 }
 const LINES = 2
 const LINES_IN_ALL = 60
 /** Whoever is known by where they are alone may send, and makes no key that is good elsewhere. */
-const WITHOUT_KEY = scopeSet(['messages:*', 'otp:write', 'webhooks:read', 'account:read'])
+const WITHOUT_KEY = scopeSet(['messages:*', 'otp:write', 'templates:read', 'webhooks:read', 'account:read'])
 const BEARER = 'send your API key as Authorization: Bearer or X-API-Key'
 
 export interface CallerHost {
   readonly clock: Clock
   readonly counters: Counters
   readonly log: Log
+  readonly peers: Peers
   account(id: number): Account | undefined
   accountBySystemId(systemId: string): Account | undefined
   key(key: string): KeyGrant | undefined
@@ -56,6 +59,8 @@ export interface Caller {
   readonly scopes: ScopeSet
   /** Of a test key nothing reaches a carrier. */
   readonly kind: KeyKind
+  /** Of the key; null: a person asks, or nobody who could make keys. */
+  readonly bounds: KeyBounds | null
   /** For the audit. */
   readonly actor: Actor
 }
@@ -83,11 +88,16 @@ export function tokenIn(request: IncomingMessage): string | undefined {
   return given !== undefined && looksLikeToken(given) ? given : undefined
 }
 
-/** The scope that a route needs, as part of its options: `routes.get(path, { ...needs('messages:read'), schema }, ...)`. */
+/**
+ * The scope that a route needs, as part of its options: `routes.get(path, { ...needs('messages:read'), schema }, ...)`.
+ * `isOfLive`: what it changes is not the sandbox's alone, and no test key may.
+ */
 export const needs = <More extends object>(
   scope: Scope,
   more?: More,
 ): { config: { scope: Scope } & Partial<More> } => ({ config: { ...more, scope } as { scope: Scope } & Partial<More> })
+
+const isOfLive = (config: unknown): boolean => (config as { isOfLive?: boolean } | undefined)?.isOfLive === true
 
 /** Of a route; undefined: it has not said. */
 export const scopeOf = (config: unknown): Scope | undefined => (config as { scope?: Scope } | undefined)?.scope
@@ -108,6 +118,9 @@ export class Callers {
     const caller = await this.known(request)
     const scope = scopeOf(request.routeOptions.config)
     if (scope !== undefined && !hasScope(caller.scopes, scope)) throw scopeMissing(scope)
+    if (caller.kind === 'test' && isOfLive(request.routeOptions.config)) {
+      throw testKey('what it would change is told of real messages too: use a live key')
+    }
     return caller
   }
 
@@ -131,15 +144,16 @@ export class Callers {
     if (token !== undefined) return this.ofToken(token, request)
     const key = keyIn(request.raw)
     if (key === undefined) return this.withoutKey(request)
-    return this.ofKey(key, request.ip)
+    return this.ofKey(key, this.host.peers.address(request.raw))
   }
 
   private withoutKey(request: FastifyRequest): Caller {
     const account = this.host.withoutKey(request)
     if (account === undefined) throw new Problem(401, 'key_missing', 'A key is needed', BEARER)
-    this.checkAccount(account, request.ip)
-    const actor = { who: `no key, for ${account.systemId}`, from: request.ip }
-    return { account, scopes: WITHOUT_KEY, kind: 'live', actor }
+    const from = this.host.peers.address(request.raw)
+    this.checkAccount(account, from)
+    const actor = { who: `no key, for ${account.systemId}`, from }
+    return { account, scopes: WITHOUT_KEY, kind: 'live', bounds: null, actor }
   }
 
   /** `id`: which key it must be. */
@@ -162,15 +176,28 @@ export class Callers {
     if (bearer?.kind === 'key') {
       const grant = this.host.keyByHash(bearer.hash)
       if (grant === undefined) throw tokenRefused()
-      const caller = this.ofGrant(grant, request.ip)
+      const caller = this.ofGrant(grant, this.host.peers.address(request.raw))
       return bearer.scopes.length === 0 ? caller : { ...caller, scopes: this.narrowed(caller.scopes, bearer.scopes) }
     }
     const session = bearer && (await asking(() => this.host.people.person(bearer.session)))
     if (session === undefined) throw tokenRefused()
     const account = this.accountFor(session, request.headers['x-account'])
-    this.checkAccount(account, request.ip)
-    const actor = { who: session.email, from: request.ip }
-    return { account, scopes: scopesOfRole(session.role, session.operator), kind: 'live', actor }
+    const from = this.host.peers.address(request.raw)
+    this.checkAccount(account, from)
+    const actor = { who: session.email, from }
+    return { account, scopes: scopesOfRole(session.role, session.operator), kind: 'live', bounds: null, actor }
+  }
+
+  /** The session of the person who asks. Throws the Problem where it is no person. */
+  async sessionId(request: FastifyRequest): Promise<string> {
+    const token = tokenIn(request.raw)
+    if (token === undefined || (await this.sessionOf(token)) === undefined) {
+      await this.known(request)
+      throw new Problem(403, 'not_a_person', 'Not a person', 'a key has no sessions: log in')
+    }
+    const bearer = await this.host.people.tokens.read(token)
+    if (bearer?.kind !== 'person') throw tokenRefused()
+    return bearer.session
   }
 
   private async sessionOf(token: string): Promise<LiveSession | undefined> {
@@ -215,7 +242,7 @@ export class Callers {
     this.checkAccount(account, ip)
     host.keyUsed(grant.id)
     const actor = { who: `key ${grant.id} of ${account.systemId}`, from: ip }
-    return { account, scopes: grant.scopes, kind: grant.kind, actor }
+    return { account, scopes: grant.scopes, kind: grant.kind, bounds: grant, actor }
   }
 
   private checkAccount(account: Account, ip: string): void {

@@ -98,11 +98,15 @@ export class Docs {
   }
 
   async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    this.app ??= build(this.host, this.version)
+    this.app ??= build(this.host, this.version).catch(error => {
+      // The next who asks may have more luck.
+      this.app = undefined
+      throw error
+    })
     ;(await this.app).routing(request, response)
   }
 
   async close(): Promise<void> {
-    await (await this.app)?.close()
+    await (await this.app?.catch(() => undefined))?.close()
   }
 }

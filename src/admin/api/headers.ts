@@ -7,6 +7,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { LimitStanding } from '../../accounts/limits.js'
 import type { Clock } from '../../base/clock.js'
 import type { Log } from '../../base/log.js'
+import type { Peers } from '../peer.js'
 
 const REQUEST_ID = /^[\w.:-]{1,64}$/
 const PREFLIGHT_S = 600
@@ -34,27 +35,30 @@ const ASKED = ['authorization', 'x-api-key', 'x-account', 'content-type', 'idemp
 export interface HeadersHost {
   readonly clock: Clock
   readonly log: Log
+  readonly peers: Peers
   /** `https://app.example`: pages from there may ask. */
   readonly origins: readonly string[]
 }
 
 /** Before any route is added. */
-export async function portHeaders(app: FastifyInstance, { clock, log, origins }: HeadersHost): Promise<void> {
+export async function portHeaders(app: FastifyInstance, { clock, log, peers, origins }: HeadersHost): Promise<void> {
   const begun = new WeakMap<object, number>()
   app.addHook('onRequest', async (request, { raw }) => {
     // Set on what node writes: they are there however a route answers.
     raw.setHeader('x-request-id', request.id)
     for (const [name, value] of SECURITY) raw.setHeader(name, value)
     if (log.writes('debug')) begun.set(raw, clock.mono())
+    // Refused before anybody is taken for somebody else.
+    peers.address(request.raw)
   })
   app.addHook('onResponse', async (request, { raw, statusCode }) => {
     const fromMs = begun.get(raw)
     if (fromMs === undefined) return
     // The route and not the path: numbers of phones stand there, and keys may.
-    const { method, ip, routeOptions, id } = request
+    const { method, routeOptions, id } = request
     const ms = Math.round(clock.mono() - fromMs)
     log.debug(
-      { request: id, method, route: routeOptions.url ?? '', status: statusCode, ms, from: ip },
+      { request: id, method, route: routeOptions.url ?? '', status: statusCode, ms, from: peers.address(request.raw) },
       'request answered',
     )
   })
@@ -70,8 +74,8 @@ export async function portHeaders(app: FastifyInstance, { clock, log, origins }:
 }
 
 /**
- * Whether a request without a key may have been made by somebody on this machine, and not by a page of another site in their
- * browser: it asks for this machine by its own name, and comes from a page of ours or from none.
+ * Whether a request that comes from this machine may have been made by somebody on it, and not by a page of another site in
+ * their browser: it asks for this machine by its own name, and comes from a page of ours or from none.
  */
 export function isOurOwn({ headers }: Pick<FastifyRequest, 'headers'>, origins: readonly string[]): boolean {
   const { host = '', origin } = headers

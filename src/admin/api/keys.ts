@@ -4,17 +4,27 @@
 import type { FastifyInstance } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { addKey, keyEntries, keyFields, revokeKey, rotateFields, rotateKey } from '../../accounts/keyRows.js'
 import {
+  addKey,
+  type KeyEntry,
+  type KeyFields,
+  keyEntries,
+  keyFields,
+  revokeKey,
+  rotateFields,
+  rotateKey,
+} from '../../accounts/keyRows.js'
+import {
+  boundsWithin,
   hasScopes,
-  isOfAdmins,
-  type KeyKind,
+  type KeyBounds,
   keyKinds,
-  type ScopeSet,
+  ofAccounts,
   scopeSet,
   scopesOf,
 } from '../../accounts/keys.js'
-import { type Access, scopeMissing } from '../access.js'
+import { words } from '../../accounts/words.js'
+import { type Access, scopeMissing, testKey } from '../access.js'
 import { read, serving } from '../asked.js'
 import { Problem } from '../problem.js'
 import type { AdminSubject } from '../subject.js'
@@ -73,7 +83,8 @@ export function keyRoutes(app: Api, desk: Desk): void {
       ...needs('account:write'),
       schema: {
         summary: 'Make an API key',
-        description: 'It may do at most what the key may that makes it.',
+        description:
+          'It may do at most what the key may that makes it, no longer and from nowhere else; administration is named or not given.',
         tags,
         body: keyFields,
         response: { 201: newKeyAnswer, ...app.problems },
@@ -82,11 +93,12 @@ export function keyRoutes(app: Api, desk: Desk): void {
     async (request, reply) => {
       const caller = app.whoOf(request)
       const scopes = request.body.scopes ?? allOf(caller)
+      const bounds = boundsOf(caller.bounds, request.body)
       const excess = scopeSet(scopes)
       if (!hasScopes(caller.scopes, excess)) throw scopeMissing(scopesOf(excess & ~caller.scopes).join(', '))
       if (caller.kind === 'test' && request.body.kind !== 'test') throw onlyForTests()
       const { account, actor } = caller
-      const fields = { ...request.body, scopes }
+      const fields = { ...request.body, ...bounds, scopes }
       const key = await changing(desk, () =>
         addKey(desk.store, desk.secrets, actor, account.systemId, fields, app.clock.now()),
       )
@@ -109,9 +121,10 @@ export function keyRoutes(app: Api, desk: Desk): void {
       },
     },
     async (request, reply) => {
-      const { account, actor, scopes, kind } = app.whoOf(request)
+      const caller = app.whoOf(request)
+      const { account, actor } = caller
       const { overlap_s } = request.body
-      await mayHandle(scopes, kind, account.systemId, request.params.id)
+      await mayReplace(caller, request.params.id)
       const rotated = await changing(desk, () =>
         rotateKey(desk.store, desk.secrets, actor, request.params.id, overlap_s, account.systemId),
       )
@@ -132,35 +145,71 @@ export function keyRoutes(app: Api, desk: Desk): void {
       },
     },
     async request => {
-      const { account, actor } = app.whoOf(request)
+      const caller = app.whoOf(request)
+      const { account, actor } = caller
+      await forTests(caller, request.params.id)
       return changing(desk, () => revokeKey(desk.store, desk.secrets, actor, request.params.id, '', account.systemId))
     },
   )
 
-  /** Whoever replaces a key gets to see its like: it must not be one that may do more. */
-  async function mayHandle(own: ScopeSet, kind: KeyKind, account: string, key: number): Promise<void> {
-    const [known] = await asking(() => keyEntries(desk.store, { account, after: key - 1, limit: 1 }))
-    if (known?.id !== key) return
+  /** The account's key of this id, if there is one that the caller may touch. */
+  async function forTests({ account, kind }: Caller, id: number): Promise<KeyEntry | undefined> {
+    const asked = { account: account.systemId, after: id - 1, limit: 1 }
+    const [known] = await asking(() => keyEntries(desk.store, asked))
+    if (known?.id !== id) return undefined
     if (kind === 'test' && known.kind !== 'test') throw onlyForTests()
+    return known
+  }
+
+  /** Whoever replaces a key gets to see its like: it must not be one that may do more. */
+  async function mayReplace(caller: Caller, id: number): Promise<void> {
+    const known = await forTests(caller, id)
+    if (known === undefined) return
     const theirs = scopeSet(known.scopes)
-    if (!hasScopes(own, theirs)) throw scopeMissing(scopesOf(theirs & ~own).join(', '))
+    if (!hasScopes(caller.scopes, theirs)) throw scopeMissing(scopesOf(theirs & ~caller.scopes).join(', '))
+    mustReach(caller.bounds, known)
   }
 }
 
-const onlyForTests = (): Problem =>
-  new Problem(403, 'test_key', 'Not with a test key', 'a key for tests makes keys for tests only')
+const onlyForTests = (): Problem => testKey('a key for tests has to do with keys for tests only')
+const outreaches = (): Problem =>
+  new Problem(
+    403,
+    'key_outreaches',
+    'More than the key has itself',
+    'a key makes no key that is good for longer than it, or from where it is not',
+  )
 
-/** Left out: all that the caller has; none written means just that for an account with everything. */
+/** Left out: all that the caller has but administration; none written means just that for an account with everything. */
 const allOf = ({ scopes }: Caller): ReturnType<typeof scopesOf> =>
-  hasScopes(scopes, scopeSet([])) && !isOfAdmins(scopes) ? [] : scopesOf(scopes)
+  hasScopes(scopes, scopeSet([])) ? [] : scopesOf(ofAccounts(scopes))
+
+/** Throws where another key in its place would outreach the one that asks. */
+function mustReach(bounds: KeyBounds | null, { expires_at, allow_from: allowFrom }: KeyEntry): void {
+  const expiresMs = expires_at === null ? 0 : Date.parse(expires_at)
+  const within = bounds === null || boundsWithin({ expiresMs, allowFrom }, bounds)
+  // The new one is bound as the old one: none of it must come from the one that asks.
+  if (within === true) return
+  if (within?.expiresMs !== expiresMs || within.allowFrom.length !== allowFrom.length) throw outreaches()
+}
+
+/** Until when and from where: as was asked, or as the key that asks. */
+function boundsOf(bounds: KeyBounds | null, asked: Pick<KeyFields, 'expires_at' | 'allow_from'>): Partial<KeyFields> {
+  if (bounds === null) return {}
+  const expiresMs = asked.expires_at === undefined ? 0 : Date.parse(asked.expires_at)
+  const within = boundsWithin({ expiresMs, allowFrom: asked.allow_from }, bounds)
+  if (within === undefined) throw outreaches()
+  const expires_at = within.expiresMs === 0 ? undefined : new Date(within.expiresMs).toISOString()
+  return { expires_at, allow_from: [...within.allowFrom] }
+}
 
 const listQuery = z.strictObject({
-  account: z.string().min(1).max(63).optional(),
+  account: words(63).min(1).optional(),
   ...pageQuery,
 })
-const addBody = keyFields.extend({ account: z.string().min(1).max(63) })
+const addBody = keyFields.extend({ account: words(63).min(1) })
 const named = z.strictObject({ id })
-const reasonBody = z.strictObject({ reason: z.string().max(200).default('') })
+const reasonBody = z.strictObject({ reason: words(200).default('') })
 
 export function adminKeyRoutes(app: FastifyInstance, subject: AdminSubject, access: Access): void {
   const { desk } = subject
@@ -175,8 +224,9 @@ export function adminKeyRoutes(app: FastifyInstance, subject: AdminSubject, acce
     const { account, ...fields } = read(addBody, request.body)
     access.mayGive(request.raw, fields.scopes ?? [])
     const { clock } = serving(subject)
+    const asked = { ...fields, ...boundsOf(access.bounds(request.raw), fields) }
     const key = await changing(desk, () =>
-      addKey(desk.store, desk.secrets, access.actor(request.raw), account, fields, clock.now()),
+      addKey(desk.store, desk.secrets, access.actor(request.raw), account, asked, clock.now()),
     )
     reply.code(201)
     return key
@@ -187,7 +237,10 @@ export function adminKeyRoutes(app: FastifyInstance, subject: AdminSubject, acce
     const { overlap_s } = read(rotateFields, request.body)
     serving(subject)
     const [known] = await asking(() => keyEntries(desk.store, { after: id - 1, limit: 1 }))
-    if (known?.id === id) access.mayGive(request.raw, known.scopes)
+    if (known?.id === id) {
+      access.mayGive(request.raw, known.scopes)
+      mustReach(access.bounds(request.raw), known)
+    }
     const rotated = await changing(desk, () =>
       rotateKey(desk.store, desk.secrets, access.actor(request.raw), id, overlap_s),
     )

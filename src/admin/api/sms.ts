@@ -7,8 +7,9 @@ import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
 import { idText } from '../../base/ids.js'
 import { batchBody, type MessageFields, type Recipient, sendBody } from '../../intake/web/fields.js'
-import type { Sent, SentOne, WebSender } from '../../intake/web/sender.js'
+import type { CutShort, Sent, SentOne, WebSender } from '../../intake/web/sender.js'
 import type { Fault } from '../../model/fault.js'
+import { unitsText } from '../../model/money.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
@@ -16,13 +17,23 @@ import { problemOf, statusOfFault } from './faults.js'
 
 const MAX_KEY = 255
 
-const fault = z.object({ code: z.string(), detail: z.string() }).nullable()
+const fault = z
+  .object({
+    code: z.string(),
+    detail: z.string(),
+    pointer: z.string().optional().describe('to a variable, within the recipient or the request'),
+  })
+  .nullable()
 const sentAnswer = z
   .object({
     batch_id: z.string().nullable().describe('null for a dry run'),
     message_ids: z.array(z.string()).describe('of those that were taken, in the order of the recipients'),
+    template_id: z.string().nullable(),
+    template_version: z.number().nullable(),
     segments: z.number().describe('in all'),
+    price: z.string().describe('in all, of what was taken'),
     price_micros: z.number(),
+    currency: z.string(),
     accepted: z.number(),
     rejected: z.number(),
     messages: z.array(
@@ -31,6 +42,8 @@ const sentAnswer = z
         message_id: z.string().nullable(),
         status: z.enum(['accepted', 'rejected', 'valid']),
         segments: z.number(),
+        price: z.string(),
+        text: z.string().optional().describe('of a dry run: what it would say'),
         error: fault,
       }),
     ),
@@ -54,7 +67,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     {
       ...needs('messages:send'),
       schema: {
-        summary: 'Send a text to one or more numbers',
+        summary: 'Send a text, or a template filled in, to one or more numbers',
         tags: ['Messages'],
         headers,
         body: sendBody,
@@ -74,7 +87,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
       ...needs('messages:send'),
       bodyLimit: app.batchBytes,
       schema: {
-        summary: 'Send one text to up to 1,000 numbers, as a batch with a name',
+        summary: 'Send one text, or a template filled in for each, to up to 1,000 numbers, as a batch with a name',
         tags: ['Messages'],
         headers,
         body: batchBody,
@@ -132,9 +145,10 @@ export function smsRoutes(app: Api, sender: WebSender): void {
       return
     }
     try {
-      const answer = await body(account, fields, recipients, { name, key, ...(once.ids ? { ids: once.ids } : {}) })
+      const { cutShort } = once
+      const answer = await body(account, fields, recipients, { name, key, ...(cutShort ? { cutShort } : {}) })
       // What may succeed later is not remembered: the same key may try again.
-      if (answer.status === 429 || answer.status >= 500) sender.giveUp(account, key)
+      if (answer.status === 402 || answer.status === 429 || answer.status >= 500) sender.giveUp(account, key)
       else sender.settle(account, key, answer.status, answer.body)
       await app.said(reply, answer)
     } catch (error) {
@@ -148,7 +162,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     account: Account,
     fields: MessageFields,
     recipients: readonly Recipient[],
-    options: { name: string; key?: string; ids?: readonly number[] },
+    options: { name: string; key?: string; cutShort?: CutShort },
   ): Promise<{ status: number; body: string }> {
     if (recipients.length > app.maxRecipients) {
       throw new Problem(
@@ -167,7 +181,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
       const why = (sent.messages[0] as SentOne).fault as Fault
       return problemBody(why, sent)
     }
-    return { status: 200, body: JSON.stringify(answerOf(sent, fields.dry_run)) }
+    return { status: 200, body: JSON.stringify(answerOf(sent, fields.dry_run, app.currency)) }
   }
 }
 
@@ -175,7 +189,9 @@ function problemBody(why: Fault, sent?: Sent): { status: number; body: string } 
   const many = sent !== undefined && sent.messages.length > 1
   const errors = many
     ? sent.messages.map(({ to, fault }, i) => ({ pointer: `/to/${i}`, to, code: fault?.code, detail: fault?.text }))
-    : undefined
+    : why.pointer === undefined
+      ? undefined
+      : [{ pointer: why.pointer, code: why.code, detail: why.text }]
   const problem = problemOf(why, errors === undefined ? {} : { errors })
   const { status, code, title, message, more } = problem
   return {
@@ -184,31 +200,44 @@ function problemBody(why: Fault, sent?: Sent): { status: number; body: string } 
   }
 }
 
-function answerOf({ batch, messages }: Sent, isDry: boolean): z.output<typeof sentAnswer> {
+function answerOf({ batch, template, messages }: Sent, isDry: boolean, currency: string): z.output<typeof sentAnswer> {
   let segments = 0
+  let price_micros = 0
   const message_ids: string[] = []
-  const all = messages.map(({ to, id, segments: of, fault }) => {
-    if (fault === null) segments += of
+  const all = messages.map(({ to, id, segments: of, priceMicros, text, fault }) => {
+    if (fault === null) {
+      segments += of
+      price_micros += priceMicros
+    }
     if (id !== 0) message_ids.push(idText(id, 'decimal'))
     return {
       to,
       message_id: id === 0 ? null : idText(id, 'decimal'),
       status: fault !== null ? ('rejected' as const) : isDry ? ('valid' as const) : ('accepted' as const),
       segments: of,
-      error: fault === null ? null : { code: fault.code, detail: fault.text },
+      price: unitsText(fault === null ? priceMicros : 0),
+      ...(text === null ? {} : { text }),
+      error: fault === null ? null : shownFault(fault),
     }
   })
   const rejected = messages.filter(one => one.fault !== null).length
   return {
     batch_id: isDry ? null : batch,
     message_ids,
+    template_id: template === null ? null : String(template.id),
+    template_version: template?.version ?? null,
     segments,
-    price_micros: 0,
+    price: unitsText(price_micros),
+    price_micros,
+    currency,
     accepted: messages.length - rejected,
     rejected,
     messages: all,
   }
 }
+
+export const shownFault = ({ code, text, pointer }: Fault): NonNullable<z.output<typeof fault>> =>
+  pointer === undefined ? { code, detail: text } : { code, detail: text, pointer }
 
 /** Bare or as a structured string (RFC 8941): `abc`, `"abc"`. */
 function keyOf({ headers }: FastifyRequest): string | undefined {

@@ -11,7 +11,9 @@ import { type Message, type MessageState, state } from '../../model/message.js'
 import { readExtras } from '../../model/webExtras.js'
 import { isoTime, statusOf } from '../../returns/events.js'
 import { type Past, type PastMessage, rowOfLive } from '../../returns/past.js'
+import { SANDBOX_LANE } from '../../routing/sandbox.js'
 import type { HistoryRow, Spool } from '../../spool/contract.js'
+import { testKey } from '../access.js'
 import { looking } from '../asked.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
@@ -72,6 +74,8 @@ const details = entry
     scheduled_for: z.string().nullable(),
     expires_at: z.string().nullable(),
     batch_id: z.string().nullable(),
+    template_id: z.string().nullable().describe('that its text was made of, while the message is not over'),
+    template_version: z.number().nullable(),
     tags: z.array(z.string()),
     metadata: z.unknown(),
     events: z.array(z.object({ at: z.string().nullable(), event: z.string() })),
@@ -91,7 +95,7 @@ const byId = z.object({ id: z.string().max(32) })
 
 export interface PastHost {
   readonly sender: WebSender
-  readonly spool: Pick<Spool, 'find' | 'cancel'>
+  readonly spool: Pick<Spool, 'find' | 'cancel' | 'kept' | 'synced' | 'walk'>
   readonly past: Past
   readonly clock: Clock
 }
@@ -162,9 +166,12 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
         response: { 200: details, ...app.problems },
       },
       handler: async request => {
-        const account = app.callerOf(request)
+        const { account, kind } = app.whoOf(request)
         const id = idIn(request.params.id)
         const m = spool.find(id)
+        if (kind === 'test' && m?.account === account.id && m.lane !== SANDBOX_LANE) {
+          throw testKey('a key for tests cancels what stays in the sandbox only')
+        }
         if (m === undefined || m.account !== account.id || !spool.cancel(id)) {
           // Who asks for another's learns no more than that there is none.
           const { status } = await detailsOf(account, request.params.id)
@@ -248,6 +255,8 @@ export function smsPastRoutes(app: Api, { sender, spool, past, clock }: PastHost
       scheduled_for: waits !== undefined && waits.scheduleMs > 0 ? isoTime(waits.scheduleMs) : null,
       expires_at: waits === undefined ? null : isoTime(waits.validUntilMs),
       batch_id: web.batch ?? null,
+      template_id: web.template ?? null,
+      template_version: web.template_version ?? null,
       tags: [...tags],
       metadata: web.metadata ?? null,
       events,

@@ -15,6 +15,7 @@ import type { BatchNote, WebSender } from '../../intake/web/sender.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
+import { problemOf } from './faults.js'
 
 /** Rows that are taken at a time. */
 const CHUNK = 500
@@ -37,22 +38,47 @@ const shared = messageFields
     schedule_at: true,
     expire_at: true,
     callback_url: true,
+    template_id: true,
+    locale: true,
   })
   .extend({
     name: z.string().max(100).default(''),
-    message: messageFields.shape.message.optional().describe('for rows without a text of their own'),
+    message: messageFields.shape.message.describe('for rows without a text of their own'),
+    template_version: z.coerce.number().int().min(1).optional(),
+    template_variables: z
+      .string()
+      .max(4_000)
+      .transform((text, context) => {
+        try {
+          return JSON.parse(text) as unknown
+        } catch {
+          context.addIssue({ code: 'custom', message: 'must be a JSON object' })
+          return z.NEVER
+        }
+      })
+      .pipe(messageFields.shape.template_variables)
+      .optional()
+      .describe('JSON: values for all rows'),
+  })
+  .refine(query => query.template_id === undefined || query.message === undefined, {
+    path: ['template_id'],
+    message: 'not together with message',
   })
 
 const row = z.strictObject({
   number: z.string().min(3).max(32),
-  message: messageFields.shape.message.optional(),
+  message: messageFields.shape.message,
   custom_id: messageFields.shape.custom_id,
+  variables: messageFields.shape.template_variables,
+  locale: messageFields.shape.locale,
   country_code: z
     .string()
     .regex(/^(?:\+?[1-9][0-9]{0,2})?$/, 'must be 1 to 3 digits')
     .optional(),
 })
 type Row = z.output<typeof row>
+/** Columns of a CSV that are no variables. */
+const columns = new Set(Object.keys(row.shape).filter(name => name !== 'variables'))
 
 interface Fault {
   line: number
@@ -71,7 +97,8 @@ export function streamRoutes(app: Api, sender: WebSender): void {
         summary: 'Send as many messages as you like, as CSV or NDJSON',
         description:
           'The body is text/csv with a header row, or application/x-ndjson: number, and where wanted message, custom_id, ' +
-          'country_code. The answer is NDJSON: lines of progress, and a last one with "end": true.',
+          'country_code. With template_id all other columns are variables of the template (NDJSON: an object variables), ' +
+          'and locale its language. The answer is NDJSON: lines of progress, and a last one with "end": true.',
         tags: ['Messages'],
         querystring: shared,
         consumes: ['text/csv', 'application/x-ndjson'],
@@ -84,16 +111,26 @@ export function streamRoutes(app: Api, sender: WebSender): void {
         throw new Problem(415, 'not_a_stream', 'No such body', 'send text/csv or application/x-ndjson')
       }
       const stream = body as Readable
-      const rows = isCsv ? await csvRows(stream) : jsonRows(stream)
-      await take(request, reply, rows)
+      const { template_id } = request.query
+      const pinned = template_id === undefined ? undefined : pin(request, template_id, request.query.template_version)
+      const rows = isCsv ? await csvRows(stream, pinned !== undefined) : jsonRows(stream)
+      await take(request, reply, rows, pinned)
       return reply
     },
   )
+
+  /** An edit meanwhile changes nothing of this request. */
+  function pin(request: FastifyRequest, template: string, version: number | undefined): number {
+    const found = sender.template(app.callerOf(request), template, version)
+    if ('code' in found) throw problemOf(found)
+    return found.version
+  }
 
   async function take(
     request: FastifyRequest<{ Querystring: unknown }>,
     reply: FastifyReply,
     rows: AsyncIterable<[line: number, row: unknown]>,
+    template_version: number | undefined,
   ): Promise<void> {
     const { account, kind } = app.whoOf(request)
     const { name, message, ...rest } = request.query as z.output<typeof shared>
@@ -101,7 +138,7 @@ export function streamRoutes(app: Api, sender: WebSender): void {
       ...rest,
       schedule_at: undefined,
       expire_at: undefined,
-      message: message ?? '-',
+      template_version,
     })
     if (kind === 'test') fields.sandboxed = true
     if (rest.schedule_at !== undefined) fields.schedule_at = rest.schedule_at
@@ -175,10 +212,15 @@ class Work {
   async add(line: number, given: unknown): Promise<void> {
     this.rows++
     const read = row.safeParse(given)
+    const isOfTemplate = this.fields.template_id !== undefined
     if (!read.success) {
       const [issue] = read.error.issues
       this.refuse(line, 'invalid', `${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`.trim())
-    } else if (read.data.message === undefined && this.text === undefined) {
+    } else if (isOfTemplate && read.data.message !== undefined) {
+      this.refuse(line, 'invalid', 'message: the template makes the text')
+    } else if (!isOfTemplate && (read.data.variables ?? read.data.locale) !== undefined) {
+      this.refuse(line, 'invalid', 'variables and locale are for a template: name it in the query')
+    } else if (!isOfTemplate && read.data.message === undefined && this.text === undefined) {
       this.refuse(line, 'invalid', 'message is missing, here and in the query')
     } else {
       this.chunk.push([line, read.data])
@@ -192,7 +234,7 @@ class Work {
     let pieces = 0
     // Rows of one text go together.
     for (let from = 0; from < chunk.length; ) {
-      const text = chunk[from]?.[1].message ?? this.text ?? ''
+      const text = chunk[from]?.[1].message ?? this.text
       let to = from
       while (to < chunk.length && (chunk[to]?.[1].message ?? this.text) === text) to++
       await this.send(text, chunk.slice(from, to))
@@ -202,15 +244,20 @@ class Work {
     if (this.batch !== '') this.note()
   }
 
-  private async send(message: string, rows: [line: number, row: Row][]): Promise<void> {
-    const recipients = rows.map(([, { number, custom_id, country_code }]) => ({
+  /** @param message undefined: of a template */
+  private async send(message: string | undefined, rows: [line: number, row: Row][]): Promise<void> {
+    const isOfTemplate = this.fields.template_id !== undefined
+    const recipients = rows.map(([, { number, custom_id, country_code, variables, locale }]) => ({
       number,
       custom_id,
       country_code: country_code || undefined,
+      variables: isOfTemplate ? (variables ?? {}) : undefined,
+      locale,
     }))
     const giveUpMs = this.clock.mono() + PATIENCE_MS
     for (;;) {
-      const sent = await this.sender.send(this.account, { ...this.fields, message }, recipients, { part: true })
+      const fields = message === undefined ? this.fields : { ...this.fields, message }
+      const sent = await this.sender.send(this.account, fields, recipients, { part: true })
       if ('code' in sent) {
         if (sent.retryable && sent.code !== 'stopping' && this.clock.mono() < giveUpMs) {
           await pause(AGAIN_MS)
@@ -256,7 +303,8 @@ class Work {
 /** More pieces than these are one long range with the account's others in between: the statuses count them as well. */
 const MAX_RANGES = 2_000
 
-async function csvRows(stream: Readable): Promise<AsyncIterable<[number, unknown]>> {
+/** @param isOfTemplate columns of no other meaning are variables */
+async function csvRows(stream: Readable, isOfTemplate: boolean): Promise<AsyncIterable<[number, unknown]>> {
   const { parse } = await import('csv-parse')
   const parser = stream.pipe(
     parse({ columns: true, info: true, bom: true, trim: true, skip_empty_lines: true, max_record_size: MAX_LINE }),
@@ -267,9 +315,22 @@ async function csvRows(stream: Readable): Promise<AsyncIterable<[number, unknown
       record: Record<string, string>
       info: { lines: number }
     }>) {
-      yield [info.lines, Object.fromEntries(Object.entries(record).filter(([, value]) => value !== ''))]
+      yield [info.lines, rowOf(record, isOfTemplate)]
     }
   })()
+}
+
+function rowOf(record: Record<string, string>, isOfTemplate: boolean): object {
+  const row: Record<string, unknown> = {}
+  const variables: Record<string, string> = {}
+  for (const name in record) {
+    const value = record[name] as string
+    if (value === '') continue
+    if (isOfTemplate && !columns.has(name)) variables[name] = value
+    else row[name] = value
+  }
+  if (isOfTemplate) row.variables = variables
+  return row
 }
 
 async function* jsonRows(stream: Readable): AsyncIterable<[number, unknown]> {

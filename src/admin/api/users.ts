@@ -2,8 +2,9 @@
 
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import type { People } from '../../accounts/people.js'
+import { MOST_ORGANISATION, type People } from '../../accounts/people.js'
 import { roles, userEntry, users } from '../../accounts/peopleRows.js'
+import { words } from '../../accounts/words.js'
 import type { Access } from '../access.js'
 import { read, serving } from '../asked.js'
 import type { AdminSubject } from '../subject.js'
@@ -13,16 +14,16 @@ import { asking } from './changing.js'
 const MAX_PAGE = 200
 const listQuery = z.strictObject({
   /** A part of the address or the name. */
-  search: z.string().max(100).optional(),
-  organisation: z.string().max(100).optional(),
+  search: words(100).optional(),
+  organisation: words(MOST_ORGANISATION).optional(),
   /** `next` of the page before. */
   after: z.string().max(254).default(''),
   limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
 })
-const organisation = z.string().min(1).max(100)
+const organisation = words(MOST_ORGANISATION).min(1)
 const addBody = z.strictObject({
   email: emailField,
-  name: z.string().max(100).default(''),
+  name: words(100).default(''),
   /** Left out: none is good until the user has chosen one. */
   password: passwordField.optional(),
   /** Its name; made if there is none. */
@@ -32,14 +33,14 @@ const addBody = z.strictObject({
 })
 const editBody = z
   .strictObject({
-    name: z.string().max(100).optional(),
+    name: words(100).optional(),
     role: z.enum(roles).optional(),
     operator: z.boolean().optional(),
     organisation: organisation.nullable().optional(),
   })
   .refine(body => Object.values(body).some(value => value !== undefined), 'says nothing to change')
-const suspendBody = z.strictObject({ reason: z.string().min(1, 'say why').max(200) })
-const reasonBody = z.strictObject({ reason: z.string().max(200).default('') })
+const suspendBody = z.strictObject({ reason: words(200).min(1, 'say why') })
+const reasonBody = z.strictObject({ reason: words(200).default('') })
 const named = z.strictObject({ email: z.string().max(254) })
 
 export function adminUserRoutes(app: FastifyInstance, subject: AdminSubject, people: People, access: Access): void {

@@ -75,7 +75,7 @@ export function webhookRoutes(app: WebhookApi, desk: WebhookDesk): void {
   const accountOf = (request: FastifyRequest): Account => app.whoOf(request).account
   const actorOf = (request: FastifyRequest): Actor => app.whoOf(request).actor
   const reads = needs('webhooks:read')
-  const writes = needs('webhooks:write')
+  const writes = needs('webhooks:write', { isOfLive: true })
   const tags = ['Webhooks']
   const { problems } = app
 
@@ -193,7 +193,7 @@ export function webhookRoutes(app: WebhookApi, desk: WebhookDesk): void {
   routes.post(
     '/webhooks/:id/test',
     {
-      ...writes,
+      ...needs('webhooks:write'),
       schema: {
         summary: 'Send webhook.test now and see what comes of it',
         tags,
@@ -265,7 +265,7 @@ export function webhookRoutes(app: WebhookApi, desk: WebhookDesk): void {
       schema: {
         summary: 'Send events again',
         description:
-          'What was given up (`numbers`, or `all`), or the ends of messages of a time, which keep the ids of the first time: up to 5,000 of them a request, and `next_cursor` goes on.',
+          'What was given up (`numbers`, or `all`), or the ends of messages of a time, which keep the ids of the first time: up to 5,000 of them a request, and `next_cursor` goes on. Such an end says `"replayed": true`, and has no tags, metadata, batch_id and sms_type: history does not keep them.',
         tags,
         params: byId,
         body: replayBody,

@@ -12,6 +12,7 @@ import type { MailProfile } from '../../accounts/mailProfile.js'
 import type { Fault } from '../../model/fault.js'
 import { extrasOfMail, type MailNote, type Message } from '../../model/message.js'
 import { way } from '../../spool/contract.js'
+import { creditPending } from '../submit.js'
 import { type Addressee, type Forwarded, type MailCustomer, type MailHost, messageTo } from './customer.js'
 import { Forwarding } from './forwarding.js'
 import { answers, replyOf } from './replies.js'
@@ -153,20 +154,31 @@ export class Incoming implements MailSink {
       messages.push(m)
     }
     const mails = this.mailsOf(mail, head, messageId)
-    const fault = this.judgeMails(mails, messages.length) ?? host.door.submitAll(messages, account)
-    if (fault !== undefined) {
-      answer(replyOf(fault))
-      return
+    const taken = (): void => {
+      for (const m of mails) host.door.takeMail(m, account)
+      for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
+      if (repeated > 0) host.count('mail_duplicates', repeated)
+      for (const m of messages) host.noted(m)
+      if (cut > 0) {
+        host.count('mail_cut')
+        if (!isSilent) this.tellCut(messages, messageId, head, whole.slice(text.length))
+      }
+      this.answered(messages, mails, accepted([...messages, ...mails], repeated, firstId, cut, maxParts), answer)
     }
-    for (const m of mails) host.door.takeMail(m, account)
-    for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
-    if (repeated > 0) host.count('mail_duplicates', repeated)
-    for (const m of messages) host.noted(m)
-    if (cut > 0) {
-      host.count('mail_cut')
-      if (!isSilent) this.tellCut(messages, messageId, head, whole.slice(text.length))
+    const submit = (waits: boolean): void => {
+      const fault = this.judgeMails(mails, messages.length) ?? host.door.submitAll(messages, account)
+      if (fault === creditPending && waits) {
+        host.door
+          .creditKnown(account)
+          .then(submit)
+          .catch((error: unknown) => {
+            host.fault(error)
+            answer(said.internal)
+          })
+      } else if (fault !== undefined) answer(replyOf(fault))
+      else taken()
     }
-    this.answered(messages, mails, accepted([...messages, ...mails], repeated, firstId, cut, maxParts), answer)
+    submit(true)
   }
 
   /** It leaves as a mail alone. */

@@ -16,7 +16,7 @@ import { type IdForm, idText } from '../../base/ids.js'
 import type { Log } from '../../base/log.js'
 import { EMPTY, Message } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
-import type { Door } from '../submit.js'
+import { creditPending, type Door } from '../submit.js'
 import type { Admission } from './admission.js'
 import type { Binds } from './binds.js'
 import type { Congestion } from './congestion.js'
@@ -25,6 +25,7 @@ import { fillMessage } from './fields.js'
 import type { Asker, Operations } from './operations.js'
 import { Sent } from './sent.js'
 import { statusOf } from './status.js'
+import { SLICE } from './turns.js'
 
 /** What a bind needs of the house around it. */
 export interface BindHost {
@@ -69,6 +70,12 @@ const TRANSACTION = 0x02
 /** registered_delivery, §5.2.17: any receipt or intermediate notification is asked for. */
 const REPORTED = 0x13
 
+interface Unpaid {
+  readonly sequence: number
+  readonly m: Message
+  readonly replace: boolean
+}
+
 export class Bind implements SessionOwner<Report>, Asker {
   session!: Session<Report>
   systemId = ''
@@ -88,6 +95,8 @@ export class Bind implements SessionOwner<Report>, Asker {
   private gathering = 0
   private list: number[] = []
   private boundAs: Account | undefined
+  /** What waits for the account's credit, oldest first; null: nothing does. */
+  private unpaid: Unpaid[] | null = null
 
   private gone: () => void = () => {}
   /** The answer to a failed bind, while it waits. */
@@ -197,13 +206,65 @@ export class Bind implements SessionOwner<Report>, Asker {
       return
     }
     if (code === 0) {
-      const fault = host.door.submit(m, account, sm.replace_if_present_flag !== 0)
+      const replace = sm.replace_if_present_flag !== 0
+      // What came before it waits for credit: it does not go first.
+      const fault = this.unpaid === null ? host.door.submit(m, account, replace) : creditPending
+      if (fault === creditPending) {
+        this.awaitCredit({ sequence, m, replace }, account)
+        return
+      }
       if (fault !== undefined) code = statusOf(fault, this.interfaceVersion)
     }
     if (code !== 0) {
       session.respondHeader(command.submit_sm_resp, code, sequence)
       return
     }
+    this.accepted(sequence, m, account)
+  }
+
+  /** Whether there is credit for it is being found out: meanwhile it counts as unanswered, of which so many are read. */
+  private awaitCredit(one: Unpaid, account: Account): void {
+    const { session, host } = this
+    if (this.unpaid === null) {
+      this.unpaid = []
+      this.submitAgain(account)
+    }
+    this.unpaid.push(one)
+    if (session.owed >= host.peerWindow) session.pause()
+  }
+
+  private submitAgain(account: Account): void {
+    this.host.door
+      .creditKnown(account)
+      .then(isKnown => this.submitUnpaid(isKnown))
+      .catch(error => this.host.fault(error))
+  }
+
+  private submitUnpaid(isKnown: boolean): void {
+    const { session, host, account } = this
+    const unpaid = this.unpaid as Unpaid[]
+    if (session.state === 'closed') return
+    for (const [i, { sequence, m, replace }] of unpaid.entries()) {
+      if (i === SLICE) {
+        this.unpaid = unpaid.slice(i)
+        setImmediate(() => this.submitUnpaid(isKnown))
+        return
+      }
+      const fault = host.door.submit(m, account, replace)
+      if (fault === creditPending && isKnown) {
+        this.unpaid = unpaid.slice(i)
+        this.submitAgain(account)
+        return
+      }
+      if (fault === undefined) this.accepted(sequence, m, account)
+      else session.respondHeader(command.submit_sm_resp, statusOf(fault, this.interfaceVersion), sequence)
+    }
+    this.unpaid = null
+    this.readAgain()
+  }
+
+  private accepted(sequence: number, m: Message, account: Account): void {
+    const { session, host } = this
     this.submitted++
     const { spool } = host.door
     if (this.gathering !== spool.gathering) {

@@ -15,7 +15,7 @@ import type { Counters } from '../../base/figures.js'
 import { type IdForm, idOf, idsOfAlias, idText } from '../../base/ids.js'
 import { Message, type MessageState, state } from '../../model/message.js'
 import type { Report } from '../../spool/contract.js'
-import type { Door } from '../submit.js'
+import { creditPending, type Door } from '../submit.js'
 import { FAR_MS, fillMessage } from './fields.js'
 import { cancelAll } from './operationsCancel.js'
 import { MultiSubmits } from './operationsMulti.js'
@@ -163,10 +163,18 @@ export class Operations {
       this.transact(asker, command.data_sm_resp, sequence, m)
       return
     }
+    this.takeData(asker, sequence, m, true)
+  }
+
+  private takeData(asker: Asker, sequence: number, m: Message, waits: boolean): void {
     const { door } = this.host
-    const fault = door.submit(m, account)
+    const fault = door.submit(m, asker.account)
+    if (fault === creditPending && waits) {
+      this.afterCredit(asker, known => this.takeData(asker, sequence, m, known))
+      return
+    }
     if (fault) {
-      asker.answerStatus(command.data_sm_resp, statusOf(fault, interfaceVersion), sequence)
+      asker.answerStatus(command.data_sm_resp, statusOf(fault, asker.interfaceVersion), sequence)
       return
     }
     asker.took(m)
@@ -191,7 +199,31 @@ export class Operations {
       return
     }
     this.transactions.prepare(m)
+    this.takeTransaction(asker, id, sequence, m, true)
+  }
+
+  /** Calls back when there is an answer whether the account has credit; false: there will be none soon. */
+  private afterCredit(asker: Asker, then: (known: boolean) => void): void {
+    this.host.door
+      .creditKnown(asker.account)
+      .then(known => {
+        if (asker.session.state !== 'closed') then(known)
+      })
+      .catch(error => this.host.fault(error))
+  }
+
+  private takeTransaction(
+    asker: Asker,
+    id: typeof command.submit_sm_resp | typeof command.data_sm_resp,
+    sequence: number,
+    m: Message,
+    waits: boolean,
+  ): void {
     const fault = this.host.door.submit(m, asker.account)
+    if (fault === creditPending && waits) {
+      this.afterCredit(asker, known => this.takeTransaction(asker, id, sequence, m, known))
+      return
+    }
     if (fault) {
       asker.answerStatus(id, statusOf(fault, asker.interfaceVersion), sequence)
       return

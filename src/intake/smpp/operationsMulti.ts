@@ -9,6 +9,7 @@ import { status } from '../../../protocols/smpp/status.js'
 import type { SmppProfile } from '../../accounts/smppProfile.js'
 import { idText } from '../../base/ids.js'
 import { Message } from '../../model/message.js'
+import { creditPending } from '../submit.js'
 import { fillMessage } from './fields.js'
 import type { Asker, OperationsHost } from './operations.js'
 import { statusOf } from './status.js'
@@ -91,7 +92,8 @@ export class MultiSubmits {
           if (to.length > 1) m.multiId = ids[0] as number
           let code = fillMessage(sm, m, clock.now(), account.smpp, interfaceVersion)
           if (code === 0) {
-            const fault = door.submitAdmitted(m, account)
+            let fault = door.submitAdmitted(m, account)
+            while (fault === creditPending && (await door.creditKnown(account))) fault = door.submitAdmitted(m, account)
             if (fault) code = statusOf(fault, interfaceVersion)
           }
           if (code !== 0) {

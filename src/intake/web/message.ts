@@ -1,11 +1,14 @@
-// A message as an application describes it over HTTP, as the one internal message. Knows fields and the model; judges
-// nothing: that is the door's.
+// Messages as an application describes them over HTTP, as the internal ones: what all of a request share is made once, and
+// where a template is filled in for each, its text. Knows fields and the model; judges nothing: that is the door's.
 
 import { digitsOf } from '../../model/digits.js'
+import { type Fault, fault } from '../../model/fault.js'
 import { type ClassRank, Message, rankOf } from '../../model/message.js'
+import type { TemplateValues } from '../../model/templateText.js'
 import { extrasOfWeb, type WebExtras } from '../../model/webExtras.js'
 import { writtenNumber } from '../../routing/writtenNumber.js'
 import type { MessageFields, Recipient, SmsType } from './fields.js'
+import type { FoundTemplate } from './templates.js'
 
 /** TON and NPI, SMPP v3.4 §5.2.5 and 5.2.6. */
 const UNKNOWN = 0
@@ -26,25 +29,77 @@ const ranks: Readonly<Record<SmsType, ClassRank>> = {
 }
 export const rankOfType = (type: SmsType): ClassRank => ranks[type]
 
+const notBase64 = fault('body_invalid', 'message must be base64 when message_type is binary', false)
+const noText = fault('body_invalid', 'neither a message nor a template', false)
+
 /** The same for all recipients of one request. */
-export interface Template {
+export interface Draft {
   readonly fields: MessageFields
-  readonly body: Buffer
-  readonly batch: string
+  readonly smsType: SmsType
+  readonly extras: string
+  /** null: of each its own. */
+  readonly body: Buffer | null
+  readonly template: FoundTemplate | null
 }
 
-/** Undefined: `message` is no base64. */
-export function templateOf(fields: MessageFields, batch: string): Template | undefined {
-  const body = bodyOf(fields)
-  return body === undefined ? undefined : { fields, body, batch }
+/** A Fault: no recipient can be sent it. */
+export function draftOf(
+  fields: MessageFields,
+  recipients: readonly Recipient[],
+  batch: string,
+  template: FoundTemplate | null,
+): Draft | Fault {
+  const smsType = fields.sms_type ?? template?.smsType ?? 'transactional'
+  const web: WebExtras = { batch, sms_type: smsType }
+  if (template !== null) {
+    web.template = String(template.id)
+    web.template_version = template.version
+  }
+  if (fields.callback_url !== undefined) web.callback = fields.callback_url
+  if (fields.metadata !== undefined) web.metadata = fields.metadata
+  const extras = extrasOfWeb(web, fields.tags)
+  let body: Buffer | null = null
+  if (template === null || !recipients.some(isPersonal)) {
+    const made = template === null ? fields.message : commonText(fields, template)
+    const octets = made === undefined ? noText : typeof made === 'string' ? bodyOf(made, fields.message_type) : made
+    if ('code' in octets) return octets
+    body = octets
+  }
+  return { fields, smsType, extras, body, template }
 }
 
-function bodyOf({ message, message_type }: MessageFields): Buffer | undefined {
-  if (message_type === 'unicode') return Buffer.from(message, 'utf16le').swap16()
-  if (message_type !== 'binary') return Buffer.from(message)
-  return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(message)
-    ? Buffer.from(message, 'base64')
-    : undefined
+const isPersonal = (to: Recipient): boolean =>
+  typeof to !== 'string' && (to.variables !== undefined || to.locale !== undefined)
+
+function commonText(fields: MessageFields, { program }: FoundTemplate): string | Fault {
+  const text = program.render(undefined, fields.template_variables, fields.locale)
+  if (typeof text === 'string' || text.pointer === undefined) return text
+  return { ...text, pointer: `/template_variables${text.pointer}` }
+}
+
+/** What a recipient is sent; a Fault's pointer begins at the recipient, or at the request where the value is all's. */
+export function bodyFor(to: Recipient, { fields, body, template }: Draft): Buffer | Fault {
+  if (body !== null) return body
+  if (template === null) return noText
+  const own = typeof to === 'string' ? undefined : to
+  const text = template.program.render(own?.variables, fields.template_variables, own?.locale ?? fields.locale)
+  if (typeof text === 'string') return bodyOf(text, fields.message_type)
+  return text.pointer === undefined ? text : { ...text, pointer: within(own?.variables, fields, text.pointer) }
+}
+
+function within(own: TemplateValues | undefined, { template_variables }: MessageFields, pointer: string): string {
+  const name = pointer.slice(1).replaceAll('~1', '/').replaceAll('~0', '~')
+  const isOwn = own !== undefined && Object.hasOwn(own, name)
+  const isOfAll = !isOwn && template_variables !== undefined && Object.hasOwn(template_variables, name)
+  return `${isOfAll ? '/template_variables' : '/variables'}${pointer}`
+}
+
+function bodyOf(text: string, type: MessageFields['message_type']): Buffer | Fault {
+  if (type === 'unicode') return Buffer.from(text, 'utf16le').swap16()
+  if (type !== 'binary') return Buffer.from(text)
+  return /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(text)
+    ? Buffer.from(text, 'base64')
+    : notBase64
 }
 
 /** A recipient's number as digits; '' when it is none. */
@@ -54,7 +109,7 @@ export function numberOf(to: Recipient): string {
   return writtenNumber(written, code) ?? digitsOf(written.replace(/[ ().-]/g, ''))
 }
 
-export function messageFor(to: Recipient, number: string, { fields, body, batch }: Template): Message {
+export function messageFor(to: Recipient, number: string, body: Buffer, { fields, extras }: Draft): Message {
   const m = new Message()
   m.body = body
   if (fields.message_type === 'binary') m.data_coding = OCTETS
@@ -75,12 +130,15 @@ export function messageFor(to: Recipient, number: string, { fields, body, batch 
     m.validityGiven = true
   }
   m.clientRef = (typeof to === 'string' ? undefined : to.custom_id) ?? fields.custom_id
-  const web: WebExtras = { batch, sms_type: fields.sms_type }
-  if (fields.callback_url !== undefined) web.callback = fields.callback_url
-  if (fields.metadata !== undefined) web.metadata = fields.metadata
-  m.extras = extrasOfWeb(web, fields.tags)
+  m.extras = extras
   m.isSandboxed = fields.sandboxed === true
   return m
+}
+
+/** The text of a message that {@link messageFor} made; null: octets. */
+export function textOf(m: Message, type: MessageFields['message_type']): string | null {
+  if (type === 'binary') return null
+  return m.isText ? m.body.toString('utf8') : Buffer.from(m.body).swap16().toString('utf16le')
 }
 
 function fillSource(m: Message, source: string): void {

@@ -4,12 +4,16 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Account } from '../../accounts/account.js'
+import { readProfile } from '../../accounts/smppProfile.js'
 import type { Clock } from '../../base/clock.js'
 import { idText } from '../../base/ids.js'
 import { type Fault, fault } from '../../model/fault.js'
-import type { Door } from '../submit.js'
+import type { Spool } from '../../spool/contract.js'
+import { creditPending, type Door } from '../submit.js'
+import { makePlain, segmentsOf } from '../text.js'
 import type { MessageFields, Recipient } from './fields.js'
-import { messageFor, numberOf, rankOfType, type Template, templateOf } from './message.js'
+import { bodyFor, type Draft, draftOf, messageFor, numberOf, rankOfType, textOf } from './message.js'
+import type { FoundTemplate, TemplateSource } from './templates.js'
 
 /** Messages that one turn of the event loop takes. */
 const SLICE = 250
@@ -23,12 +27,16 @@ export interface SentOne {
   /** 0: it was not taken. */
   readonly id: number
   readonly segments: number
+  readonly priceMicros: number
+  /** Of a dry run what it would say; null where it is of octets, or not known. */
+  readonly text: string | null
   readonly fault: Fault | null
 }
 
 export interface Sent {
   /** '' of a dry run. */
   readonly batch: string
+  readonly template: FoundTemplate | null
   readonly messages: readonly SentOne[]
 }
 
@@ -46,24 +54,33 @@ export interface BatchNote {
 /** An answer that is given again to whoever asks again with its key. */
 interface Answered {
   readonly print: string
-  /** The ids of a request that a crash may have cut short; gone once `body` stands. */
+  /** The ids of a request that a crash may have cut short, and its template's version; gone once `body` stands. */
   readonly ids?: number[]
+  readonly version?: number
   readonly status?: number
   readonly body?: string
 }
 
+/** What a request was about to be when a crash cut it short. */
+export interface CutShort {
+  readonly ids: readonly number[]
+  readonly version?: number | undefined
+}
+
 export type Once =
-  | { readonly kind: 'first'; readonly ids?: readonly number[] }
+  | { readonly kind: 'first'; readonly cutShort?: CutShort }
   | { readonly kind: 'again'; readonly status: number; readonly body: string }
   | { readonly kind: 'running' }
   | { readonly kind: 'other' }
 
 const destinationInvalid = fault('destination_invalid', 'the destination is not a phone number', false)
-const notBase64 = fault('body_invalid', 'message must be base64 when message_type is binary', false)
+
+const anybody = readProfile({})
 
 export interface SenderHost {
   readonly door: Door
   readonly clock: Clock
+  readonly templates: TemplateSource
   /** Has a message of this id ended? Asked only after a crash. Rejects when nobody knows now. */
   hasEnded(id: number): Promise<boolean>
 }
@@ -71,54 +88,114 @@ export interface SenderHost {
 export class WebSender {
   private readonly host: SenderHost
   private readonly running = new Set<string>()
+  /** Messages by account that were let in and are not in the spool yet: others have the turn. */
+  private readonly onTheWay = new Map<number, number>()
 
   constructor(host: SenderHost) {
     this.host = host
   }
 
   /** Checks and prices; takes nothing. */
-  preview(account: Account, fields: MessageFields, recipients: readonly Recipient[]): Sent | Fault {
-    const template = templateOf(fields, '')
-    if (template === undefined) return notBase64
-    const messages = recipients.map(to => {
+  preview(
+    account: Account,
+    fields: MessageFields,
+    recipients: readonly Recipient[],
+    template?: FoundTemplate,
+  ): Sent | Fault {
+    const draft =
+      template === undefined ? this.draft(account, fields, recipients, '') : draftOf(fields, recipients, '', template)
+    if ('code' in draft) return draft
+    const messages = recipients.map((to): SentOne => {
       const number = numberOf(to)
       if (number === '') return refused(to, destinationInvalid)
-      const m = messageFor(to, number, template)
-      const why = this.host.door.preview(m, account, rankOfType(fields.sms_type))
-      return { to: number, id: 0, segments: m.segments, fault: why ?? null }
+      const body = bodyFor(to, draft)
+      if ('code' in body) return refused(to, body)
+      const m = messageFor(to, number, body, draft)
+      const why = this.host.door.preview(m, account, rankOfType(draft.smsType))
+      const text = textOf(m, fields.message_type)
+      return { to: number, id: 0, segments: m.segments, priceMicros: m.priceMicros, text, fault: why ?? null }
     })
-    return { batch: '', messages }
+    return { batch: '', template: draft.template, messages }
+  }
+
+  /** The text of a template and its segments, for an account or for any. */
+  compose(
+    account: Account | null,
+    fields: MessageFields,
+    template: FoundTemplate,
+  ): { text: string; segments: number } | Fault {
+    const draft = draftOf(fields, [], '', template)
+    if ('code' in draft) return draft
+    const m = messageFor('', '', draft.body as Buffer, draft)
+    const smpp = account?.smpp ?? anybody
+    if (smpp.smartReplace) makePlain(m, smpp)
+    return { text: textOf(m, fields.message_type) ?? '', segments: segmentsOf(m, smpp) }
+  }
+
+  /** See {@link TemplateSource.find}. */
+  template(account: Account, idOrName: string, version?: number, evenInactive?: boolean): FoundTemplate | Fault {
+    return this.host.templates.find(account.id, idOrName, version, evenInactive)
+  }
+
+  private draft(
+    account: Account,
+    fields: MessageFields,
+    recipients: readonly Recipient[],
+    batch: string,
+    version = fields.template_version,
+  ): Draft | Fault {
+    if (fields.template_id === undefined) return draftOf(fields, recipients, batch, null)
+    const found = this.host.templates.find(account.id, fields.template_id, version)
+    return 'code' in found ? found : draftOf(fields, recipients, batch, found)
   }
 
   /**
-   * Takes what can be taken of it; durable when it resolves. A Fault: nothing was taken. `ids` are those of a request that
-   * a crash has cut short: what was taken then is not taken again. `part`: of something larger, which notes it.
+   * Takes what can be taken of it; durable when it resolves. A Fault: nothing was taken. `cutShort`: of a request that
+   * a crash has cut short; what was taken then is not taken again. `part`: of something larger, which notes it.
    */
   async send(
     account: Account,
     fields: MessageFields,
     recipients: readonly Recipient[],
-    options: { name?: string; key?: string; ids?: readonly number[]; part?: boolean } = {},
+    options: { name?: string; key?: string; cutShort?: CutShort; part?: boolean } = {},
   ): Promise<Sent | Fault> {
-    const { door, clock } = this.host
+    const { door, clock, templates } = this.host
     const { spool } = door
-    const { name = '', key } = options
-    const refusal = door.admit(account, recipients.length, 0)
+    const { name = '', key, cutShort } = options
+    const refusal = door.admit(account, recipients.length, this.onTheWay.get(account.id) ?? 0)
     if (refusal !== undefined) return refusal
-    const ids = options.ids ?? spool.takeIds(recipients.length)
+    const ids = cutShort?.ids ?? spool.takeIds(recipients.length)
     const batch = idText(ids[0] as number, 'decimal')
-    const template = templateOf(fields, batch)
-    if (template === undefined) return notBase64
+    const draft = this.draft(account, fields, recipients, batch, cutShort?.version)
+    if ('code' in draft) return draft
+    const { template } = draft
     // Of a request that is more than one commit a crash may take the end: it is known what it was about to be.
-    if (key !== undefined && recipients.length > SLICE) this.begin(account, key, ids)
+    let isBegun = key === undefined
+    const begin = (): void => {
+      if (!isBegun) this.begin(account, key as string, ids, template)
+      isBegun = true
+    }
+    if (recipients.length > SLICE) begin()
     const messages: SentOne[] = []
+    let again = 0
     for (const [index, to] of recipients.entries()) {
-      if (index > 0 && index % SLICE === 0) await turn()
+      if (index > 0 && index % SLICE === 0) await this.turn(account, recipients.length - index)
       const id = ids[index] as number
-      const isThere = options.ids !== undefined && (spool.find(id) !== undefined || (await this.host.hasEnded(id)))
-      messages.push(isThere ? { to: numberOf(to), id, segments: 1, fault: null } : this.take(account, to, id, template))
+      if (cutShort !== undefined && (spool.find(id) !== undefined || (await this.host.hasEnded(id)))) {
+        messages.push({ to: numberOf(to), id, segments: 1, priceMicros: 0, text: null, fault: null })
+        again++
+        continue
+      }
+      let one = this.take(account, to, id, draft)
+      while (one.fault === creditPending) {
+        begin()
+        if (!(await door.creditKnown(account))) break
+        one = this.take(account, to, id, draft)
+      }
+      messages.push(one)
     }
     const accepted = messages.filter(one => one.id !== 0).length
+    if (template !== null && accepted > again) templates.used(template.id, accepted - again)
     const note: BatchNote = {
       account: account.id,
       name,
@@ -128,17 +205,29 @@ export class WebSender {
       ids: [[ids[0] as number, ids.at(-1) as number]],
     }
     if (accepted > 0 && !options.part && (messages.length > 1 || name !== '')) this.noteBatch(batch, note)
-    return { batch, messages }
+    return { batch, template, messages }
   }
 
-  private take(account: Account, to: Recipient, id: number, template: Template): SentOne {
+  /** Leaves the event loop to others, who find no room where `rest` of this request are about to be. */
+  private async turn({ id }: Account, rest: number): Promise<void> {
+    this.onTheWay.set(id, (this.onTheWay.get(id) ?? 0) + rest)
+    await turn()
+    const others = (this.onTheWay.get(id) ?? 0) - rest
+    if (others > 0) this.onTheWay.set(id, others)
+    else this.onTheWay.delete(id)
+  }
+
+  private take(account: Account, to: Recipient, id: number, draft: Draft): SentOne {
     const number = numberOf(to)
     if (number === '') return refused(to, destinationInvalid)
-    const m = messageFor(to, number, template)
+    const body = bodyFor(to, draft)
+    if ('code' in body) return refused(to, body)
+    const m = messageFor(to, number, body, draft)
     m.id = id
     m.registered_delivery = 1
-    const why = this.host.door.submitAdmitted(m, account, rankOfType(template.fields.sms_type))
-    return { to: number, id: why === undefined ? id : 0, segments: m.segments, fault: why ?? null }
+    const why = this.host.door.submitAdmitted(m, account, rankOfType(draft.smsType))
+    const { segments, priceMicros } = m
+    return { to: number, id: why === undefined ? id : 0, segments, priceMicros, text: null, fault: why ?? null }
   }
 
   noteBatch(batch: string, note: BatchNote): void {
@@ -147,9 +236,7 @@ export class WebSender {
   }
 
   batch(account: Account, batch: string): BatchNote | undefined {
-    const kept = this.host.door.spool.kept(`batch ${batch}`)
-    const note = kept === undefined ? undefined : (JSON.parse(kept.toString()) as BatchNote)
-    return note?.account === account.id ? note : undefined
+    return batchOf(this.host.door.spool, account.id, batch)
   }
 
   // -- Idempotency-Key (draft-ietf-httpapi-idempotency-key-header) ------------------------------------------------
@@ -164,13 +251,15 @@ export class WebSender {
     if (before?.body !== undefined) return { kind: 'again', status: before.status ?? 200, body: before.body }
     this.running.add(name)
     this.prints.set(name, printOf(request))
-    return before?.ids === undefined ? { kind: 'first' } : { kind: 'first', ids: before.ids }
+    if (before?.ids === undefined) return { kind: 'first' }
+    return { kind: 'first', cutShort: { ids: before.ids, version: before.version } }
   }
   private readonly prints = new Map<string, string>()
 
-  private begin(account: Account, key: string, ids: readonly number[]): void {
+  private begin(account: Account, key: string, ids: readonly number[], template: FoundTemplate | null): void {
     const name = keyName(account, key)
-    this.keepAnswer(name, { print: this.prints.get(name) ?? '', ids: [...ids] })
+    const version = template === null ? {} : { version: template.version }
+    this.keepAnswer(name, { print: this.prints.get(name) ?? '', ids: [...ids], ...version })
   }
 
   /** Its answer, durable with what the request has taken. */
@@ -197,8 +286,17 @@ const refused = (to: Recipient, why: Fault): SentOne => ({
   to: typeof to === 'string' ? to : to.number,
   id: 0,
   segments: 0,
+  priceMicros: 0,
+  text: null,
   fault: why,
 })
+
+/** What is known of an account's batch; undefined: it has none of this id. */
+export function batchOf(spool: Pick<Spool, 'kept'>, account: number, batch: string): BatchNote | undefined {
+  const kept = spool.kept(`batch ${batch}`)
+  const note = kept === undefined ? undefined : (JSON.parse(kept.toString()) as BatchNote)
+  return note?.account === account ? note : undefined
+}
 
 /** Of any length and any characters, as a key of the spool. */
 const keyName = (account: Account, key: string): string => `once ${account.id} ${printOf(key)}`

@@ -1,0 +1,124 @@
+// The books by hand: money that comes, goes or is set right, each as one balanced entry with the account's balance, and who
+// booked it. What messages cost is posted elsewhere. A reference is booked once, however often and from wherever it comes.
+
+import { unitsText } from '../model/money.js'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { type Actor, audited } from './audit.js'
+import { NoAccount } from './keyRows.js'
+
+export const bookingKinds = ['top_up', 'withdrawal', 'adjustment', 'payment', 'refund'] as const
+export type BookingKind = (typeof bookingKinds)[number]
+
+/** Nodes are told here that an account's money has moved; the payload is its id. */
+export const CREDIT_CHANNEL = 'trunkline_credit'
+
+export interface Booking {
+  readonly kind: BookingKind
+  readonly account: number
+  /** What the account's balance changes by. */
+  readonly micros: number
+  /** Tax that is paid with it, and is not the account's. */
+  readonly taxMicros?: number
+  /** undefined: nobody can tell it from the same once more. */
+  readonly reference: string | undefined
+  readonly memo: string
+}
+
+export interface Booked {
+  entry: number
+  /** It had been booked before, and was not again. */
+  repeated: boolean
+  balance_micros: number
+}
+
+/** It cannot be booked; nothing was. */
+export class BookingRefused extends Error {
+  readonly code: 'too_much' | 'reference_used'
+
+  constructor(code: BookingRefused['code'], text: string) {
+    super(text)
+    this.code = code
+  }
+}
+
+/** The other side of each. */
+const AGAINST: Readonly<Record<BookingKind, string>> = {
+  top_up: 'cash',
+  withdrawal: 'cash',
+  payment: 'cash',
+  adjustment: 'adjustments',
+  refund: 'adjustments',
+}
+
+export const bookOf = (account: number): string => `customer:${account}`
+
+/** In the caller's transaction, with its line of audit. Throws {@link BookingRefused}, or what SQL throws. */
+export async function book(client: SqlClient, actor: Actor, systemId: string, one: Booking): Promise<Booked> {
+  const { kind, account, micros, taxMicros = 0, reference = null, memo } = one
+  const made = await client.query<{ id: number }>(ENTRY, [kind, reference, memo, actor.who])
+  const entry = made.rows[0]?.id
+  if (entry === undefined) return repeated(client, one)
+  const lines = new Map([[bookOf(account), micros]])
+  const add = (book: string, change: number): void => {
+    if (change !== 0) lines.set(book, (lines.get(book) ?? 0) + change)
+  }
+  add('tax', taxMicros)
+  add(AGAINST[kind], -(micros + taxMicros))
+  await client.query(LINES, [entry, [...lines.keys()], [...lines.values()]])
+  const { rows } = await client.query<{ balance: number; leased: number }>(MOVE, [account, micros])
+  const { balance, leased } = rows[0] as { balance: number; leased: number }
+  if (kind === 'withdrawal' && balance < leased) {
+    const had = Math.max(0, balance - micros - leased)
+    const held = leased > 0 ? `; ${unitsText(leased)} more are leased to nodes, which send for it` : ''
+    throw new BookingRefused('too_much', `${systemId} has ${unitsText(had)} that can be taken${held}`)
+  }
+  if (kind === 'top_up') await client.query(LAST_TOP_UP, [account, micros])
+  await client.query(`select pg_notify('${CREDIT_CHANNEL}', $1)`, [String(account)])
+  const changes = { entry, amount: unitsText(micros), ...(reference === null ? {} : { reference }) }
+  await audited(client, actor, { action: `credit.${kind}`, subject: systemId, reason: memo, changes })
+  return { entry, repeated: false, balance_micros: balance }
+}
+
+/** Its own, by the account's name. Throws {@link NoAccount} too. */
+export function bookFor(
+  store: Pick<Store, 'transaction'>,
+  actor: Actor,
+  systemId: string,
+  one: Omit<Booking, 'account'>,
+): Promise<Booked> {
+  return store.transaction(async client => {
+    const { rows } = await client.query<{ id: number }>('select id from accounts where system_id = $1', [systemId])
+    const account = rows[0]?.id
+    if (account === undefined) throw new NoAccount(systemId)
+    return book(client, actor, systemId, { ...one, account })
+  })
+}
+
+/** What has this reference already, if it is the same booking. */
+async function repeated(client: SqlClient, one: Booking): Promise<Booked> {
+  const { rows } = await client.query<{ id: number; kind: string; micros: number | null; balance: number }>(PRESENT, [
+    one.reference,
+    bookOf(one.account),
+    one.account,
+  ])
+  const [present] = rows
+  if (present?.kind === one.kind && present.micros === one.micros) {
+    return { entry: present.id, repeated: true, balance_micros: present.balance }
+  }
+  throw new BookingRefused('reference_used', `${one.reference} has been booked already, as something else`)
+}
+
+const ENTRY = `
+  insert into ledger_entries (kind, reference, memo, who) values ($1, $2, $3, $4)
+  on conflict (reference) do nothing returning id`
+const LINES = 'insert into ledger_lines (entry, book, micros) select $1, * from unnest($2::text[], $3::bigint[])'
+const MOVE = `
+  insert into credit (account, balance_micros) values ($1, $2)
+  on conflict (account) do update set balance_micros = credit.balance_micros + excluded.balance_micros
+  returning balance_micros as balance, leased_micros as leased`
+const LAST_TOP_UP = `
+  insert into billing (account, top_up_micros) values ($1, $2)
+  on conflict (account) do update set top_up_micros = excluded.top_up_micros`
+const PRESENT = `
+  select e.id, e.kind, l.micros, coalesce((select balance_micros from credit where account = $3), 0) as balance
+  from ledger_entries e left join ledger_lines l on l.entry = e.id and l.book = $2 where e.reference = $1`

@@ -1,0 +1,423 @@
+// Templates over HTTP: an account's own, with the gateway's to be seen and used; the same routes serve whoever administers.
+// Knows requests and answers; what a template may be, and how it is kept, services/templates says.
+
+import type { FastifyRequest } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { isGsm } from '../../../protocols/gsm/alphabet.js'
+import type { Account } from '../../accounts/account.js'
+import type { Actor } from '../../accounts/audit.js'
+import { type MessageFields, messageFields, recipientList, smsTypes } from '../../intake/web/fields.js'
+import type { WebSender } from '../../intake/web/sender.js'
+import { unitsText } from '../../model/money.js'
+import { TemplateFaulty, templateChange, templateFields } from '../../services/templates/content.js'
+import {
+  type TemplateOwner,
+  type TemplateRefusal,
+  TemplateRefused,
+  type TemplateRow,
+  type VersionRow,
+  variableGiven,
+} from '../../services/templates/rows.js'
+import type { Templates } from '../../services/templates/templates.js'
+import { StoreAway } from '../../store/retry.js'
+import { Problem } from '../problem.js'
+import type { Api } from './api.js'
+import { needs } from './caller.js'
+import { problemOf } from './faults.js'
+import { shownFault } from './sms.js'
+
+const MAX_PAGE = 200
+const MAX_OFFSET = 10_000
+const VERSIONS_SHOWN = 100
+const UCS2_SHOWN = 50
+
+const variable = z.object({
+  name: z.string(),
+  required: z.boolean(),
+  default: z.string().nullable(),
+  max_length: z.number().nullable(),
+  pattern: z.string().nullable(),
+})
+const content = {
+  content: z.string(),
+  locales: z.record(z.string(), z.string()),
+  variables: z.array(variable),
+}
+const entry = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    shared: z.boolean().describe("the gateway's: every account may use it"),
+    category: z.string(),
+    sms_type: z.string(),
+    is_active: z.boolean(),
+    version: z.number(),
+    newest_version: z.number(),
+    ...content,
+    uses: z.number().describe('messages made of it, some seconds late'),
+    last_used_at: z.string().nullable(),
+    created_at: z.string(),
+    updated_at: z.string(),
+    deleted_at: z.string().nullable(),
+  })
+  .meta({ id: 'Template' })
+export type TemplateEntry = z.output<typeof entry>
+const versionEntry = z
+  .object({ version: z.number(), ...content, created_by: z.string(), created_at: z.string() })
+  .meta({ id: 'TemplateVersion' })
+const details = entry
+  .extend({ versions: z.array(versionEntry).describe(`the newest first, ${VERSIONS_SHOWN} at most`) })
+  .meta({ id: 'TemplateDetails' })
+export type TemplateDetails = z.output<typeof details>
+const page = z.object({ templates: z.array(entry), next_cursor: z.string().nullable() })
+export type TemplatePageOf = z.output<typeof page>
+
+const byId = z.object({ id: z.string().min(1).max(128).describe('id or name') })
+const listQuery = z.object({
+  category: z.string().max(64).optional(),
+  sms_type: z.enum(smsTypes).optional(),
+  is_active: z
+    .enum(['true', 'false'])
+    .transform(word => word === 'true')
+    .optional(),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(50),
+  cursor: z
+    .string()
+    .regex(/^\d{1,9}$/, 'must be next_cursor of the page before')
+    .optional(),
+  offset: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(MAX_OFFSET)
+    .default(0)
+    .describe('for those who count; a cursor is quicker'),
+})
+const showQuery = z.object({ version: z.coerce.number().int().min(1).optional().describe('the newest if left out') })
+const previewBody = z
+  .strictObject({
+    variables: messageFields.shape.template_variables,
+    to: recipientList.optional().describe('What it would cost to these.'),
+    version: messageFields.shape.template_version,
+    locale: messageFields.shape.locale,
+    from_number: messageFields.shape.from_number,
+    message_type: z.enum(['text', 'unicode', 'flash']).default('text'),
+  })
+  .prefault({})
+const preview = z
+  .object({
+    template_id: z.string(),
+    version: z.number(),
+    text: z.string(),
+    encoding: z.enum(['gsm7', 'ucs2']),
+    characters: z.number(),
+    segments: z.number(),
+    ucs2_characters: z.array(z.string()).describe('those that the GSM alphabet does not have: they make a text longer'),
+    recipients: z.array(
+      z.object({
+        to: z.string(),
+        status: z.enum(['valid', 'rejected']),
+        text: z.string().nullable(),
+        segments: z.number(),
+        price: z.string(),
+        error: z.object({ code: z.string(), detail: z.string(), pointer: z.string().optional() }).nullable(),
+      }),
+    ),
+    currency: z.string(),
+  })
+  .meta({ id: 'TemplatePreview' })
+export type TemplatePreview = z.output<typeof preview>
+
+export interface TemplateHost {
+  readonly templates: Templates
+  readonly sender: WebSender
+  /** Of prices. */
+  readonly currency: string
+}
+
+/** Whose templates a request is about. */
+export interface TemplateCaller {
+  /** null: the gateway's own. */
+  readonly account: Account | null
+  readonly actor: Actor
+}
+
+export interface TemplateApi extends Pick<Api, 'scope' | 'problems'> {
+  whoOf(request: FastifyRequest): TemplateCaller
+}
+
+export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void {
+  const routes = app.scope.withTypeProvider<ZodTypeProvider>()
+  const reads = needs('templates:read')
+  const writes = needs('templates:write')
+  const tags = ['Templates']
+  const { problems } = app
+  const ownerOf = (request: FastifyRequest): TemplateOwner => app.whoOf(request).account?.id ?? null
+
+  routes.get(
+    '/templates',
+    {
+      ...reads,
+      schema: {
+        summary: 'Your templates, and those of the gateway',
+        tags,
+        querystring: listQuery,
+        response: { 200: page, ...problems },
+      },
+    },
+    async request => {
+      const { category, sms_type: smsType, is_active: active, limit, cursor, offset } = request.query
+      const owner = ownerOf(request)
+      const asked = { owner, withShared: owner !== null, category, smsType, active }
+      const { templates } = host()
+      const rows = await known(() =>
+        templates.rows.list({ ...asked, after: Number(cursor ?? 0), offset, limit: limit + 1 }),
+      )
+      const shown = rows.slice(0, limit)
+      return {
+        templates: shown.map(entryOf),
+        next_cursor: rows.length > limit ? String(shown.at(-1)?.id) : null,
+      }
+    },
+  )
+
+  routes.post(
+    '/templates',
+    {
+      ...writes,
+      schema: {
+        summary: 'Make a template',
+        description:
+          'The text has {{name}} where a value goes. A value is put there as it is, and never read as part of the template.',
+        tags,
+        body: templateFields,
+        response: { 201: entry, ...problems },
+      },
+    },
+    async (request, reply) => {
+      const { actor } = app.whoOf(request)
+      const owner = ownerOf(request)
+      const { templates } = host()
+      const id = await known(() => templates.rows.create(actor, owner, request.body))
+      reply.code(201)
+      return entryOf(await changed(owner, id))
+    },
+  )
+
+  routes.get(
+    '/templates/:id',
+    {
+      ...reads,
+      schema: {
+        summary: 'A template with its versions; also one that was removed',
+        tags,
+        params: byId,
+        querystring: showQuery,
+        response: { 200: details, ...problems },
+      },
+    },
+    async request => {
+      const { templates } = host()
+      const row = await rowOf(request, request.params.id, request.query.version)
+      const versions = await known(() => templates.rows.versions(row.id, VERSIONS_SHOWN))
+      return { ...entryOf(row), versions: versions.map(versionOf) }
+    },
+  )
+
+  routes.patch(
+    '/templates/:id',
+    {
+      ...writes,
+      schema: {
+        summary: 'Change a template',
+        description:
+          'Another text, language or variable makes a new version; messages keep the one that they were made of.',
+        tags,
+        params: byId,
+        body: templateChange,
+        response: { 200: entry, ...problems },
+      },
+    },
+    async request => {
+      const { actor } = app.whoOf(request)
+      const owner = ownerOf(request)
+      const { id } = await ownRow(request, request.params.id)
+      await known(() => host().templates.rows.edit(actor, id, request.body))
+      return entryOf(await changed(owner, id))
+    },
+  )
+
+  routes.delete(
+    '/templates/:id',
+    {
+      ...writes,
+      schema: {
+        summary: 'Remove a template',
+        description: 'Nothing is made of it any more; its versions can be read, for messages name them.',
+        tags,
+        params: byId,
+        response: { 200: entry, ...problems },
+      },
+    },
+    async request => {
+      const { actor } = app.whoOf(request)
+      const owner = ownerOf(request)
+      const { id } = await ownRow(request, request.params.id)
+      await known(() => host().templates.rows.remove(actor, id))
+      return entryOf(await changed(owner, id))
+    },
+  )
+
+  routes.post(
+    '/templates/:id/preview',
+    {
+      ...reads,
+      schema: {
+        summary: 'What a template would say, in which encoding, and what it would cost',
+        tags,
+        params: byId,
+        body: previewBody,
+        response: { 200: preview, ...problems },
+      },
+    },
+    async request => previewOf(request, app.whoOf(request).account, request.params.id, request.body),
+  )
+
+  /** As it is once this node knows it too. */
+  async function changed(owner: TemplateOwner, id: number): Promise<TemplateRow> {
+    const { templates } = host()
+    await known(() => templates.refresh())
+    return (await known(() => templates.rows.one(owner, id))) as TemplateRow
+  }
+
+  async function rowOf(request: FastifyRequest, given: string, version?: number): Promise<TemplateRow> {
+    const owner = ownerOf(request)
+    const { templates } = host()
+    const id = templates.idOf(owner, given)
+    const row = id === undefined ? undefined : await known(() => templates.rows.one(owner, id, version))
+    if (row !== undefined) return row
+    throw new Problem(
+      404,
+      'template_unknown',
+      'There is no such template',
+      `no template ${given}${version === undefined ? '' : `, version ${version},`} is known`,
+    )
+  }
+
+  async function ownRow(request: FastifyRequest, given: string): Promise<TemplateRow> {
+    const row = await rowOf(request, given)
+    if (row.account === ownerOf(request)) return row
+    throw new Problem(403, 'template_shared', "It is the gateway's", 'whoever runs the gateway changes it')
+  }
+
+  async function previewOf(
+    request: FastifyRequest,
+    account: Account | null,
+    given: string,
+    { variables, to, version, locale, from_number, message_type }: z.output<typeof previewBody>,
+  ): Promise<TemplatePreview> {
+    const { templates, sender, currency } = host()
+    const found = templates.find(account?.id ?? null, given, version, true)
+    if ('code' in found) {
+      // It may have been removed, or be another's: what is known of it SQL says.
+      if (found.code === 'template_unknown') await rowOf(request, given, version)
+      throw problemOf(found)
+    }
+    const fields: MessageFields = messageFields.parse({ template_id: given, from_number, message_type })
+    Object.assign(fields, {
+      template_version: found.version,
+      ...(variables === undefined ? {} : { template_variables: variables }),
+      ...(locale === undefined ? {} : { locale }),
+    })
+    const composed = sender.compose(account, fields, found)
+    if ('code' in composed) {
+      const pointer = composed.pointer?.replace('/template_variables', '/variables')
+      throw problemOf(composed, pointer === undefined ? {} : { errors: [{ pointer, ...shownFault(composed) }] })
+    }
+    const recipients = to === undefined ? [] : [to].flat()
+    if (recipients.length > 0 && account === null) {
+      throw new Problem(422, 'invalid', 'To whose recipients?', 'name the account: prices and routes are an account’s')
+    }
+    const sent = account === null || recipients.length === 0 ? null : sender.preview(account, fields, recipients, found)
+    if (sent !== null && 'code' in sent) throw problemOf(sent)
+    const { text, segments } = composed
+    const isUcs2 = message_type === 'unicode' || !isGsm(text)
+    return {
+      template_id: String(found.id),
+      version: found.version,
+      text,
+      encoding: isUcs2 ? 'ucs2' : 'gsm7',
+      characters: [...text].length,
+      segments,
+      ucs2_characters: [...new Set(text)].filter(one => !isGsm(one)).slice(0, UCS2_SHOWN),
+      recipients: (sent?.messages ?? []).map(one => ({
+        to: one.to,
+        status: one.fault === null ? ('valid' as const) : ('rejected' as const),
+        text: one.text,
+        segments: one.segments,
+        price: unitsText(one.fault === null ? one.priceMicros : 0),
+        error: one.fault === null ? null : shownFault(one.fault),
+      })),
+      currency,
+    }
+  }
+}
+
+const entryOf = (row: TemplateRow): TemplateEntry => ({
+  id: String(row.id),
+  name: row.name,
+  shared: row.account === null,
+  category: row.category,
+  sms_type: row.smsType,
+  is_active: row.active,
+  version: row.version,
+  newest_version: row.newest,
+  content: row.content,
+  locales: { ...row.locales },
+  variables: row.variables.map(variableGiven),
+  uses: row.uses,
+  last_used_at: row.lastAt?.toISOString() ?? null,
+  created_at: row.createdAt.toISOString(),
+  updated_at: row.updatedAt.toISOString(),
+  deleted_at: row.deletedAt?.toISOString() ?? null,
+})
+
+const versionOf = (row: VersionRow): z.output<typeof versionEntry> => ({
+  version: row.version,
+  content: row.content,
+  locales: { ...row.locales },
+  variables: row.variables.map(variableGiven),
+  created_by: row.who,
+  created_at: row.createdAt.toISOString(),
+})
+
+const refusals: Readonly<Record<TemplateRefusal, () => Problem>> = {
+  exists: () => new Problem(409, 'template_exists', 'There is one', 'another template has this name'),
+  gone: () => new Problem(404, 'template_unknown', 'There is no such template', 'it was removed'),
+  too_many: () => new Problem(422, 'too_many_templates', 'Too many templates', 'remove some that are not used'),
+}
+
+async function known<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof TemplateRefused) throw refusals[error.why]()
+    if (error instanceof TemplateFaulty) {
+      const errors = error.faults.map(({ pointer, detail }) => ({ pointer, detail }))
+      throw new Problem(422, 'invalid', 'The template cannot be so', error.message, { errors })
+    }
+    if (error instanceof StoreAway) {
+      throw new Problem(
+        503,
+        'no_database',
+        'The database is away',
+        'templates are sent, and neither listed nor changed',
+        {
+          retryable: true,
+        },
+      )
+    }
+    throw error
+  }
+}

@@ -1,0 +1,230 @@
+// Accounts' money for administrators: how each stands, top-ups, withdrawals and adjustments, statements, leases of nodes,
+// and when an account is told that little is left. Every booking has a reference, by which it is made once.
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { balance, balances, LeaseRefused, leases, releaseLeases, tellBelow } from '../accounts/balances.js'
+import { NoAccount } from '../accounts/keyRows.js'
+import { BookingRefused, bookFor } from '../accounts/ledger.js'
+import { type StatementLine, type StatementSpan, statementPage, wholeStatement } from '../accounts/statement.js'
+import { microsOf, unitsText } from '../model/money.js'
+import type { Store } from '../store/postgres.js'
+import type { Access } from './access.js'
+import { asking } from './api/changing.js'
+import { read, serving } from './asked.js'
+import { answerCsv, csvLine, plain } from './csv.js'
+import { Problem } from './problem.js'
+import type { AdminSubject } from './subject.js'
+
+const MAX_PAGE = 200
+/** Of one booking, in units. */
+const MOST = 1_000_000_000
+const DAY_MS = 86_400_000
+
+export const units = z.union([z.string().max(30), z.number()]).transform((text, ctx) => {
+  const micros = microsOf(text)
+  if (micros !== undefined && Math.abs(micros) <= MOST * 1_000_000) return micros
+  ctx.addIssue({ code: 'custom', message: 'must be an amount like 12.5, with up to six decimals' })
+  return z.NEVER
+})
+
+/** What only we give. */
+const RESERVED = /^(?:messages|invoice|void|again):/
+export const reference = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^[\x20-\x7e]+$/, 'must be of ASCII characters')
+  .refine(text => !RESERVED.test(text), 'must not begin with messages:, invoice:, void: or again:')
+
+const systemId = z.string().min(1).max(63)
+const named = z.strictObject({ account: systemId })
+const memo = z.string().max(500).default('')
+const bookingBody = z.strictObject({
+  amount: units.refine(micros => micros > 0, 'must be more than nothing'),
+  memo,
+  /** Left out: the Idempotency-Key of the request. */
+  reference: reference.optional(),
+})
+const adjustBody = bookingBody.extend({
+  /** What the balance changes by. */
+  amount: units.refine(micros => micros !== 0, 'must be something'),
+  memo: z.string().min(1, 'say why').max(500),
+})
+const pageQuery = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
+  /** Only those that were told that little is left. */
+  low: z.enum(['true', 'false']).default('false'),
+})
+export const moment = z.iso.datetime({ offset: true }).or(z.iso.date()).transform(Date.parse)
+const statementQuery = z.strictObject({
+  from: moment.optional(),
+  to: moment.optional(),
+  format: z.enum(['json', 'csv']).default('json'),
+  after: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
+})
+const leasesQuery = z.strictObject({ account: systemId.optional() })
+const releaseBody = z.strictObject({
+  spool: z.string().min(1).max(100),
+  /** Left out: of all accounts. */
+  account: systemId.optional(),
+  reason: z.string().min(1, 'say why').max(200),
+})
+const tellBody = z.strictObject({
+  /** When less than that is left; null: by percent. */
+  amount: units
+    .refine(micros => micros >= 0, 'must not be below zero')
+    .nullable()
+    .default(null),
+  /** Of the last top-up, or of what it may owe; 0: never. */
+  percent: z.int().min(0).max(100).default(10),
+})
+
+export interface LinesPage {
+  account: string
+  currency: string
+  opening_micros: number
+  lines: Partial<StatementLine>[]
+  next: number | null
+}
+
+export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access: Access): void {
+  const { desk } = subject
+  const { store } = desk
+  const { currency } = subject.config.billing
+
+  app.get('/credit', async request => {
+    const { low, ...page } = read(pageQuery, request.query)
+    const found = await asking(() => balances(store, { ...page, isLow: low === 'true' }))
+    return { currency, accounts: found, next: found.length < page.limit ? null : (found.at(-1)?.id ?? null) }
+  })
+
+  app.get('/credit/leases', async request => ({
+    leases: await asking(() => leases(store, { ...read(leasesQuery, request.query), limit: MAX_PAGE })),
+  }))
+
+  app.post('/credit/leases/release', async request => {
+    const { spool, account, reason } = read(releaseBody, request.body)
+    serving(subject)
+    if (account !== undefined) await asking(() => balance(store, account))
+    return booking(() => releaseLeases(store, access.actor(request.raw), { spool, account, reason }))
+  })
+
+  app.get('/credit/:account', async request => {
+    const { account } = read(named, request.params)
+    return asking(async () => ({
+      currency,
+      ...(await balance(store, account)),
+      leases: await leases(store, { account, limit: MAX_PAGE }),
+    }))
+  })
+
+  for (const [path, kind, sign] of [
+    ['top-up', 'top_up', 1],
+    ['withdrawal', 'withdrawal', -1],
+    ['adjustment', 'adjustment', 1],
+  ] as const) {
+    app.post(`/credit/:account/${path}`, async request => {
+      const { account } = read(named, request.params)
+      const { amount, memo, ...given } = read(kind === 'adjustment' ? adjustBody : bookingBody, request.body)
+      serving(subject)
+      const reference = referenceOf(request, given.reference)
+      const one = { kind, micros: sign * amount, reference, memo }
+      const booked = await booking(() => bookFor(store, access.actor(request.raw), account, one))
+      return { account, currency, ...booked, balance: unitsText(booked.balance_micros) }
+    })
+  }
+
+  app.put('/credit/:account/notice', async request => {
+    const { account } = read(named, request.params)
+    const { amount, percent } = read(tellBody, request.body)
+    serving(subject)
+    await asking(() => tellBelow(store, access.actor(request.raw), account, { micros: amount, percent }))
+    return asking(() => balance(store, account))
+  })
+
+  app.get('/credit/:account/statement', async (request, reply) => {
+    const { account } = read(named, request.params)
+    const query = read(statementQuery, request.query)
+    const id = await asking(() => idOfAccount(store, account))
+    const span = spanOf(query.from, query.to, subject.clock.now())
+    if (query.format === 'csv') return statementCsv(reply, store, { account, id, currency, withWho: true }, span)
+    const { after, limit } = query
+    const page = await asking(() => statementPage(store, id, { ...span, after, limit }))
+    return { account, currency, ...page }
+  })
+}
+
+/** What cannot be booked, as HTTP says it. */
+export async function booking<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await asking(work)
+  } catch (error) {
+    if (error instanceof BookingRefused) throw new Problem(409, error.code, 'It is not booked', error.message)
+    if (error instanceof LeaseRefused) throw new Problem(409, 'not_released', 'Nothing was released', error.message)
+    throw error
+  }
+}
+
+/** Of the body, or of the header: one of them. */
+export function referenceOf(request: FastifyRequest, given: string | undefined): string | undefined {
+  const header = request.headers['idempotency-key']
+  if (given !== undefined || header === undefined) return given
+  return read(reference, header)
+}
+
+/** The last 31 days, if nothing is said. */
+export function spanOf(fromMs: number | undefined, toMs: number | undefined, nowMs: number): StatementSpan {
+  const to = toMs ?? nowMs + DAY_MS
+  const span = { fromMs: fromMs ?? Math.min(nowMs, to) - 31 * DAY_MS, toMs: to }
+  if (span.fromMs < span.toMs) return span
+  throw new Problem(422, 'invalid', 'The request is not as it must be', 'from must be before to')
+}
+
+const HEAD = ['at', 'entry', 'kind', 'reference', 'memo', 'messages', 'amount', 'balance', 'currency']
+
+/** The statement of a span with the balance before it and behind it, as a file. */
+export function statementCsv(
+  reply: Parameters<typeof answerCsv>[0],
+  store: Pick<Store, 'withClient'>,
+  { account, id, currency, withWho }: { account: string; id: number; currency: string; withWho: boolean },
+  span: StatementSpan,
+): ReturnType<typeof answerCsv> {
+  const amount = (micros: number): string => plain(unitsText(micros))
+  const balanceLine = (atMs: number, what: string, micros: number): string =>
+    `${new Date(atMs).toISOString()},,${what},,,,,${amount(micros)},${currency}${withWho ? ',' : ''}\r\n`
+  return answerCsv(reply, `statement-${fileName(account)}.csv`, async write => {
+    await asking(async () => {
+      const closing = await wholeStatement(
+        store,
+        id,
+        span,
+        opening => write(csvLine(withWho ? [...HEAD, 'who'] : HEAD) + balanceLine(span.fromMs, 'opening', opening)),
+        lines =>
+          write(
+            lines
+              .map(one => {
+                const fields = csvLine([one.at, one.entry, one.kind, one.reference, one.memo, one.messages]).slice(
+                  0,
+                  -2,
+                )
+                const who = withWho ? `,${csvLine([one.who]).slice(0, -2)}` : ''
+                return `${fields},${amount(one.micros)},${amount(one.balance_micros)},${currency}${who}\r\n`
+              })
+              .join(''),
+          ),
+      )
+      await write(balanceLine(span.toMs, 'closing', closing))
+    })
+  })
+}
+
+export const fileName = (text: string): string => text.replace(/[^\w.-]/g, '_')
+
+async function idOfAccount(store: Pick<Store, 'query'>, systemId: string): Promise<number> {
+  const { rows } = await store.query<{ id: number }>('select id from accounts where system_id = $1', [systemId])
+  if (rows[0] === undefined) throw new NoAccount(systemId)
+  return rows[0].id
+}

@@ -1,0 +1,48 @@
+// Rows as CSV (RFC 4180), and an answer of HTTP that is written as they come. Text that a spreadsheet would take for a
+// formula is marked as text. Knows cells and lines; what they say is each topic's.
+
+import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+
+const FORMULA = /^[=+\-@\t\r]/
+const QUOTED = /[",\r\n]/
+
+/** A number stands as it is; text never begins a formula. */
+export function csvLine(cells: readonly (string | number)[]): string {
+  return `${cells.map(cell => (typeof cell === 'number' ? String(cell) : quoted(FORMULA.test(cell) ? `'${cell}` : cell))).join(',')}\r\n`
+}
+
+/** An amount or a moment: text of our own making, that may begin with a minus. */
+export const plain = (text: string): string => quoted(text)
+
+const quoted = (text: string): string => (QUOTED.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+
+/**
+ * Answers with what `work` writes, as it writes it. What it throws before its first line is thrown here; behind that, the
+ * answer breaks off. Whoever hangs up makes `write` throw.
+ */
+export async function answerCsv(
+  reply: FastifyReply,
+  name: string,
+  work: (write: (text: string) => Promise<void>) => Promise<void>,
+): Promise<FastifyReply> {
+  const out = new PassThrough()
+  out.on('error', () => {})
+  let hasBegun = (): void => {}
+  const begun = new Promise<void>(resolve => {
+    hasBegun = resolve
+  })
+  const write = async (text: string): Promise<void> => {
+    hasBegun()
+    if (out.destroyed) throw new Error('nobody reads it any more')
+    if (!out.write(text)) await Promise.race([once(out, 'drain'), once(out, 'close')])
+  }
+  const done = work(write).then(() => {
+    out.end()
+  })
+  done.catch(error => out.destroy(error as Error))
+  await Promise.race([begun, done])
+  reply.type('text/csv; charset=utf-8').header('content-disposition', `attachment; filename="${name}"`)
+  return reply.send(out)
+}

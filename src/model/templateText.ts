@@ -1,0 +1,161 @@
+// A text with {{places}} for values: taken apart once, put together for each message. Substitution and nothing else: no
+// sections, no conditions, no escaping for HTML. A value is never read as part of the template, and what comes out has no
+// place left in it. Knows texts; whose template it is, and what is done with the text, are others'.
+
+import { type Fault, fault } from './fault.js'
+import { ValuePattern } from './valuePattern.js'
+
+/** Characters (UTF-16) of a template and of the text that it makes. */
+export const MAX_TEMPLATE_TEXT = 1_600
+
+export interface TemplateVariable {
+  readonly name: string
+  /** Without a value, and without a default, there is no text. */
+  readonly required: boolean
+  readonly default: string | null
+  /** Characters of a value; null = as many as the text has room for. */
+  readonly maxLength: number | null
+  /** What a whole value must match, see {@link ValuePattern}; null = anything. */
+  readonly pattern: string | null
+}
+
+/** What one version of a template says. Objects never change. */
+export interface TemplateContent {
+  readonly content: string
+  /** Locale (`de`, `pt-BR`) -> the text in that language; `content` is for all others. */
+  readonly locales: Readonly<Record<string, string>>
+  readonly variables: readonly TemplateVariable[]
+}
+
+/** Values by name; numbers and truth values are written as JSON would. Own properties alone count. */
+export type TemplateValues = Readonly<Record<string, string | number | boolean>>
+
+export const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,31}$/
+const PLACE = /\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,31})\s*\}\}/g
+/** Line ends are part of texts; other control characters, and halves of a character, of nothing. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what it finds
+const UNCLEAN = /[\0-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\p{Surrogate}]/u
+export const isCleanText = (text: string): boolean => !UNCLEAN.test(text)
+
+/** Texts around places: one more of them than `slots`, which are numbers of variables. */
+interface Variant {
+  readonly texts: readonly string[]
+  readonly slots: readonly number[]
+}
+
+/** The names in a text, in order; what is wrong with it where it is no template. */
+export function placesOf(text: string): { names: string[]; fault?: string } {
+  const names: string[] = []
+  const rest = text.replace(PLACE, (_, name: string) => {
+    names.push(name)
+    return '\0'
+  })
+  // An odd brace beside a place could make another of it with what a value begins or ends with.
+  const odd = /\{\{|\}\}|\{\0|\0\}/.exec(rest)
+  if (odd === null) return { names }
+  const around = rest.slice(Math.max(0, odd.index - 10), odd.index + 20).replaceAll('\0', '{{…}}')
+  return { names, fault: `has braces that are no {{name}}, at "${around}"` }
+}
+
+export class TemplateProgram {
+  readonly variables: readonly TemplateVariable[]
+  private readonly numbers = new Map<string, number>()
+  private readonly patterns: readonly (ValuePattern | null)[]
+  private readonly main: Variant
+  private readonly variants = new Map<string, Variant>()
+
+  /** Of content that was found good. */
+  constructor({ content, locales, variables }: TemplateContent) {
+    this.variables = variables
+    for (const [i, { name }] of variables.entries()) this.numbers.set(name, i)
+    this.patterns = variables.map(({ pattern }) => (pattern === null ? null : new ValuePattern(pattern)))
+    this.main = this.compile(content)
+    for (const [locale, text] of Object.entries(locales)) this.variants.set(locale.toLowerCase(), this.compile(text))
+  }
+
+  private compile(text: string): Variant {
+    const pieces = text.split(PLACE)
+    return {
+      texts: pieces.filter((_, i) => i % 2 === 0),
+      slots: pieces.filter((_, i) => i % 2 === 1).map(name => this.numbers.get(name) as number),
+    }
+  }
+
+  /**
+   * The text, with `values` before `common` ones. A Fault names the variable, and points to it within the values.
+   * `locale`: the variant for it, else for its language, else the main one.
+   */
+  render(values: TemplateValues | undefined, common?: TemplateValues, locale?: string): string | Fault {
+    const unknown = this.unknownIn(values) ?? this.unknownIn(common)
+    if (unknown !== undefined) {
+      return at(fault('variable_unknown', `the template has no variable ${shown(unknown)}`, false), unknown)
+    }
+    const given: string[] = []
+    const { variables } = this
+    for (let i = 0; i < variables.length; i++) {
+      const variable = variables[i] as TemplateVariable
+      const value = valueIn(variable.name, values) || valueIn(variable.name, common)
+      if (value === '') {
+        if (variable.default === null && variable.required) {
+          return at(fault('variable_missing', `the variable ${variable.name} has no value`, false), variable.name)
+        }
+        given.push(variable.default ?? '')
+        continue
+      }
+      const why = this.objection(i, value)
+      if (why !== undefined) {
+        return at(fault('variable_invalid', `the variable ${variable.name} ${why}`, false), variable.name)
+      }
+      given.push(value)
+    }
+    const { texts, slots } = this.variant(locale)
+    let text = texts[0] as string
+    for (let i = 0; i < slots.length; i++) text += (given[slots[i] as number] as string) + (texts[i + 1] as string)
+    if (text.length > MAX_TEMPLATE_TEXT) {
+      return fault('too_long', `the text has ${text.length} characters: ${MAX_TEMPLATE_TEXT} at most`, false)
+    }
+    // Two values side by side: neither is one, and together they are.
+    if (text.includes('{{')) return fault('variable_invalid', 'the values make a {{place}} together', false)
+    return text === '' ? fault('variable_missing', 'the text is empty', false) : text
+  }
+
+  /** What is wrong with a value of variable `i`. */
+  objection(i: number, value: string): string | undefined {
+    const { maxLength } = this.variables[i] as TemplateVariable
+    if (maxLength !== null && value.length > maxLength && [...value].length > maxLength) {
+      return `is longer than ${maxLength} characters`
+    }
+    if (value.length > MAX_TEMPLATE_TEXT) return `is longer than ${MAX_TEMPLATE_TEXT} characters`
+    if (value.includes('{{') || value.includes('}}')) return 'holds braces like those of a {{place}}'
+    if (UNCLEAN.test(value)) return 'holds a control character'
+    const pattern = this.patterns[i]
+    return pattern == null || pattern.matches(value) ? undefined : 'is not as its pattern says'
+  }
+
+  private unknownIn(values: TemplateValues | undefined): string | undefined {
+    for (const name in values) if (!this.numbers.has(name)) return name
+    return undefined
+  }
+
+  private variant(locale: string | undefined): Variant {
+    if (locale === undefined || this.variants.size === 0) return this.main
+    for (let tag = locale.toLowerCase(); tag !== ''; tag = tag.slice(0, Math.max(0, tag.lastIndexOf('-')))) {
+      const variant = this.variants.get(tag)
+      if (variant !== undefined) return variant
+    }
+    return this.main
+  }
+}
+
+const at = (why: Fault, name: string): Fault => ({
+  ...why,
+  pointer: `/${name.slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}`,
+})
+const shown = (name: string): string => (name.length > 40 || !isCleanText(name) ? 'of that name' : name)
+
+/** Names like `constructor` are good names: what objects have of themselves is no value. */
+function valueIn(name: string, values: TemplateValues | undefined): string {
+  if (values === undefined || !Object.hasOwn(values, name)) return ''
+  const value = values[name] as string | number | boolean
+  return typeof value === 'string' ? value : String(value)
+}

@@ -1,0 +1,130 @@
+// What messages came to, by hour and day: counted from the rows of a slice of history and written in its transaction, so
+// that each row counts once, whatever dies when. Messages count in the hour of their acceptance, however late they end: so
+// rates are of the same messages above and below the line. Also looks after the age of what is kept.
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Log } from '../base/log.js'
+import type { HistoryRow } from '../spool/contract.js'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { logged } from '../store/retry.js'
+import type { SlicePart } from './history.js'
+import { countryNames, HOUR_MS, StatsCells } from './statsCells.js'
+import { ADD_CELLS, COLUMNS, DAY_LEVELS, HOUR_LEVELS } from './statsColumns.js'
+import { StatsTotals } from './statsTotals.js'
+
+const DAY_MS = 24 * HOUR_MS
+const UPKEEP_MS = HOUR_MS
+/** As name of a lock: nodes do this one after the other. */
+const LOCK = 5494791
+/** Cells whose arrays are written between two turns of the event loop: about 2 ms. */
+const PIECE = 20_000
+
+export class Stats implements SlicePart {
+  /** Of this process, since its start. */
+  readonly totals = new StatsTotals()
+  private readonly cells = new StatsCells()
+
+  begin(): void {
+    this.cells.clear()
+  }
+
+  take(row: HistoryRow): void {
+    this.cells.take(row)
+  }
+
+  async write(client: SqlClient): Promise<void> {
+    await addCells(client, this.cells, ADD_CELLS)
+  }
+
+  written(): void {
+    this.totals.add(this.cells)
+  }
+}
+
+/** Adds what was counted to what stands in SQL. */
+export async function addCells(client: SqlClient, cells: StatsCells, statement: string): Promise<void> {
+  if (cells.size === 0) return
+  const parameters = [
+    await arrayOf(cells, i => `"${new Date(cells.key(i, 0) * HOUR_MS).toISOString()}"`),
+    await arrayOf(cells, i => cells.key(i, 1)),
+    await arrayOf(cells, i => cells.key(i, 2)),
+    await arrayOf(cells, i => `"${countryNames[cells.key(i, 3)]}"`),
+    await arrayOf(cells, i => cells.key(i, 4)),
+  ]
+  for (const column of COLUMNS.keys()) parameters.push(await arrayOf(cells, i => cells.value(i, column)))
+  await client.query(statement, parameters)
+}
+
+/** As PostgreSQL reads an array: `{1,2}`. */
+async function arrayOf(cells: StatsCells, of: (cell: number) => string | number): Promise<string> {
+  let text = '{'
+  for (let i = 0; i < cells.size; i++) {
+    if (i % PIECE === PIECE - 1) await nextTurn()
+    text += i === 0 ? of(i) : `,${of(i)}`
+  }
+  if (cells.size > PIECE / COLUMNS.length) await nextTurn()
+  return `${text}}`
+}
+
+export interface StatsRetention {
+  readonly hoursDays: number
+  readonly days: number
+}
+
+/** Drops hours and days that are old, now and then. */
+export class StatsUpkeep {
+  private readonly store: Store
+  private readonly retention: StatsRetention
+  private readonly now: () => number
+  private readonly log: Log
+  private timer: NodeJS.Timeout | undefined
+  private running: Promise<void> = Promise.resolve()
+
+  constructor(store: Store, retention: StatsRetention, now: () => number, log: Log) {
+    this.store = store
+    this.retention = retention
+    this.now = now
+    this.log = log
+  }
+
+  start(): void {
+    const work = (): void => {
+      this.running = dropOld(this.store, this.retention, this.now()).catch(error => {
+        this.log.warn({ ...logged(error) }, 'old hours of the analytics could not be dropped; trying again')
+      })
+    }
+    this.timer = setInterval(work, UPKEEP_MS)
+    this.timer.unref()
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.timer)
+    await this.running
+  }
+}
+
+/** Drops hours and days older than this, a day of a level at a time. Days have what their hours had. */
+export async function dropOld(store: Store, { hoursDays, days }: StatsRetention, nowMs: number): Promise<void> {
+  for (const [table, levels, kept] of [
+    ['stats_hour', HOUR_LEVELS, hoursDays],
+    ['stats_day', DAY_LEVELS, days],
+  ] as const) {
+    const firstMs = (Math.floor(nowMs / DAY_MS) - kept) * DAY_MS
+    for (const level of levels) while (await dropDay(store, table, level, firstMs)) {}
+  }
+}
+
+/** Of what stands before `firstMs`, the oldest day. False: there was nothing to do. */
+function dropDay(store: Store, table: string, level: number, firstMs: number): Promise<boolean> {
+  return store.transaction(async client => {
+    await client.query('select pg_advisory_xact_lock($1)', [LOCK])
+    const { rows } = await client.query<{ hour: Date | null }>(
+      `select min(hour) as hour from ${table} where level = ${level}`,
+    )
+    const oldestMs = rows[0]?.hour?.getTime() ?? firstMs
+    if (oldestMs >= firstMs) return false
+    const before = new Date(Math.min(oldestMs + DAY_MS, firstMs))
+    await client.query(`delete from ${table} where level = ${level} and hour < $1`, [before])
+    return true
+  })
+}

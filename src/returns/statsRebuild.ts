@@ -1,0 +1,134 @@
+// Counts days of acceptance anew from history: for messages from before there were counts, or after a fault. A day at a time
+// and each in one transaction, so it may be done again, be broken off, and run beside writers of history: whoever writes
+// counts waits while a day is counted. What history does not have stays as it is: codes that were used.
+
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { firstIdAt, idTimeMs } from '../base/ids.js'
+import type { MessageState } from '../model/message.js'
+import type { HistoryRow } from '../spool/contract.js'
+import type { SqlClient, Store } from '../store/postgres.js'
+import { addCells } from './stats.js'
+import { StatsCells } from './statsCells.js'
+import { ADD_CELLS, ADD_DAYS, FINEST } from './statsColumns.js'
+
+const DAY_MS = 86_400_000
+/** Rows read at a time: some 10 ms of a command's own. */
+const PIECE = 5_000
+
+export interface Rebuilt {
+  /** `2026-11-20` */
+  day: string
+  /** Of history. */
+  rows: number
+}
+
+/**
+ * Counts the days from `fromMs` to `toMs` (in UTC, the last one too) anew, and tells of each. Days of which history has
+ * nothing any more are left alone. @param hoursFromMs from then on hours are kept, too
+ */
+export async function rebuildStats(
+  store: Store,
+  { fromMs, toMs, hoursFromMs }: { fromMs: number; toMs: number; hoursFromMs: number },
+  tell: (day: Rebuilt) => void,
+): Promise<void> {
+  // Days are dropped from history whole: the first that has an acceptance has all of its own.
+  const { rows } = await store.query<{ id: number | null }>("select min(id) as id from history where kind = 'a'")
+  const oldest = rows[0]?.id
+  if (oldest == null) return
+  const cells = new StatsCells()
+  for (let day = startOfDay(Math.max(fromMs, idTimeMs(oldest))); day <= toMs; day += DAY_MS) {
+    const isWithHours = day >= startOfDay(hoursFromMs)
+    const counted = await store.transaction(client => rebuildDay(client, cells, day, isWithHours))
+    tell({ day: new Date(day).toISOString().slice(0, 10), rows: counted })
+  }
+}
+
+async function rebuildDay(client: SqlClient, cells: StatsCells, day: number, isWithHours: boolean): Promise<number> {
+  // Who has written history and not yet counts has rows that we do not see, and waits with the counts until we are done; who
+  // has written both is done before we look.
+  await client.query('lock table stats_hour, stats_day in share row exclusive mode')
+  const span = [new Date(day), new Date(day + DAY_MS)]
+  const table = isWithHours ? 'stats_hour' : 'stats_day'
+  await client.query(
+    `create temporary table kept on commit drop as select hour, account, carrier, country, rank, converted from ${table}
+    where level = ${FINEST} and hour >= $1 and hour < $2 and converted > 0`,
+    span,
+  )
+  await client.query('delete from stats_hour where hour >= $1 and hour < $2', span)
+  await client.query('delete from stats_day where hour >= $1 and hour < $2', span)
+  cells.clear()
+  await client.query(
+    `declare past no scroll cursor for select id, at, kind::text as kind, price_micros, back_micros, cost_micros, account,
+      route, carrier, segments, rank, state, destination
+    from history where id >= ${firstIdAt(day)} and id < ${firstIdAt(day + DAY_MS)}`,
+  )
+  let counted = 0
+  for (;;) {
+    const { rows } = await client.query<Stored>(`fetch ${PIECE} from past`)
+    for (const row of rows) cells.take(rowOf(row))
+    counted += rows.length
+    if (rows.length < PIECE) break
+    await nextTurn()
+  }
+  await client.query('close past')
+  await addCells(client, cells, isWithHours ? ADD_CELLS : ADD_DAYS)
+  await keepConversions(client, isWithHours)
+  await client.query('drop table kept')
+  return counted
+}
+
+async function keepConversions(client: SqlClient, isWithHours: boolean): Promise<void> {
+  const { rows } = await client.query<Kept>('select * from kept')
+  const cells = new StatsCells()
+  for (const { hour, account, carrier, country, rank, converted } of rows) {
+    cells.addConversions(hour.getTime(), account, carrier, country, rank, converted)
+  }
+  await addCells(client, cells, isWithHours ? ADD_CELLS : ADD_DAYS)
+}
+
+interface Kept {
+  hour: Date
+  account: number
+  carrier: number
+  country: string
+  rank: number
+  converted: number
+}
+
+interface Stored {
+  id: number
+  at: Date
+  kind: 'a' | 'e'
+  price_micros: number
+  back_micros: number
+  cost_micros: number
+  account: number
+  route: number
+  carrier: number
+  segments: number
+  rank: number
+  state: number
+  destination: string
+}
+
+const startOfDay = (ms: number): number => Math.floor(ms / DAY_MS) * DAY_MS
+
+const rowOf = (row: Stored): HistoryRow => ({
+  kind: row.kind === 'a' ? 'accepted' : 'ended',
+  atMs: row.at.getTime(),
+  id: row.id,
+  account: row.account,
+  rank: row.rank,
+  state: row.state as MessageState,
+  source: '',
+  destination: row.destination,
+  route: row.route,
+  carrier: row.carrier,
+  segments: row.segments,
+  priceMicros: row.price_micros,
+  backMicros: row.back_micros,
+  costMicros: row.cost_micros,
+  isHeld: false,
+  error: '',
+  clientRef: '',
+})

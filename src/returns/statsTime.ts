@@ -1,0 +1,164 @@
+// Spans of time as people count them - hours, days, weeks, months where they are - and what of hours and days in UTC makes them
+// up. Pure: knows clocks and their changes, nothing of what is counted.
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 86_400_000
+
+export const intervals = ['hour', 'day', 'week', 'month', 'none'] as const
+export type Interval = (typeof intervals)[number]
+
+/** From one moment to before another, in ms; whole hours of UTC. */
+export interface Span {
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/** A span to count in: `labelMs` is where its hour, day, week or month begins, which may be before what was asked for. */
+export interface Bucket extends Span {
+  readonly labelMs: number
+}
+
+/** A piece of a bucket that is read from hours or from days. */
+export interface Piece extends Span {
+  readonly bucket: number
+}
+
+const formats = new Map<string, Intl.DateTimeFormat>()
+const FORMATS = 64
+
+function formatOf(zone: string): Intl.DateTimeFormat {
+  let format = formats.get(zone)
+  if (format === undefined) {
+    const fields = { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric' } as const
+    format = new Intl.DateTimeFormat('en-US', {
+      timeZone: zone,
+      hourCycle: 'h23',
+      second: 'numeric',
+      era: 'short',
+      ...fields,
+    })
+    // Names are given by whoever asks.
+    if (formats.size >= FORMATS) formats.clear()
+    formats.set(zone, format)
+  }
+  return format
+}
+
+/** Whether there is such a zone: a name of the IANA's. */
+export function isZone(zone: string): boolean {
+  try {
+    formatOf(zone)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** What the clocks there show, as if it were UTC. */
+function shown(ms: number, zone: string): number {
+  if (zone === 'UTC') return ms
+  const part: Record<string, number> = {}
+  for (const { type, value } of formatOf(zone).formatToParts(ms)) part[type] = Number(value)
+  const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = part
+  return Date.UTC(year, month - 1, day, hour, minute, second)
+}
+
+/** The first moment of a date there, given as its midnight in UTC: where clocks jump over midnight, that after the jump. */
+export function startOf(dateMs: number, zone: string): number {
+  if (zone === 'UTC') return dateMs
+  const offset = (ms: number): number => shown(ms, zone) - ms
+  const [before, after] = [offset(dateMs - DAY_MS), offset(dateMs + DAY_MS)]
+  const candidates = before === after ? [dateMs - before] : [dateMs - before, dateMs - after].sort((a, b) => a - b)
+  return candidates.find(ms => shown(ms, zone) >= dateMs) ?? (candidates.at(-1) as number)
+}
+
+/** `2026-03-29T00:00:00+01:00` */
+export function momentText(ms: number, zone: string): string {
+  const local = shown(ms, zone)
+  const minutes = Math.round((local - ms) / 60_000)
+  if (zone === 'UTC') return `${new Date(ms).toISOString().slice(0, 19)}Z`
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60]
+  const two = (value: number): string => String(value).padStart(2, '0')
+  return `${new Date(local).toISOString().slice(0, 19)}${minutes < 0 ? '-' : '+'}${two(hours)}:${two(rest)}`
+}
+
+/** What one asks for: a date is its whole day there, a text with a time a moment. Undefined: it is neither. */
+export function momentOf(text: string, zone: string, isEnd: boolean): number | undefined {
+  if (/^\d{4}-\d\d-\d\d$/.test(text)) {
+    const date = Date.parse(`${text}T00:00:00Z`)
+    return Number.isNaN(date) ? undefined : startOf(isEnd ? date + DAY_MS : date, zone)
+  }
+  const ms = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN
+  return Number.isNaN(ms) ? undefined : ms
+}
+
+/** The date of a moment there, as its midnight in UTC. */
+export const dateOf = (ms: number, zone: string): number => Math.floor(shown(ms, zone) / DAY_MS) * DAY_MS
+
+/** The date on which the hour, day, week (from Monday) or month of a date begins, and that of the next one. */
+function datesOf(dateMs: number, interval: Interval): [number, number] {
+  const date = new Date(dateMs)
+  if (interval === 'month') {
+    const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()]
+    return [Date.UTC(year, month), Date.UTC(year, month + 1)]
+  }
+  if (interval === 'day') return [dateMs, dateMs + DAY_MS]
+  const monday = dateMs - ((date.getUTCDay() + 6) % 7) * DAY_MS
+  return [monday, monday + 7 * DAY_MS]
+}
+
+const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS) * HOUR_MS
+
+/**
+ * The buckets of a span. What is counted is counted by hours of UTC: where clocks are half an hour off, a bucket begins at the
+ * hour before. Undefined: they are more than `most`.
+ */
+export function bucketsOf(
+  { fromMs, toMs }: Span,
+  interval: Interval,
+  zone: string,
+  most: number,
+): Bucket[] | undefined {
+  const [first, end] = [hourOf(fromMs), hourOf(toMs + HOUR_MS - 1)]
+  if (end <= first) return []
+  if (interval === 'none') return [{ labelMs: fromMs, fromMs: first, toMs: end }]
+  const buckets: Bucket[] = []
+  if (interval === 'hour') {
+    if ((end - first) / HOUR_MS > most) return undefined
+    for (let at = first; at < end; at += HOUR_MS) buckets.push({ labelMs: at, fromMs: at, toMs: at + HOUR_MS })
+    return buckets
+  }
+  let [date, next] = datesOf(dateOf(first, zone), interval)
+  for (let labelMs = startOf(date, zone); hourOf(labelMs) < end; ) {
+    if (buckets.length === most) return undefined
+    const nextMs = startOf(next, zone)
+    const bucket = { labelMs, fromMs: Math.max(first, hourOf(labelMs)), toMs: Math.min(end, hourOf(nextMs)) }
+    if (bucket.fromMs < bucket.toMs) buckets.push(bucket)
+    ;[date, next] = datesOf(next, interval)
+    labelMs = nextMs
+  }
+  return buckets
+}
+
+/**
+ * What to read for buckets: whole days of UTC, and hours for what is left. Hours are kept from `hoursFromMs` on, the begin of
+ * a day; what is older is cut at the nearest day.
+ */
+export function piecesOf(buckets: readonly Span[], hoursFromMs: number): { hours: Piece[]; days: Piece[] } {
+  const hours: Piece[] = []
+  const days: Piece[] = []
+  const cut = (ms: number): number => (ms >= hoursFromMs ? ms : Math.round(ms / DAY_MS) * DAY_MS)
+  for (const [bucket, span] of buckets.entries()) {
+    const [from, to] = [cut(span.fromMs), cut(span.toMs)]
+    const [firstDay, lastDay] = [Math.ceil(from / DAY_MS) * DAY_MS, Math.floor(to / DAY_MS) * DAY_MS]
+    const add = (pieces: Piece[], fromMs: number, toMs: number): void => {
+      if (fromMs < toMs) pieces.push({ bucket, fromMs, toMs })
+    }
+    if (firstDay < lastDay) {
+      add(hours, from, firstDay)
+      add(days, firstDay, lastDay)
+      add(hours, lastDay, to)
+    } else add(hours, from, to)
+  }
+  return { hours, days }
+}

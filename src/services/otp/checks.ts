@@ -1,0 +1,133 @@
+// Whether a code is right. Counting an attempt, comparing it and closing the session are one step in one turn of the event
+// loop, durable before it is answered: of codes that come at once no more are looked at than may be, and one is right at most.
+// Whatever is wrong, the same is done, written and said.
+
+import { createHash, randomBytes } from 'node:crypto'
+import { rankOf } from '../../model/message.js'
+import { type Course, isOpen } from './course.js'
+import type { Guard } from './guard.js'
+import { diskFull, type OtpHost, type Refusal, refusal } from './host.js'
+import { type Asker, PURPOSE } from './making.js'
+import { type Binding, isCode, type Proof, type Session, type Sessions, type Step } from './session.js'
+import type { Told } from './told.js'
+
+const TOKEN_MS = 300_000
+const TOKEN_OCTETS = 32
+const OTP = rankOf('otp')
+
+export interface Verified {
+  readonly session: Session
+  readonly token: string
+  readonly tokenUntilMs: number
+}
+
+/** The answer to every code that is not right, whatever is wrong with it. */
+export const wrongCode = refusal('otp_invalid', 'the code is wrong, or no longer good')
+const tokenRefused = refusal('otp_token_invalid', 'the token is wrong, was used, or is no longer good')
+
+export class Checks {
+  private readonly host: OtpHost
+  private readonly parts: {
+    readonly sessions: Sessions
+    readonly course: Course
+    readonly told: Told
+    readonly guard: Guard
+  }
+
+  constructor(host: OtpHost, parts: Checks['parts']) {
+    this.host = host
+    this.parts = parts
+  }
+
+  /**
+   * Whether this is the code; whatever is not right about it, the answer is the same and takes as long. Durable when it
+   * resolves.
+   */
+  async verify(
+    { account, isTest }: Asker,
+    id: string,
+    written: string,
+    named: Partial<Binding>,
+  ): Promise<Verified | Refusal> {
+    const { spool, peppers, clock, counters } = this.host
+    const { sessions, course, told } = this.parts
+    const nowMs = clock.now()
+    const found = sessions.read(account.id, id)
+    const isReal = isOpen(found, nowMs) && found.isTest === isTest && found.failed < found.attempts
+    const session = isReal ? found : sessions.decoyOf(account.id, id)
+    const pepper = peppers.of(session.kid)
+    const { destination = session.destination, purpose = PURPOSE, payee = '', amount = '' } = named
+    const isRight = isCode(session, pepper ?? peppers.current, { destination, purpose, payee, amount }, written)
+    if (isRight && isReal && pepper !== undefined) {
+      if (!course.close(session, 'verified')) return diskFull
+      const token = randomBytes(TOKEN_OCTETS).toString('base64url')
+      const tokenUntilMs = nowMs + TOKEN_MS
+      const { payee, amount } = session.wording
+      const proof: Proof = {
+        session: id,
+        purpose: session.purpose,
+        destination: session.destination,
+        payee,
+        amount,
+        verifiedMs: nowMs,
+      }
+      sessions.keepProof(hashOf(token), account.id, proof, tokenUntilMs)
+      if (!session.isSandboxed) {
+        sessions.dropStanding(session)
+        this.converted(session, nowMs)
+      }
+      told.tell(session, 'verified')
+      await spool.synced()
+      return { session, token, tokenUntilMs }
+    }
+    counters.add('otp_wrong')
+    session.failed++
+    if (session.failedUntilMs <= nowMs) session.failedUntilMs = nowMs + this.host.settings.attemptsMs
+    const isUsedUp = isReal && session.failed >= session.attempts
+    if (!isReal) {
+      if (!sessions.writeDecoy(session, session.failedUntilMs)) return diskFull
+    } else {
+      if (!(isUsedUp ? course.close(session, 'blocked') : sessions.write(session))) return diskFull
+      if (!session.isSandboxed) sessions.writeStanding(session)
+      if (isUsedUp) told.tell(session, 'blocked')
+    }
+    await spool.synced()
+    return wrongCode
+  }
+
+  /** For analytics, for the guard, and for whoever judges carriers. */
+  private converted(session: Session, nowMs: number): void {
+    const { spool, counters, learned } = this.host
+    const { account, createdMs, destination, steps } = session
+    if (steps[0]?.channel === 'sms') this.parts.guard.verified(account, destination, createdMs)
+    const one =
+      session.tries.findLast(({ status }) => status === 'delivered') ??
+      session.tries.findLast(({ message }) => message !== 0)
+    if (one === undefined) return
+    const m = one.carrier === undefined ? spool.find(one.message) : undefined
+    const carrier = one.carrier ?? m?.carrier ?? 0
+    const to = (steps[one.step] as Step).to
+    const conversion = {
+      id: one.message,
+      account,
+      rank: OTP,
+      carrier,
+      lane: one.lane ?? m?.lane ?? 0,
+      source_addr: session.source,
+      destination_addr: to,
+    }
+    if (!spool.converted(conversion)) counters.add('otp_conversions_lost')
+    // What was reported delivered has been learned already.
+    if (one.channel !== 'sms' || one.status === 'delivered' || carrier === 0) return
+    learned({ carrier, account, destination: to, isUnused: false, afterMs: nowMs - one.atMs })
+  }
+
+  /** What a token stands for; it is good once. Durable when it resolves. */
+  async redeem({ account }: Asker, token: string, purpose: string): Promise<Proof | Refusal> {
+    const proof = this.parts.sessions.takeProof(hashOf(token), account.id, ({ purpose: of }) => of === purpose)
+    await this.host.spool.synced()
+    return proof ?? tokenRefused
+  }
+}
+
+const hashOf = (token: string): string => createHash('sha256').update(token).digest('base64url')

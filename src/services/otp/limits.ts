@@ -1,0 +1,118 @@
+// How many codes may be asked for: for one destination, from one address of a client, by one account. Counts what was sent,
+// beside the sessions, in the same commit; a restart forgets nothing. Knows moments and bounds; what is answered to whoever
+// is over one, otp.ts says.
+
+import type { Spool } from '../../spool/contract.js'
+
+export interface SendLimits {
+  /** From one code to the next for a destination. */
+  readonly cooldownMs: number
+  readonly perHour: number
+  readonly perDay: number
+  /** For one address of a client. */
+  readonly perAddressHour: number
+}
+
+/** What stands in the way, and until when. */
+export interface Over {
+  readonly what: 'cooldown' | 'hour' | 'day' | 'address' | 'account'
+  readonly untilMs: number
+}
+
+export interface Left {
+  readonly hour: number
+  readonly day: number
+}
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 86_400_000
+
+export class SendCounts {
+  private readonly spool: Pick<Spool, 'keep' | 'kept'>
+  private readonly limits: SendLimits
+
+  constructor(spool: SendCounts['spool'], limits: SendLimits) {
+    this.spool = spool
+    this.limits = limits
+  }
+
+  /** Nothing is counted. `isNext`: of a session that may go on by itself, whatever was sent just now. */
+  overDestination(account: number, destination: string, nowMs: number, isNext = false): Over | undefined {
+    const { cooldownMs, perHour, perDay } = this.limits
+    const sent = this.moments(destinationKey(account, destination), nowMs - DAY_MS, nowMs)
+    const last = sent.at(-1)
+    if (!isNext && last !== undefined && nowMs - last < cooldownMs)
+      return { what: 'cooldown', untilMs: last + cooldownMs }
+    const day = full(sent, perDay, DAY_MS)
+    if (day !== undefined) return { what: 'day', untilMs: day }
+    const hour = full(after(sent, nowMs - HOUR_MS), perHour, HOUR_MS)
+    return hour === undefined ? undefined : { what: 'hour', untilMs: hour }
+  }
+
+  left(account: number, destination: string, nowMs: number): Left {
+    const sent = this.moments(destinationKey(account, destination), nowMs - DAY_MS, nowMs)
+    const { perHour, perDay } = this.limits
+    const day = Math.max(0, perDay - sent.length)
+    return { hour: Math.min(day, Math.max(0, perHour - after(sent, nowMs - HOUR_MS).length)), day }
+  }
+
+  overAddress(account: number, ip: string, nowMs: number): Over | undefined {
+    const until = full(
+      this.moments(addressKey(account, ip), nowMs - HOUR_MS, nowMs),
+      this.limits.perAddressHour,
+      HOUR_MS,
+    )
+    return until === undefined ? undefined : { what: 'address', untilMs: until }
+  }
+
+  /** `most` codes of the account in an hour by the clock. */
+  overAccount(account: number, most: number, nowMs: number): Over | undefined {
+    const { fromMs, count } = this.hourOf(account, nowMs)
+    return count < most ? undefined : { what: 'account', untilMs: fromMs + HOUR_MS }
+  }
+
+  countDestination(account: number, destination: string, nowMs: number): void {
+    const key = destinationKey(account, destination)
+    this.write(key, [...this.moments(key, nowMs - DAY_MS, nowMs), nowMs], nowMs + DAY_MS)
+  }
+
+  countAddress(account: number, ip: string, nowMs: number): void {
+    const key = addressKey(account, ip)
+    this.write(key, [...this.moments(key, nowMs - HOUR_MS, nowMs), nowMs], nowMs + HOUR_MS)
+  }
+
+  countAccount(account: number, nowMs: number): void {
+    const { fromMs, count } = this.hourOf(account, nowMs)
+    this.write(accountKey(account), [fromMs, count + 1], fromMs + HOUR_MS)
+  }
+
+  private hourOf(account: number, nowMs: number): { fromMs: number; count: number } {
+    const fromMs = nowMs - (nowMs % HOUR_MS)
+    const kept = this.spool.kept(accountKey(account))
+    const [from = 0, count = 0] = kept === undefined ? [] : (JSON.parse(kept.toString()) as number[])
+    return from === fromMs ? { fromMs, count } : { fromMs, count: 0 }
+  }
+
+  private moments(key: string, sinceMs: number, nowMs: number): number[] {
+    const kept = this.spool.kept(key)
+    if (kept === undefined) return []
+    // A clock that was put back makes nothing longer than it would have been.
+    return after(JSON.parse(kept.toString()) as number[], sinceMs).map(ms => Math.min(ms, nowMs))
+  }
+
+  private write(key: string, numbers: readonly number[], untilMs: number): void {
+    this.spool.keep(key, Buffer.from(JSON.stringify(numbers)), untilMs)
+  }
+}
+
+const after = (moments: readonly number[], sinceMs: number): number[] => moments.filter(ms => ms > sinceMs)
+
+/** Until when there are `most` of them in a window; undefined: there are fewer. */
+function full(moments: readonly number[], most: number, windowMs: number): number | undefined {
+  const oldest = moments[moments.length - most]
+  return oldest === undefined ? undefined : oldest + windowMs
+}
+
+const destinationKey = (account: number, destination: string): string => `otp d ${account} ${destination}`
+const addressKey = (account: number, ip: string): string => `otp i ${account} ${ip}`
+const accountKey = (account: number): string => `otp a ${account}`

@@ -1,0 +1,124 @@
+// The secrets that codes are hashed and sealed under. They stand in a file beside the stores, never in one: who reads a
+// store cannot try codes out. The newest is used; older ones are good until the last session under them is over, then they
+// are destroyed. Knows keys and their numbers; what is hashed others say.
+
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
+import { open, readFile, rename } from 'node:fs/promises'
+import type { Clock } from '../../base/clock.js'
+
+const KEY_OCTETS = 32
+const IV_OCTETS = 12
+const TAG_OCTETS = 16
+/** Longer than any session lives. */
+const KEEP_MS = 3_600_000
+
+export class Pepper {
+  readonly kid: number
+  readonly sinceMs: number
+  readonly secret: Buffer
+  private readonly tags: Buffer
+  private readonly seals: Buffer
+
+  constructor(kid: number, sinceMs: number, secret: Buffer) {
+    this.kid = kid
+    this.sinceMs = sinceMs
+    this.secret = secret
+    const derived = (use: string): Buffer =>
+      Buffer.from(hkdfSync('sha256', secret, '', `trunkline otp ${use}`, KEY_OCTETS))
+    this.tags = derived('tags')
+    this.seals = derived('seals')
+  }
+
+  /** HMAC-SHA-256, 32 octets. */
+  tag(text: string): Buffer {
+    return createHmac('sha256', this.tags).update(text).digest()
+  }
+
+  /** AES-256-GCM, for `owner` alone, base64. */
+  seal(owner: string, text: string): string {
+    const iv = randomBytes(IV_OCTETS)
+    const cipher = createCipheriv('aes-256-gcm', this.seals, iv).setAAD(Buffer.from(owner))
+    const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
+    return Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')
+  }
+
+  /** Throws on what was not sealed so. */
+  unseal(owner: string, sealed: string): string {
+    const octets = Buffer.from(sealed, 'base64')
+    const decipher = createDecipheriv('aes-256-gcm', this.seals, octets.subarray(0, IV_OCTETS))
+      .setAAD(Buffer.from(owner))
+      .setAuthTag(octets.subarray(IV_OCTETS, IV_OCTETS + TAG_OCTETS))
+    return decipher.update(octets.subarray(IV_OCTETS + TAG_OCTETS), undefined, 'utf8') + decipher.final('utf8')
+  }
+}
+
+export class Peppers {
+  private readonly file: string
+  private readonly clock: Clock
+  private all: readonly Pepper[]
+  private rotating: Promise<void> = Promise.resolve()
+
+  private constructor(file: string, clock: Clock, all: readonly Pepper[]) {
+    this.file = file
+    this.clock = clock
+    this.all = all
+  }
+
+  /** Reads the file, or makes it. Throws when it is no such file. */
+  static async open(file: string, clock: Clock): Promise<Peppers> {
+    const written = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return ''
+      throw error
+    })
+    const peppers = new Peppers(
+      file,
+      clock,
+      written.split('\n').flatMap(line => (line === '' ? [] : read(line, file))),
+    )
+    if (peppers.all.length === 0) await peppers.rotate()
+    return peppers
+  }
+
+  get current(): Pepper {
+    return this.all[0] as Pepper
+  }
+
+  /** undefined: it was destroyed, and nothing is good under it. */
+  of(kid: number): Pepper | undefined {
+    const { current } = this
+    return current.kid === kid ? current : this.all.find(one => one.kid === kid)
+  }
+
+  /** A new one from now on, once it is durable. Those that nothing can stand under any more go. */
+  rotate(): Promise<void> {
+    this.rotating = this.rotating.then(
+      () => this.add(),
+      () => this.add(),
+    )
+    return this.rotating
+  }
+
+  private async add(): Promise<void> {
+    const nowMs = this.clock.now()
+    const fresh = new Pepper((this.all[0]?.kid ?? 0) + 1, nowMs, randomBytes(KEY_OCTETS))
+    // One is in use until the next begins.
+    const kept = this.all.filter((_, i) => i === 0 || nowMs - (this.all[i - 1] as Pepper).sinceMs < KEEP_MS)
+    const all = [fresh, ...kept]
+    const half = `${this.file}.new`
+    const handle = await open(half, 'w', 0o600)
+    await handle.writeFile(
+      all.map(({ kid, sinceMs, secret }) => `${kid} ${sinceMs} ${secret.toString('hex')}\n`).join(''),
+    )
+    await handle.sync()
+    await handle.close()
+    await rename(half, this.file)
+    this.all = all
+  }
+}
+
+function read(line: string, file: string): Pepper {
+  const [, kid, sinceMs, secret] = /^(\d{1,9}) (\d{1,15}) ([0-9a-f]{64})$/.exec(line) ?? []
+  if (secret === undefined)
+    throw new Error(`${file} holds no peppers: each line must have a number, a moment and 64 hex digits`)
+  return new Pepper(Number(kid), Number(sinceMs), Buffer.from(secret, 'hex'))
+}

@@ -1,0 +1,281 @@
+// Templates as rows in SQL: made, edited, removed, listed; their versions and how often they were used. Every change is
+// one transaction with its line in the audit. Statements and the shapes they answer with; who may do it is not asked here.
+
+import { type Actor, audited } from '../../accounts/audit.js'
+import type { SmsType } from '../../intake/web/fields.js'
+import type { TemplateContent, TemplateVariable } from '../../model/templateText.js'
+import type { SqlClient, Store } from '../../store/postgres.js'
+import { codeOf } from '../../store/retry.js'
+import { contentOf, type TemplateChange, type TemplateFields, type VariableGiven } from './content.js'
+
+/** Of one owner. */
+const MAX_TEMPLATES = 10_000
+const UNIQUE_VIOLATION = '23505'
+export const TEMPLATES_CHANNEL = 'trunkline_templates'
+
+/** Whose templates: an account's; null = the gateway's own, which every account may use. */
+export type TemplateOwner = number | null
+
+export interface TemplateRow extends TemplateContent {
+  readonly id: number
+  readonly account: TemplateOwner
+  readonly name: string
+  readonly category: string
+  readonly smsType: SmsType
+  readonly active: boolean
+  /** Whose content it is. */
+  readonly version: number
+  readonly newest: number
+  readonly createdAt: Date
+  readonly updatedAt: Date
+  readonly deletedAt: Date | null
+  readonly uses: number
+  readonly lastAt: Date | null
+}
+
+export interface VersionRow extends TemplateContent {
+  readonly version: number
+  readonly who: string
+  readonly createdAt: Date
+}
+
+/** As nodes copy it. */
+export interface TemplateHead {
+  readonly id: number
+  readonly account: TemplateOwner
+  readonly name: string
+  readonly category: string
+  readonly smsType: SmsType
+  readonly active: boolean
+  readonly version: number
+  readonly deleted: boolean
+  readonly change: number
+}
+
+export type TemplateRefusal = 'exists' | 'gone' | 'too_many'
+export class TemplateRefused extends Error {
+  readonly why: TemplateRefusal
+  constructor(why: TemplateRefusal) {
+    super(why)
+    this.why = why
+  }
+}
+
+export interface TemplatePage {
+  readonly owner: TemplateOwner
+  /** The gateway's own as well. */
+  readonly withShared: boolean
+  readonly category?: string | undefined
+  readonly smsType?: SmsType | undefined
+  readonly active?: boolean | undefined
+  /** Ids above this one. */
+  readonly after: number
+  readonly offset: number
+  readonly limit: number
+}
+
+export class TemplateRows {
+  private readonly store: Pick<Store, 'query' | 'transaction'>
+
+  constructor(store: Pick<Store, 'query' | 'transaction'>) {
+    this.store = store
+  }
+
+  // ---- for people
+
+  /** Its id. Throws TemplateFaulty, {@link TemplateRefused}. */
+  create(actor: Actor, owner: TemplateOwner, fields: TemplateFields): Promise<number> {
+    const content = contentOf(fields)
+    const { name, category, sms_type, is_active } = fields
+    return this.write(async client => {
+      const { rows } = await client.query<{ id: number }>(CREATE, [
+        owner,
+        name,
+        category,
+        sms_type,
+        is_active,
+        MAX_TEMPLATES,
+      ])
+      const id = rows[0]?.id
+      if (id === undefined) throw new TemplateRefused('too_many')
+      await addVersion(client, id, 1, content, actor)
+      await audited(client, actor, { action: 'template.create', subject: name, changes: { id, account: owner } })
+      return id
+    })
+  }
+
+  /** The number of its newest version then. Throws TemplateFaulty, {@link TemplateRefused}. */
+  edit(actor: Actor, id: number, change: TemplateChange): Promise<number> {
+    return this.write(async client => {
+      const { rows } = await client.query<TemplateRow>(
+        `${LOCKED} where t.id = $1 and t.deleted_at is null for update of t`,
+        [id],
+      )
+      const [row] = rows
+      if (row === undefined) throw new TemplateRefused('gone')
+      const given = change.content ?? change.locales ?? change.variables
+      const content = given === undefined ? row : changedContent(row, change)
+      const version = sameContent(row, content) ? row.version : row.version + 1
+      const { name = row.name, category = row.category, sms_type = row.smsType, is_active = row.active } = change
+      const isSame =
+        version === row.version &&
+        name === row.name &&
+        category === row.category &&
+        sms_type === row.smsType &&
+        is_active === row.active
+      if (isSame) return version
+      await client.query(EDIT, [id, name, category, sms_type, is_active, version])
+      if (version !== row.version) await addVersion(client, id, version, content, actor)
+      const changes = { id, fields: Object.keys(change), version }
+      await audited(client, actor, { action: 'template.edit', subject: name, changes })
+      return version
+    })
+  }
+
+  /** Its versions stay. Throws {@link TemplateRefused}. */
+  remove(actor: Actor, id: number): Promise<void> {
+    return this.write(async client => {
+      const { rows } = await client.query<{ name: string }>(REMOVE, [id])
+      if (rows[0] === undefined) throw new TemplateRefused('gone')
+      await audited(client, actor, { action: 'template.remove', subject: rows[0].name, changes: { id } })
+    })
+  }
+
+  private async write<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
+    try {
+      return await this.store.transaction(work)
+    } catch (error) {
+      throw codeOf(error) === UNIQUE_VIOLATION ? new TemplateRefused('exists') : error
+    }
+  }
+
+  async list({
+    owner,
+    withShared,
+    category,
+    smsType,
+    active,
+    after,
+    offset,
+    limit,
+  }: TemplatePage): Promise<TemplateRow[]> {
+    const values = [owner, withShared, category ?? null, smsType ?? null, active ?? null, after, offset, limit]
+    return (await this.store.query<TemplateRow & Record<string, unknown>>(LIST, values)).rows
+  }
+
+  /** Also one that was removed. `version`: undefined = its newest. */
+  async one(owner: TemplateOwner, id: number, version?: number): Promise<TemplateRow | undefined> {
+    const values = [id, owner, version ?? null]
+    return (await this.store.query<TemplateRow & Record<string, unknown>>(ONE, values)).rows[0]
+  }
+
+  /** The newest first. */
+  async versions(id: number, limit: number): Promise<VersionRow[]> {
+    return (await this.store.query<VersionRow & Record<string, unknown>>(VERSIONS, [id, limit])).rows
+  }
+
+  // ---- for nodes
+
+  async head(): Promise<{ identity: string; newest: number }> {
+    return (await this.store.query<{ identity: string; newest: number }>(HEAD)).rows[0] as never
+  }
+
+  async changes(after: number, count: number): Promise<TemplateHead[]> {
+    return (await this.store.query<TemplateHead & Record<string, unknown>>(CHANGES, [after, count])).rows
+  }
+
+  /** Versions of those templates above the one that is known of each. */
+  async versionsAbove(
+    ids: readonly number[],
+    known: readonly number[],
+  ): Promise<(TemplateContent & { template: number; version: number })[]> {
+    const { rows } = await this.store.query<TemplateContent & { template: number; version: number }>(ABOVE, [
+      ids,
+      known,
+    ])
+    return rows
+  }
+
+  /** Of templates that are gone nothing is written. */
+  async addUses(uses: readonly { id: number; count: number; lastMs: number }[]): Promise<void> {
+    const values = [
+      uses.map(({ id }) => id),
+      uses.map(({ count }) => count),
+      uses.map(({ lastMs }) => new Date(lastMs)),
+    ]
+    await this.store.query(ADD_USES, values)
+  }
+}
+
+async function addVersion(
+  client: SqlClient,
+  id: number,
+  version: number,
+  { content, locales, variables }: TemplateContent,
+  actor: Actor,
+): Promise<void> {
+  await client.query(ADD_VERSION, [id, version, content, locales, JSON.stringify(variables), actor.who])
+}
+
+/** What is not said stays; variables that no text has any more go. */
+function changedContent(row: TemplateContent, change: TemplateChange): TemplateContent {
+  const { content = row.content, locales = row.locales, variables = [] } = change
+  return contentOf({ content, locales, variables }, change.variables === undefined ? row.variables : [])
+}
+
+const written = ({ content, locales, variables }: TemplateContent): string =>
+  JSON.stringify([content, Object.entries(locales).sort(), variables.map(writtenVariable).sort()])
+const writtenVariable = ({ name, required, default: preset, maxLength, pattern }: TemplateVariable): string =>
+  JSON.stringify([name, required, preset, maxLength, pattern])
+const sameContent = (one: TemplateContent, other: TemplateContent): boolean => written(one) === written(other)
+
+/** As it came: for whoever gives it back. */
+export const variableGiven = ({ name, required, default: preset, maxLength, pattern }: TemplateVariable) =>
+  ({ name, required, default: preset, max_length: maxLength, pattern }) satisfies VariableGiven
+
+const HEAD = 'select identity, (select coalesce(max(change), 0) from templates) as newest from gateway'
+const HEADS = `id, account, name, category, sms_type as "smsType", active, version, deleted_at is not null as deleted, change`
+const CHANGES = `select ${HEADS} from templates where change > $1 order by change limit $2`
+const ABOVE = `
+  select v.template, v.version, v.content, v.locales, v.variables
+  from unnest($1::int[], $2::int[]) as k(template, known)
+  join template_versions v on v.template = k.template and v.version > k.known
+  order by v.template, v.version`
+const FIELDS = `t.id, t.account, t.name, t.category, t.sms_type as "smsType", t.active, v.version, t.version as newest,
+  v.content, v.locales, v.variables, t.created_at as "createdAt", t.updated_at as "updatedAt", t.deleted_at as "deletedAt"`
+const LOCKED = `
+  select ${FIELDS} from templates t join template_versions v on v.template = t.id and v.version = t.version`
+const ALL = `${FIELDS}, coalesce(u.uses, 0)::bigint as uses, u.last_at as "lastAt"`
+const LIST = `
+  select ${ALL} from templates t
+  join template_versions v on v.template = t.id and v.version = t.version left join template_uses u on u.template = t.id
+  where t.deleted_at is null and (t.account is not distinct from $1 or ($2 and t.account is null))
+    and ($3::text is null or t.category = $3) and ($4::text is null or t.sms_type = $4)
+    and ($5::boolean is null or t.active = $5) and t.id > $6
+  order by t.id offset $7 limit $8`
+const ONE = `
+  select ${ALL} from templates t
+  join template_versions v on v.template = t.id and v.version = coalesce($3, t.version)
+  left join template_uses u on u.template = t.id
+  where t.id = $1 and (t.account is null or t.account = $2)`
+const VERSIONS = `
+  select version, content, locales, variables, who, created_at as "createdAt" from template_versions
+  where template = $1 order by version desc limit $2`
+const CREATE = `
+  insert into templates (account, name, category, sms_type, active)
+  select $1, $2, $3, $4, $5
+  where (select count(*) from templates where account is not distinct from $1 and deleted_at is null) < $6
+  returning id`
+const EDIT = `
+  update templates set name = $2, category = $3, sms_type = $4, active = $5, version = $6, updated_at = now()
+  where id = $1`
+const REMOVE = `
+  update templates set deleted_at = now(), updated_at = now() where id = $1 and deleted_at is null returning name`
+const ADD_VERSION = `
+  insert into template_versions (template, version, content, locales, variables, who) values ($1, $2, $3, $4, $5, $6)`
+const ADD_USES = `
+  insert into template_uses (template, uses, last_at)
+  select k.id, k.count, k.at from unnest($1::int[], $2::bigint[], $3::timestamptz[]) as k(id, count, at)
+  join templates t on t.id = k.id order by k.id
+  on conflict (template) do update
+    set uses = template_uses.uses + excluded.uses, last_at = greatest(template_uses.last_at, excluded.last_at)`
