@@ -4,22 +4,21 @@
 import { readFileSync } from 'node:fs'
 import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import { command, responseTo } from '../../protocols/smpp/commands.js'
+import { command } from '../../protocols/smpp/commands.js'
 import type { PduCounts } from '../../protocols/smpp/counts.js'
 import { encodePdu } from '../../protocols/smpp/pdu.js'
 import { type CloseReason, Session, type SessionLimits, type SessionOwner } from '../../protocols/smpp/session.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
-import { readMessageId, readSm, Sm, smSize, writeSm, writeSmResp } from '../../protocols/smpp/sm.js'
-import { status, statusName } from '../../protocols/smpp/status.js'
+import { readMessageId, Sm, smSize, writeSm } from '../../protocols/smpp/sm.js'
+import { statusName } from '../../protocols/smpp/status.js'
 import { assert } from '../base/assert.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
-import { Quiet } from '../base/quiet.js'
-import { EMPTY } from '../model/message.js'
 import { NO_ANSWER } from '../model/outcome.js'
+import { Arrivals } from './arrivals.js'
 import { type DriverEvents, type LinkFigures, type LinkStand, linkMoves, type Part } from './driver.js'
 import type { Hosts, Place } from './hosts.js'
-import { type InboundRules, readReceipt, readReply, replyFault } from './inbound.js'
+import type { InboundRules } from './inbound.js'
 import { fillSubmit, type OutboundRules } from './outbound.js'
 import { type Meaning, outcomeOf, ownMeanings } from './outcomes.js'
 import { Pace } from './pace.js'
@@ -80,8 +79,6 @@ export interface LinkHost {
 const CONNECT_MS = 10_000
 /** The standard has 64 octets for a message id; carriers have more, but not without end. */
 const MAX_REF = 128
-/** What a stored reply has room for. */
-const MAX_REPLY_TLVS = 0xffff
 
 const sm = new Sm()
 
@@ -108,19 +105,13 @@ export class Link implements SessionOwner<Part | null> {
   /** Monotonic; -1: never. */
   private boundAtMs = -1
   private meanings: ReadonlyMap<number, Meaning>
-  /** Receipts and replies that wait for the sync: response command and sequence in turn, one list per commit. */
-  private readonly unsynced: number[][] = []
-  /** Lines about what the carrier does wrong: one of a kind a minute. */
-  private readonly quiet: Quiet
-  private gathering = 0
-  private list: number[] = []
+  private readonly arrivals: Arrivals
   private submits = 0
   private throttled = 0
-  private delivers = 0
 
   constructor(host: LinkHost, settings: LinkSettings, bind: BindKind, hosts: Hosts, index: number) {
     this.host = host
-    this.quiet = new Quiet(1, Number.POSITIVE_INFINITY, host.clock.mono)
+    this.arrivals = new Arrivals(host, settings)
     this.settings = settings
     this.bind = bind
     this.hosts = hosts
@@ -159,6 +150,7 @@ export class Link implements SessionOwner<Part | null> {
   /** Other settings, as far as a bind that stands can take them. */
   use(settings: LinkSettings): void {
     this.settings = settings
+    this.arrivals.rules = settings
     this.meanings = ownMeanings(settings.statuses)
     this.setPace()
     if (this.session) this.session.limits = this.limits()
@@ -377,64 +369,7 @@ export class Link implements SessionOwner<Part | null> {
   }
 
   request(session: Session<Part | null>, id: number, sequence: number, buf: Buffer, start: number, end: number): void {
-    if (id === command.deliver_sm || id === command.data_sm) {
-      this.delivers++
-      let code = readSm(buf, start, end, sm)
-      if (code === 0) code = this.deliver()
-      if (code === 0) this.acknowledge(responseTo(id), sequence)
-      else session.respondHeader(responseTo(id), code, sequence)
-    } else if (id === command.alert_notification || id === command.outbind) this.host.events.count('ignored_pdu')
-    else session.respondHeader(command.generic_nack, status.ESME_RINVCMDID, sequence)
-  }
-
-  /** A receipt or a message from a phone; the command_status to refuse it with, 0: it will be stored. */
-  private deliver(): number {
-    const { settings } = this
-    const { events, clock, log, name, carrier } = this.host
-    const receipt = readReceipt(sm, settings, clock.now())
-    if (receipt === undefined) {
-      const fault = replyFault(sm)
-      if (fault !== 0) {
-        events.count('reply_address_too_long')
-        this.quiet.warn(log, 'address', { carrier: name }, 'reply with too long an address: refused')
-        return fault
-      }
-      const reply = readReply(sm, carrier, settings.rewrite)
-      if (reply.tlvs.length > MAX_REPLY_TLVS) {
-        reply.tlvs = EMPTY
-        events.count('reply_tlvs_dropped')
-      }
-      return events.reply(reply) ? 0 : status.ESME_RX_T_APPN
-    }
-    if (receipt !== null) return events.receipt(receipt) ? 0 : status.ESME_RX_T_APPN
-    events.count('receipt_unreadable')
-    const told = { carrier: name, octets: sm.short_message.length }
-    this.quiet.warn(log, 'id', told, 'receipt without an id: dropped')
-    return 0
-  }
-
-  /** Answers once what was just handed over is on disk. */
-  private acknowledge(id: number, sequence: number): void {
-    const { events } = this.host
-    const gathering = events.gathering()
-    if (this.gathering !== gathering) {
-      this.gathering = gathering
-      this.list = []
-      this.unsynced.push(this.list)
-      const { session } = this
-      events.afterSync(() => this.acknowledged(session as Session<Part | null>))
-    }
-    this.list.push(id, sequence)
-  }
-
-  private acknowledged(session: Session<Part | null>): void {
-    const list = this.unsynced.shift() as number[]
-    // A lost link's receipts are stored, but their answers have nowhere to go: the carrier sends them again.
-    if (session.state === 'closed') return
-    for (let i = 0; i < list.length; i += 2) {
-      const buf = session.reserve(17)
-      session.commit(writeSmResp(buf, session.offset, list[i] as number, 0, list[i + 1] as number, ''))
-    }
+    this.arrivals.request(session, id, sequence, buf, start, end)
   }
 
   turn(): void {
@@ -450,7 +385,7 @@ export class Link implements SessionOwner<Part | null> {
     const { events, log, name } = this.host
     this.session = null
     this.untrace()
-    this.gathering = 0
+    this.arrivals.closed()
     const why = this.refusedCode !== 0 ? `refused: ${statusName(this.refusedCode)}` : reason
     log.warn({ carrier: name, peer: session.peer, reason: why, unanswered: unanswered.length }, 'carrier link closed')
     // Duty 4: first the loss, then what was lost with it.
@@ -492,7 +427,7 @@ export class Link implements SessionOwner<Part | null> {
       window: this.settings.window,
       sinceMs: this.sinceMs,
       lastReason: '',
-      traffic: { submits: this.submits, throttled: this.throttled, delivers: this.delivers },
+      traffic: { submits: this.submits, throttled: this.throttled, delivers: this.arrivals.count },
     }
   }
 }
