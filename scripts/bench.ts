@@ -6,11 +6,12 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { manyAccounts } from './bench/accounts.js'
-import { endToEnd, latency, outstanding, type Profiled } from './bench/flow.js'
+import { endToEnd, latency, outstanding, type Profiled, prepaid } from './bench/flow.js'
 import { idle } from './bench/idle.js'
 import { deadCarrier, overtaking } from './bench/lanes.js'
 import { scheduled } from './bench/later.js'
 import { lookAtMachine, machineLine } from './bench/machine.js'
+import { oneTime } from './bench/otp.js'
 import { busiest, type Share } from './bench/profile.js'
 import { type Measure, report, type Section, verdict } from './bench/report.js'
 import { Run } from './bench/run.js'
@@ -19,6 +20,8 @@ import { backlog, intake } from './bench/waiting.js'
 import { overHttp } from './bench/web.js'
 
 type Take = (run: Run, tools: Tools) => Promise<Measure[]>
+
+const codes: Take = (run, tools) => oneTime(run, toProfile(12, tools))
 
 const FIGURES: ReadonlyMap<number, readonly [title: string, take: Take]> = new Map([
   [1, ['end to end', (run, tools) => endToEnd(run, tools, toProfile(1, tools))]],
@@ -32,17 +35,19 @@ const FIGURES: ReadonlyMap<number, readonly [title: string, take: Take]> = new M
   [9, ['scheduled', scheduled]],
   [10, ['accounts', manyAccounts]],
   [11, ['over HTTP', overHttp]],
+  [12, ['one-time passwords', codes]],
+  [13, ['prepaid', (run, tools) => prepaid(run, tools, toProfile(13, tools))]],
 ] as const)
 
 /** Figures that need no other load tool. */
-const OWN: ReadonlySet<Take> = new Set([idle, overtaking, deadCarrier, scheduled, manyAccounts, overHttp])
+const OWN: ReadonlySet<Take> = new Set([idle, overtaking, deadCarrier, scheduled, manyAccounts, overHttp, codes])
 
 const HELP = `npm run bench -- [options]
   --only 1,4          only these figures:
                       ${Array.from(FIGURES, ([number, [title]]) => `${number} ${title}`).join(', ')}
   --count-scale 0.1   a tenth of the messages, for a quick look
   --peer PATH         take each also with another load tool that has smppload's command line
-  --prof              profile the daemon of figures 1 and 2 and list the functions above 3 % (the figures suffer)
+  --prof              profile the daemon of figures 1, 2, 12 and 13 and list the functions above 3 % (the figures suffer)
   --json              print JSON`
 
 /** Above this something else was at work. */

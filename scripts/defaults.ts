@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { stringify } from 'yaml'
-import { LIVE_KEYS, SETTINGS } from '../src/config.js'
+import { LIVE_KEYS, settings } from '../src/config.js'
 
 const WIDTH = 118
 
@@ -18,7 +18,7 @@ restart.`
 export function defaultsYaml(): string {
   const lines = HEAD.split('\n').map(line => `# ${line}`)
   let open: string[] = []
-  for (const { key, sentence, expects, preset } of SETTINGS) {
+  for (const { key, sentence, expects, preset } of settings()) {
     const groups = key.split('.')
     const leaf = groups.pop()
     let depth = 0

@@ -41,6 +41,7 @@ const COMMANDS: readonly [name: string, summary: string, load: () => Promise<Com
   ['tariff', 'list, change, import and export what messages cost', () => import('./cli/tariff.js')],
   ['credit', 'show and book accounts’ money', () => import('./cli/credit.js')],
   ['invoice', 'make, show, settle and void invoices', () => import('./cli/invoice.js')],
+  ['otp', 'send and check codes, and see what keeps them back', () => import('./cli/otp.js')],
   ['drain', 'stop the daemon in order', () => import('./cli/drain.js')],
   ['completion', 'print a script for the completion of a shell', () => import('./cli/completion.js')],
 ]

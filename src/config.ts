@@ -252,6 +252,21 @@ export const schema = z.strictObject({
         .enum(['closed', 'open'])
         .default('closed')
         .meta({ description: 'Whether anybody may register over HTTP; closed: administrators add users.' }),
+      resetUrl: z
+        .string()
+        .refine(value => /^https?:\/\//.test(value) && value.includes('{token}') && URL.canParse(value))
+        .nullable()
+        .default(null)
+        .meta({
+          description:
+            'The page where users choose another password, for the mail that they get; null: the mail has the token alone.',
+          expects: 'null or a URL with {token}, like https://app.example/reset?token={token}',
+        }),
+    })
+    .prefault({}),
+  audit: z
+    .strictObject({
+      retentionDays: whole(0, 0, 36_500, 'What was changed by whom is told for so many days; 0 is for ever.'),
     })
     .prefault({}),
   webhooks: z
@@ -458,8 +473,13 @@ export interface Setting {
   secret: boolean
 }
 
-/** All settings in the order of the schema. */
-export const SETTINGS: readonly Setting[] = settingsOf(z.toJSONSchema(schema) as JsonSchema, '')
+let all: readonly Setting[] | undefined
+
+/** All settings in the order of the schema. Made at the first call: what has neither variables nor faults asks for none. */
+export function settings(): readonly Setting[] {
+  all ??= settingsOf(z.toJSONSchema(schema) as JsonSchema, '')
+  return all
+}
 
 interface JsonSchema {
   type?: string

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Codings, codingOf, codingsWith, standardCodings } from '../protocols/gsm/coding.js'
 import { PduCounts } from '../protocols/smpp/counts.js'
 import { SessionClock } from '../protocols/smpp/session-clock.js'
+import { AuditRetention } from './accounts/auditRetention.js'
 import { Consent } from './accounts/consent.js'
 import { Directory } from './accounts/directory.js'
 import { bootstrapIfEmpty } from './accounts/gatewayApply.js'
@@ -24,6 +25,7 @@ import { type Config, parseListen } from './config.js'
 import { openAnalytics } from './daemon/analytics.js'
 import { Billing } from './daemon/billing.js'
 import { bindHost } from './daemon/bindHost.js'
+import { CreditNotices } from './daemon/creditNotices.js'
 import { type DoorPorts, Doors } from './daemon/doors.js'
 import { openInbox } from './daemon/inbox.js'
 import { Lines } from './daemon/lines.js'
@@ -133,7 +135,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
   })
   opened.push(() => consent.close())
-  const templates = openTemplates({ dataDir, store, clock, log })
+  const templates = openTemplates({ dataDir, store, clock, log, counters })
   opened.push(() => templates.close())
   const spool = await LmdbSpool.open({
     path: join(dataDir, 'spool'),
@@ -180,12 +182,16 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
     counters,
   )
-  const notices = new Notices({ spool, directory, store, clock, counters, log })
+  const notices = new Notices({
+    ...{ spool, directory, store, clock, counters, log, resetUrl: config.people.resetUrl },
+    mail: mail => mailOut.write(mail),
+  })
   const people = new People({
     ...{ store, secrets, clock, counters, log },
     isOpen: config.people.register === 'open',
     tell: (email, type, data) => notices.notifyPerson(email, type, data),
   })
+  const auditRetention = new AuditRetention({ store, clock, log, days: config.audit.retentionDays })
   const routing = new Routing({ directory, clock, counters, log, limits: config.loops, quietHours: quiet })
   const door = new Door({
     spool,
@@ -269,7 +275,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   })
   const mailOut = new MailOut({
     ...{ dataDir, settings: config.smtp, spool, door, dispatch, directory, clock, counters, log, fault: faulty },
-    lines: () => lines,
+    lines: (): Lines => lines,
   })
   opened.push(() => mailOut.stop())
   const sandbox = config.sandbox.enabled ? new Sandbox({ spool, codingsOf, replies: () => replies }) : null
@@ -412,8 +418,12 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   followCarriers()
   opened.push(() => lines.stop(0))
   trace.use(config.log.trace)
-  billing.start(() => history.start())
+  await billing.start(() => history.start())
   opened.push(() => billing.stop())
+  const notify: Notices['notify'] = (account, type, data) => notices.notify(account, type, data)
+  const creditNotices = new CreditNotices({ store, log, currency: config.billing.currency, notify })
+  creditNotices.start()
+  opened.push(() => creditNotices.stop())
   analytics.start()
   opened.push(() => analytics.stop())
   told.start()
@@ -421,6 +431,8 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
   opened.push(() => keyUses.stop())
   people.start()
   opened.push(() => people.stop())
+  auditRetention.start()
+  opened.push(() => auditRetention.stop())
   mailOut.start()
   codes.start()
   opened.push(() => codes.stop())
@@ -455,6 +467,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     ...{ binds, totals, tally, smppCounts, history, consent, replies, told, mailOut, people, limits, quotas, past },
     ...{ lookup, door, sandbox, templates, otp: codes.otp, trace, syncMs, commitRecords, keyUsed },
     analytics: analytics.shown,
+    credit: billing,
     ports: () => ports,
     isStopping: () => stopping,
     drain: () => void stop(),
@@ -548,11 +561,16 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     doors.destroy()
     await mailOut.stop()
     people.stop()
+    creditNotices.stop()
+    auditRetention.stop()
     clearInterval(ticker)
     clearInterval(dispatchTicker)
     while (!quotas.write()) {}
     await spool.synced().catch(() => {})
-    await atMost(Promise.all([billing.stop(), history.stop(), analytics.stop(), codes.stop(), keyUses.stop()]), drainMs / 4)
+    await atMost(
+      Promise.all([billing.stop(), history.stop(), analytics.stop(), codes.stop(), keyUses.stop()]),
+      drainMs / 4,
+    )
     await spool.close()
     await directory.close()
     await consent.close()

@@ -459,6 +459,7 @@ t.test('what is shown', async t => {
       spool: { refuses: null, exhausted: false, crashed: false, commits: 1 },
       history: { rows: 123, failures: 0, waiting_rows: 70, lag_s: 2.5 },
       store: { up: true },
+      credit: { accounts: 0, left_micros: 0, waiting: 0 },
       directory: { ready: true, version: 42 },
       counters: { binds_refused: 3 },
     })

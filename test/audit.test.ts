@@ -4,10 +4,14 @@
 import { writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
+import { AuditRetention } from '../src/accounts/auditRetention.js'
+import { systemClock } from '../src/base/clock.js'
+import { openStore } from '../src/store/postgres.js'
 import { api, KEY, linesOf } from './support/api.js'
 import { esme, stranger } from './support/esme.js'
 import { house, story, trunkline } from './support/house.js'
 import { MailClient, plain } from './support/mailClient.js'
+import { silent } from './support/postgres.js'
 import { smsc } from './support/smsc.js'
 
 story('an account that is suspended is shut out of every port within a second, and the audit says by whom', async t => {
@@ -163,6 +167,67 @@ story('an account that is suspended is shut out of every port within a second, a
   t.match((await admin('GET', '/audit?action=gateway.apply')).json.audit, [{ who: 'bootstrap' }])
   await t.rejects(daemon.query('update audit set who = $$me$$'), /rows of audit stay/)
   await t.rejects(daemon.query('delete from audit'), /rows of audit stay/)
+
+  // Only what is older than the settings keep goes, and that it went is told.
+  await daemon.query(
+    `insert into audit (at, who, origin, action, subject) select now() - interval '40 days', 'x', '', 'account.old', 'shop'
+    from generate_series(1, 3)`,
+  )
+  const rows = (await daemon.query('select id from audit')).length
+  const store = openStore({ url: daemon.directUrl, dataDir: daemon.dataDir, log: silent, pool: 1 })
+  try {
+    await store.firstTry
+    const kept = new AuditRetention({ store, clock: systemClock, log: silent, days: 30 })
+    t.equal(await kept.forget(), 3)
+    t.equal(await kept.forget(), 0)
+  } finally {
+    await store.close()
+  }
+  t.equal((await daemon.query('select id from audit')).length, rows - 3 + 1)
+  t.match((await admin('GET', '/audit?action=audit.')).json.audit, [{ who: 'trunkline', changes: { rows: 3 } }])
+  const young = `begin; set local trunkline.forget_audit_before = '2020-01-01'; delete from audit`
+  await t.rejects(daemon.query(young), /rows of audit stay/)
+
+  // Messages called back: by their ids, and a batch.
+  const schedule_at = new Date(Date.now() + 3_600_000).toISOString()
+  const batchOf = async (n: number) =>
+    (
+      await ask('POST', '/api/v1/sms/send-batch', {
+        body: {
+          ...{ message: 'later', schedule_at, send_immediately: false, name: 'b' },
+          recipients: Array.from({ length: n }, (_, i) => `+49151${10_000_000 + i}`),
+        },
+      })
+    ).json
+  const [one, two, three] = [await batchOf(3), await batchOf(4), await batchOf(5)]
+  const called = await run('message', 'cancel', one.message_ids[0], '1111111111111111', '--json')
+  t.match(JSON.parse(called.stdout), { canceled: 1, over: 1, left: 0 }, called.stderr)
+  t.match(await run('message', 'cancel', one.message_ids[0]), { code: 1, stdout: /is over, or unknown/ })
+  const byBatch = ['--account', 'shop', '--batch', one.batch_id, '--reason', 'the wrong list']
+  t.match(await run('message', 'cancel', ...byBatch), { code: 2, stderr: /--yes/ })
+  t.match(await run('message', 'cancel', ...byBatch, '--yes'), {
+    code: 0,
+    stdout: /^canceled: 2, with a carrier: 0, over/,
+  })
+  for (const args of [[], ['1', '--batch', '2'], ['--account', 'shop']]) {
+    t.match(await run('message', 'cancel', ...args), { code: 2 }, args.join(' '))
+  }
+  t.match(await run('message', 'cancel', '--account', 'shop', '--batch', '7', '--yes'), { code: 1, stderr: /30 days/ })
+  t.match((await ask('GET', `/api/v1/sms/${one.message_ids[2]}`)).json, { status: 'canceled' })
+  const whole = await ask('POST', `/api/v1/sms/batches/${two.batch_id}/cancel`)
+  t.match(whole, { status: 200, json: { batch_id: two.batch_id, canceled: 4, left: 0 } })
+  t.match((await ask('GET', `/api/v1/sms/batches/${three.batch_id}`)).json.statuses, { pending: 5 }, 'others stay')
+  t.match(await ask('POST', `/api/v1/sms/batches/${'1'.repeat(16)}/cancel`), {
+    status: 404,
+    json: { code: 'no_batch' },
+  })
+  const ended: { changes: object }[] = []
+  while (ended.length < 3) ended.splice(0, 9, ...(await admin('GET', '/audit?action=message.')).json.audit)
+  t.match(ended[0], {
+    ...{ who: 'admin.sock', action: 'message.cancel', subject: 'shop' },
+    changes: { batch: one.batch_id, canceled: 2, reason: 'the wrong list' },
+  })
+  t.match(ended[2]?.changes, { ids: [one.message_ids[0], '1111111111111111'], canceled: 1 })
   t.match(
     await MailClient.ready(t, smtp as number, null).then(c => c.say(`AUTH PLAIN ${plain('new', 'second')}`)),
     /^535/,

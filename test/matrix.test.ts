@@ -28,6 +28,14 @@ GET    /analytics/stats                messages:read
 GET    /sandbox/numbers                messages:read
 GET    /sandbox/messages               messages:read
 POST   /sandbox/inbound                messages:send
+POST   /otp/generate                   otp:write
+POST   /otp/verify                     otp:write
+POST   /otp/redeem                     otp:write
+POST   /otp/resend/:session_id         otp:write
+POST   /otp/next/:session_id           otp:write
+POST   /otp/cancel/:session_id         otp:write
+GET    /otp/sessions                   otp:write
+GET    /otp/:session_id                otp:write
 GET    /keys                           account:read
 POST   /keys                           account:write
 POST   /keys/:id/rotate                account:write
@@ -73,6 +81,14 @@ DELETE /auth/sessions/:id              open
 const ADMIN = `
 GET    /accounts                                      admin:read
 POST   /accounts                                      admin:write
+GET    /accounts/:account/otp/:session_id             admin:write
+POST   /accounts/:account/otp/cancel/:session_id      admin:write
+POST   /accounts/:account/otp/generate                admin:write
+POST   /accounts/:account/otp/next/:session_id        admin:write
+POST   /accounts/:account/otp/redeem                  admin:write
+POST   /accounts/:account/otp/resend/:session_id      admin:write
+GET    /accounts/:account/otp/sessions                admin:write
+POST   /accounts/:account/otp/verify                  admin:write
 GET    /accounts/:account/webhooks                    admin:read
 POST   /accounts/:account/webhooks                    admin:write
 DELETE /accounts/:account/webhooks/:id                admin:write
@@ -122,8 +138,8 @@ PUT    /credit/:account/notice                        admin:write
 GET    /credit/:account/statement                     admin:read
 POST   /credit/:account/top-up                        admin:write
 POST   /credit/:account/withdrawal                    admin:write
-GET    /credit/leases                                 admin:read
-POST   /credit/leases/release                         admin:write
+GET    /credit-leases                                 admin:read
+POST   /credit-leases/release                         admin:write
 POST   /drain                                         admin:write
 GET    /inbound                                       admin:read
 POST   /inbound/test                                  admin:read
@@ -183,6 +199,9 @@ GET    /unclaimed                                     admin:read
 POST   /unclaimed                                     admin:write
 GET    /users                                         admin:read
 POST   /users                                         admin:write
+GET    /otp/blocked                                   admin:read
+POST   /otp/pepper                                    admin:write
+POST   /otp/release                                   admin:write
 DELETE /users/:email                                  admin:write
 PATCH  /users/:email                                  admin:write
 POST   /users/:email/reset                            admin:write

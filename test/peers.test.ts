@@ -6,6 +6,7 @@ import t from 'tap'
 import { command } from '../protocols/smpp/commands.js'
 import { type Esme, esme, stranger, worker } from './support/esme.js'
 import { type House, house, story } from './support/house.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { Peer, within } from './support/peer.js'
 import { type Smsc, smsc } from './support/smsc.js'
 
@@ -13,12 +14,18 @@ t.jobs = 3
 
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex')
 
-story('a wrong password, an unknown name and a suspended account are refused with one and the same code', async t => {
-  const daemon = await house(t, { accounts: { shop: {}, late: { suspended: 'unpaid' } } })
-  for (const options of [{ password: 'wrong' }, { systemId: 'nobody' }, { systemId: 'late' }]) {
-    const one = await stranger(t, daemon.smpp)
+lodger('a wrong password, an unknown name and a suspended account are refused with one and the same code', async t => {
+  const daemon = await lodge(t, { accounts: { shop: {}, late: { suspended: 'unpaid' } } })
+  const systemId = daemon.named('shop')
+  const wrongs = [
+    { systemId, password: 'wrong' },
+    { systemId: daemon.named('nobody') },
+    { systemId: daemon.named('late') },
+  ]
+  for (const options of wrongs) {
+    const one = await stranger(t, daemon.daemon.smpp)
     t.equal(await one.bind(options), 'ESME_RBINDFAIL')
-    t.equal(await one.bind({}), 'ESME_ROK', 'it may try again')
+    t.equal(await one.bind({ systemId }), 'ESME_ROK', 'it may try again')
     await one.unbind()
   }
   t.match(
@@ -28,46 +35,49 @@ story('a wrong password, an unknown name and a suspended account are refused wit
   t.notMatch(JSON.stringify(daemon.log), /wrong|"secret"/)
 })
 
-story('an account has so many binds and not one more, and one that goes makes room', async t => {
-  const daemon = await house(t, { accounts: { shop: { maxBinds: 2 } } })
-  const first = await esme(t, daemon.smpp)
-  await esme(t, daemon.smpp, { bind: 'receiver' })
-  const third = await stranger(t, daemon.smpp)
-  t.equal(await third.bind({}), 'ESME_RBINDFAIL')
+lodger('an account has so many binds and not one more, and one that goes makes room', async t => {
+  const daemon = await lodge(t, { accounts: { shop: { maxBinds: 2 } } })
+  const systemId = daemon.named('shop')
+  const first = await daemon.enter(t)
+  await daemon.enter(t, { bind: 'receiver' })
+  const third = await stranger(t, daemon.daemon.smpp)
+  t.equal(await third.bind({ systemId }), 'ESME_RBINDFAIL')
   await first.unbind()
   await daemon.line('unbound')
-  t.equal(await third.bind({}), 'ESME_ROK')
+  t.equal(await third.bind({ systemId }), 'ESME_ROK')
 })
 
-story('an account suspended by `apply` is unbound within a second of it, and may not come back', async t => {
+lodger('an account suspended by `apply` is unbound within a second of it, and may not come back', async t => {
   const carrier = await smsc(t)
   const gateway = { accounts: { shop: {}, other: {} }, carriers: { up: carrier } }
-  const daemon = await house(t, gateway)
-  const shop = await esme(t, daemon.smpp)
-  const other = await esme(t, daemon.smpp, { systemId: 'other' })
+  const daemon = await lodge(t, gateway)
+  const { smpp } = daemon.daemon
+  const systemId = daemon.named('shop')
+  const shop = await daemon.enter(t)
+  const other = await daemon.enter(t, { systemId: 'other' })
   await daemon.apply({ ...gateway, accounts: { shop: { suspended: 'unpaid' }, other: {} } })
   const from = performance.now()
   await shop.unbound
   await shop.closed()
   t.ok(performance.now() - from < 1_000)
   t.match(await daemon.line('unbound'), { systemId: 'shop', reason: 'account suspended' })
-  t.equal(await (await stranger(t, daemon.smpp)).bind({}), 'ESME_RBINDFAIL')
+  t.equal(await (await stranger(t, smpp)).bind({ systemId }), 'ESME_RBINDFAIL')
   t.equal((await other.submit()).status, 'ESME_ROK')
 
   await daemon.apply({ ...gateway, accounts: { shop: { suspended: null }, other: {} } })
   await daemon.line(() => true)
-  const again = await stranger(t, daemon.smpp)
-  while ((await again.bind({})) !== 'ESME_ROK') t.ok(performance.now() - from < 10_000)
+  const again = await stranger(t, smpp)
+  while ((await again.bind({ systemId })) !== 'ESME_ROK') t.ok(performance.now() - from < 10_000)
 })
 
-story('what is over the throughput, for nowhere, or no number at all is refused by its own code', async t => {
+lodger('what is over the throughput, for nowhere, or no number at all is refused by its own code', async t => {
   const carrier = await smsc(t)
-  const daemon = await house(t, {
+  const daemon = await lodge(t, {
     accounts: { shop: {}, slow: { throughput: 5 }, named: { senders: ['Acme'] } },
     carriers: { up: carrier },
     routes: [{ match: { destination: ['1202', '44'] }, to: ['up'] }],
   })
-  const shop = await esme(t, daemon.smpp)
+  const shop = await daemon.enter(t)
   t.equal((await shop.submit({ destination_addr: '4930123456' })).status, 'ESME_RINVDSTADR')
   t.equal((await shop.submit({ destination_addr: '+447700900123' })).status, 'ESME_ROK')
   t.equal((await shop.submit({ destination_addr: '00447700900123' })).status, 'ESME_ROK')
@@ -82,15 +92,17 @@ story('what is over the throughput, for nowhere, or no number at all is refused 
   t.equal((await shop.submit({ validity_period: '991332000000000+' })).status, 'ESME_RINVEXPIRY')
   t.equal((await shop.submit({ validity_period: '200101000000000+' })).status, 'ESME_RINVEXPIRY')
 
-  const slow = await esme(t, daemon.smpp, { systemId: 'slow' })
+  const slow = await daemon.enter(t, { systemId: 'slow' })
   const statuses = (await slow.submitAll(10)).map(one => one.status)
   t.same(statuses, [...Array(5).fill('ESME_ROK'), ...Array(5).fill('ESME_RTHROTTLED')])
   t.equal((await shop.submit()).status, 'ESME_ROK', 'another account is not slowed')
 
-  const named = await esme(t, daemon.smpp, { systemId: 'named' })
+  const named = await daemon.enter(t, { systemId: 'named' })
   t.equal((await named.submit({ source_addr: 'Other' })).status, 'ESME_RINVSRCADR')
   t.equal((await named.submit({ source_addr: 'Acme' })).status, 'ESME_ROK')
 })
+
+lodgersOn('who is refused is refused alone')
 
 story('a full queue, of the account or of all, is refused as full, and takes again what it has room for', async t => {
   const carrier = await smsc(t)

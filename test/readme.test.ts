@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { parseGateway } from '../src/accounts/gatewayFile.js'
-import { SETTINGS } from '../src/config.js'
+import { settings } from '../src/config.js'
 import { trunkline } from './support/house.js'
 import { within } from './support/peer.js'
 import { temporaryDirectory } from './support/postgres.js'
@@ -260,8 +260,8 @@ t.test('every command and option of trunkline that a document names is one', asy
 
 t.test('every setting, variable, script and file that a document names is there', t => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: object }
-  const variables = new Set(SETTINGS.map(setting => setting.env))
-  const keys = new Set(SETTINGS.map(setting => setting.key))
+  const variables = new Set(settings().map(setting => setting.env))
+  const keys = new Set(settings().map(setting => setting.key))
   const groups = new Set([...keys].map(key => key.split('.')[0]))
   const wrong: string[] = []
   for (const file of FILES) {

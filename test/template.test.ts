@@ -8,15 +8,21 @@ import t, { type Test } from 'tap'
 import { countSegmentsOfText } from '../protocols/gsm/segment.js'
 import { readProfile } from '../src/accounts/smppProfile.js'
 import { systemClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
+import type { Door } from '../src/intake/submit.js'
 import { segmentsOf } from '../src/intake/text.js'
 import { messageFields, sendBody } from '../src/intake/web/fields.js'
 import { bodyFor, draftOf, messageFor, textOf } from '../src/intake/web/message.js'
-import type { Fault } from '../src/model/fault.js'
+import { WebSender } from '../src/intake/web/sender.js'
+import type { TemplateSource } from '../src/intake/web/templates.js'
+import { type Fault, fault } from '../src/model/fault.js'
+import type { Message } from '../src/model/message.js'
 import { TemplateProgram } from '../src/model/templateText.js'
 import { ValuePattern } from '../src/model/valuePattern.js'
 import { contentOf, TemplateFaulty, templateFields } from '../src/services/templates/content.js'
 import { Templates } from '../src/services/templates/templates.js'
 import { openStore } from '../src/store/postgres.js'
+import { account } from './support/admin-subject.js'
 import { freshDatabase } from './support/house.js'
 import { within } from './support/peer.js'
 import { connect, silent, temporaryDirectory, Way } from './support/postgres.js'
@@ -210,18 +216,90 @@ t.test('a request says one text in one way', async t => {
   t.same(wrong({ message: 'x', template_variables: {}, locale: 'de' }), ['template_variables', 'locale'])
 })
 
-async function node(t: Test, url: string): Promise<Templates> {
+t.test('a request that a crash has cut short goes on with the version that it was begun with', async t => {
+  const kept = new Map<string, Buffer>()
+  const taken = new Map<number, Message>()
+  let ids = 0
+  let room = 600
+  const spool = {
+    takeIds: (count: number) => Array.from({ length: count }, () => ++ids),
+    find: (id: number) => taken.get(id),
+    keep: (key: string, octets: Buffer) => kept.set(key, octets),
+    kept: (key: string) => kept.get(key),
+  }
+  const door = {
+    spool,
+    admit: () => undefined,
+    submitAdmitted: (m: Message) => {
+      if (room-- === 0) throw new Error('killed')
+      taken.set(m.id, m)
+    },
+  } as unknown as Door
+  const versions = [program('one {{a}}'), program('two {{a}}')]
+  let used = 0
+  const templates: TemplateSource = {
+    find: (_, idOrName, version = versions.length, evenOff = false) =>
+      // It was renamed and removed in the meantime.
+      idOrName !== (room > 0 ? 't' : '5') || (room < 0 && !evenOff)
+        ? fault('template_unknown', '', false)
+        : {
+            id: 5,
+            name: 't',
+            version,
+            category: '',
+            smsType: 'otp',
+            program: versions[version - 1] as TemplateProgram,
+          },
+    used: (_, count) => {
+      used += count
+    },
+    refused: () => {},
+  }
+  const shop = account(7, 'shop')
+  const fields = messageFields.parse({ template_id: 't', template_version: 1 })
+  delete fields.template_version
+  const recipients = Array.from({ length: 1_000 }, (_, i) => ({
+    number: `+49151${10_000_000 + i}`,
+    variables: { a: String(i) },
+  }))
+  const host = { door, clock: systemClock, templates, hasEnded: async () => false }
+  versions.pop()
+  const first = new WebSender(host)
+  t.same(first.once(shop, 'k', 'request'), { kind: 'first' })
+  await t.rejects(first.send(shop, fields, recipients, { key: 'k' }), /killed/)
+  versions.push(program('two {{a}}'))
+  const second = new WebSender(host)
+  const again = second.once(shop, 'k', 'request')
+  if (again.kind !== 'first' || again.cutShort === undefined) throw new Error('not cut short')
+  const sent = await second.send(shop, fields, recipients, { key: 'k', cutShort: again.cutShort })
+  t.match(sent, { template: { version: 1 } })
+  t.equal(taken.size, 1_000)
+  t.same(
+    [...taken.values()].map(m => m.body.toString()),
+    recipients.map((_, i) => `one ${i}`),
+    'each once, and of one version',
+  )
+  t.equal(used, 400)
+})
+
+async function node(t: Test, url: string): Promise<{ templates: Templates; up(): Promise<void> }> {
   const path = temporaryDirectory()
   const store = openStore({ url, dataDir: path, log: silent, pool: 2 })
-  const templates = new Templates({ path: join(path, 'templates'), store, clock: systemClock, log: silent })
+  const templates = new Templates({
+    path: join(path, 'templates'),
+    store,
+    clock: systemClock,
+    log: silent,
+    counters: new Counters(),
+  })
   t.teardown(async () => {
     await templates.close()
     await store.close()
     rmSync(path, { recursive: true, force: true })
   })
   templates.start()
-  await store.firstTry.catch(() => {})
-  return templates
+  await store.firstTry
+  return { templates, up: () => new Promise(resolve => store.onUp(resolve)) }
 }
 
 const by = { who: 'a test', from: '' }
@@ -247,7 +325,8 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   const way = await Way.to(url)
   await way.open()
   t.teardown(() => way.close())
-  const [here, there] = [await node(t, url), await node(t, way.url)]
+  const { templates: here } = await node(t, url)
+  const { templates: there, up } = await node(t, way.url)
   const fields = (name: string, content: string) => templateFields.parse({ name, content, sms_type: 'alert' })
   const id = String(await here.rows.create(by, shop, fields('greeting', 'one {{a}}')))
   await until('the other node has it', async () => (await textIn(there, shop, id)) === '1 one 1')
@@ -270,7 +349,8 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   // Whose it is, and an account's own before the gateway's.
   t.equal(await textIn(there, other, id), 'template_unknown')
   await here.rows.create(by, null, fields('greeting', 'gateway {{a}}'))
-  await until('the gateway’s', async () => (await textIn(there, other, 'greeting')) === '1 gateway 1')
+  await there.refresh()
+  t.equal(await textIn(there, other, 'greeting'), '1 gateway 1')
   t.equal(await textIn(there, shop, 'greeting'), '2 two 1')
 
   // A name that changes hands in one go.
@@ -278,13 +358,16 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   await here.rows.edit(by, taken, { name: 'c' })
   await here.rows.create(by, other, fields('b', 'new {{a}}'))
   await here.rows.edit(by, taken, { category: 'y' })
-  await until('both', async () => (await textIn(there, other, 'b')) === '1 new 1')
+  await there.refresh()
+  t.equal(await textIn(there, other, 'b'), '1 new 1')
   t.equal(await textIn(there, other, 'c'), '1 b 1')
 
   await here.rows.edit(by, Number(id), { is_active: false })
-  await until('it is off', async () => (await textIn(there, shop, id)) === 'template_inactive')
+  await there.refresh()
+  t.equal(await textIn(there, shop, id), 'template_inactive')
   await here.rows.edit(by, Number(id), { is_active: true })
-  await until('it is on', async () => (await textIn(there, shop, id)) === '2 two 1')
+  await there.refresh()
+  t.equal(await textIn(there, shop, id), '2 two 1')
 
   // The database goes for one of them: it renders, counts, and learns afterwards what it missed.
   way.close()
@@ -295,14 +378,15 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   await here.rows.edit(by, Number(id), { content: 'three {{a}}' })
   t.equal(await textIn(there, shop, id), '2 two 1')
   await way.open()
-  await until('what it missed', async () => (await textIn(there, shop, id)) === '3 three 1')
+  await within(up(), 'the database')
+  await there.refresh()
+  t.equal(await textIn(there, shop, id), '3 three 1')
   there.used(Number(id))
-  await until('uses', async () => {
-    await there.writeUses()
-    return (await here.rows.one(shop, Number(id)))?.uses === 4
-  })
+  await there.writeUses()
+  t.equal((await here.rows.one(shop, Number(id)))?.uses, 4)
   await here.rows.remove(by, Number(id))
-  await until('it is gone', async () => (await textIn(there, shop, id)) === 'template_unknown')
+  await there.refresh()
+  t.equal(await textIn(there, shop, id), 'template_unknown')
   t.equal(await textIn(there, shop, 'greeting'), '1 gateway 1', 'and its name free')
   t.match(await here.rows.one(shop, Number(id), 1), { content: 'one {{a}}', newest: 3 }, 'its versions can be read')
   await t.rejects(here.rows.edit(by, Number(id), { content: 'x' }), { message: 'gone' })

@@ -14,6 +14,7 @@ import { smsc } from './support/smsc.js'
 
 const PASSWORD = 'correct horse battery'
 const PROXY = '127.0.0.2'
+const ADMIN_KEY = 'an-admin-key-of-it'
 const seen = ({ status, json: { request_id: _, ...json } }: Answer): object => ({ status, json })
 
 t.test(
@@ -122,7 +123,13 @@ story(
       carriers: { up: carrier },
       config: {
         sandbox: { enabled: true },
-        admin: { listen: '127.0.0.1:0', trustedProxies: [PROXY], apiKeyRequired: false, openAccount: 'shop' },
+        admin: {
+          listen: '127.0.0.1:0',
+          key: ADMIN_KEY,
+          trustedProxies: [PROXY],
+          apiKeyRequired: false,
+          openAccount: 'shop',
+        },
         people: { register: 'open' },
         webhooks: { allow: ['127.0.0.0/8'] },
       },
@@ -382,6 +389,21 @@ story(
         refused(await guess('203.0.113.10'), 401, 'key_refused')
         refused(await login('203.0.113.11'), 429, 'too_many_failures')
         refused(await login('203.0.113.12'), 401, 'login_refused')
+
+        // And who guesses at one from everywhere at once tries no more than one after the other.
+        const many = await Promise.all(
+          Array.from({ length: 30 }, (_, i) =>
+            auth('login', { email: 'eve@acme.example', password: `guess ${i}` }, through(`203.0.113.${100 + i}`)),
+          ),
+        )
+        t.equal(many.filter(({ status }) => status === 401).length, 10)
+        t.equal(many.filter(({ status }) => status === 429).length, 20)
+        // The key of administration people may have thought of themselves: no guess of who guesses is looked at.
+        const admin = (key: string, client: string): Promise<Answer> =>
+          ask('GET', '/api/v1/admin/status', { key, ...through(client) })
+        await Promise.all(Array.from({ length: 20 }, (_, i) => admin(`a guess of it, ${i}`, '203.0.113.50')))
+        refused(await admin(ADMIN_KEY, '203.0.113.50'), 429, 'too_many_failures')
+        t.equal((await admin(ADMIN_KEY, '203.0.113.51')).status, 200)
 
         const made = await ask('POST', '/api/v1/keys', { body: { name: 'from afar' }, ...through('198.51.100.8') })
         const { body } = await daemon.get('/api/v1/admin/audit?action=key.add&limit=1')

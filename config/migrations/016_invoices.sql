@@ -15,6 +15,9 @@ create table billing (
   told smallint not null default 0 check (told between 0 and 2)
 );
 
+-- The cheapest of a tariff: with less than that, credit is used up.
+create index on tariff_prices (tariff, micros) where micros > 0;
+
 -- The last number of a year, taken in the transaction that makes the invoice: without one there is no number.
 create table invoice_years (
   year int primary key,
@@ -59,11 +62,14 @@ create index on invoices (status, account) where status = 'open';
 create table invoice_lines (
   invoice bigint not null references invoices,
   position int not null,
-  -- When the messages were accepted: the invoice's own, or one before it whose invoice had been made when these were posted.
+  -- messages: accepted; back: given back; other: of messages that are counted no more; earlier: what was posted to the month
+  -- after its own invoice was made
+  what text not null check (what in ('messages', 'back', 'other', 'earlier')),
+  -- Of the ledger: the first day.
   month date not null,
   -- ISO 3166-1 alpha-2; '' = none, or several.
   country text not null,
-  -- As in history; -1 = of any class.
+  -- As in history; -1 = several.
   rank smallint not null,
   messages bigint not null,
   segments bigint not null,
@@ -85,3 +91,10 @@ begin
 end $$;
 create trigger keep_invoices before update or delete on invoices for each row execute function keep_invoices();
 create trigger keep_invoices before update or delete on invoice_lines for each row execute function keep_invoices();
+
+-- What the ledger charged an account for messages, less what it gave back, in hours that begin in a span.
+create function charged(account int, from_at timestamptz, to_at timestamptz) returns bigint language sql stable as $$
+  select coalesce(-sum(l.micros), 0)::bigint from ledger_entries e
+    join ledger_lines l on l.entry = e.id and l.book = 'customer:' || account
+  where e.kind = 'messages' and e.at >= from_at and e.at < to_at
+$$;

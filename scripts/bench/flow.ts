@@ -3,7 +3,7 @@
 
 import { setTimeout as pause } from 'node:timers/promises'
 import { count as grouped } from '../../src/cli/print.js'
-import type { Gateway } from './gateway.js'
+import type { Gateway, GatewayOptions } from './gateway.js'
 import { monotonicMicros, type Span } from './profile.js'
 import type { Measure } from './report.js'
 import type { Run } from './run.js'
@@ -23,11 +23,16 @@ const leastEndToEnd = (tools: Tools): number => (tools === ownTools ? 20_000 : 4
 export type Profiled = (text: string, span: Span) => void
 
 /** Figure 1. Without `profiled` no profile is made. */
-export async function endToEnd(run: Run, tools: Tools, profiled?: Profiled): Promise<Measure[]> {
+export async function endToEnd(
+  run: Run,
+  tools: Tools,
+  profiled?: Profiled,
+  options: Pick<GatewayOptions, 'prepaid'> = {},
+): Promise<Measure[]> {
   const messages = run.count(MESSAGES)
   let span: Span = { from: 0, to: 0 }
   return run.inGateway(
-    { profile: profiled !== undefined },
+    { ...options, profile: profiled !== undefined },
     async gateway => {
       const carrier = await run.carrier(gateway, tools)
       const serialFrom = await run.warmUp(gateway, tools, 'awaited')
@@ -52,6 +57,25 @@ export async function endToEnd(run: Run, tools: Tools, profiled?: Profiled): Pro
     },
     gateway => profiled?.(gateway.profile(), span),
   )
+}
+
+/** Figure 13: figure 1, and once more with each message priced, held, posted and booked. */
+export async function prepaid(run: Run, tools: Tools, profiled?: Profiled): Promise<Measure[]> {
+  const [free, freeCpu] = (await endToEnd(run, tools)).map(({ value }) => value)
+  const [paid, paidCpu] = (await endToEnd(run, tools, profiled, { prepaid: true })).map(({ value }) => value)
+  const ratio = (a: number | null | undefined, b: number | null | undefined): number | null => (a && b ? a / b : null)
+  return [
+    {
+      what: 'end to end with prepaid billing: of the rate without it',
+      unit: 'of 1',
+      least: 0.9,
+      value: ratio(paid, free),
+    },
+    { what: 'the same: rate without it', unit: 'msg/s', value: free ?? null },
+    { what: 'the same: rate with it', unit: 'msg/s', value: paid ?? null },
+    { what: 'the same: processor time of the daemon a message without it', unit: 'µs', value: freeCpu ?? null },
+    { what: 'the same: processor time of the daemon a message with it', unit: 'µs', value: paidCpu ?? null },
+  ]
 }
 
 interface Flow {

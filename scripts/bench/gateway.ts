@@ -17,6 +17,8 @@ export interface GatewayOptions {
   readonly idleAccounts?: number
   /** Accounts, carriers and routes, if not the sender's over one carrier. */
   readonly gateway?: object
+  /** What the sender submits has a price and is taken from its credit, which is large; its carrier has prices too. */
+  readonly prepaid?: boolean
   /** Writes a CPU profile to the folder `profile`. */
   readonly profile?: boolean
 }
@@ -63,7 +65,7 @@ export class Gateway {
     mkdirSync(this.dataDir, { recursive: true, mode: 0o711 })
     // YAML reads JSON.
     const gatewayFile = join(dir, 'gateway.yaml')
-    writeFileSync(gatewayFile, JSON.stringify(options.gateway ?? gatewayOf(carrierPort, options.idleAccounts ?? 0)))
+    writeFileSync(gatewayFile, JSON.stringify(options.gateway ?? gatewayOf(carrierPort, options)))
     const settings = {
       dataDir: this.dataDir,
       bootstrap: gatewayFile,
@@ -265,11 +267,17 @@ export class Gateway {
   }
 }
 
-function gatewayOf(carrierPort: number, idleAccounts: number): object {
+/** Units: more than any figure can spend. */
+const CREDIT = 1_000_000_000
+/** Beside the price that counts, some that make a trie of it. */
+const PRICES = { default: 0.05, ...Object.fromEntries(Array.from({ length: 900 }, (_, n) => [String(100 + n), 0.04])) }
+
+function gatewayOf(carrierPort: number, { idleAccounts = 0, prepaid = false }: GatewayOptions): object {
   const account = { password: PASSWORD, throughput: 0, credit: 'unlimited' }
   return {
+    ...(prepaid ? { tariffs: [{ name: 'retail', prices: PRICES }] } : {}),
     accounts: [
-      { ...account, systemId: SENDER, maxBinds: 100 },
+      { ...account, systemId: SENDER, maxBinds: 100, ...(prepaid ? { tariff: 'retail', credit: CREDIT } : {}) },
       ...Array.from({ length: idleAccounts }, (_, n) => ({ ...account, systemId: `idle${n + 1}`, maxBinds: 1 })),
     ],
     carriers: [
@@ -284,6 +292,7 @@ function gatewayOf(carrierPort: number, idleAccounts: number): object {
         links: LINKS,
         window: 200,
         throughput: 0,
+        ...(prepaid ? { prices: PRICES } : {}),
         reconnectMinMs: 50,
         reconnectMaxMs: 500,
       },

@@ -12,10 +12,19 @@ export interface Measure {
   readonly most?: number
 }
 
-export type Unit = 'msg/s' | 'requests/s' | 'µs' | 'ms' | 's' | 'MB' | 'of 1'
+export type Unit = 'msg/s' | 'requests/s' | 'pairs/s' | 'µs' | 'ms' | 's' | 'MB' | 'of 1'
 export type Verdict = 'met' | 'missed' | ''
 
-const DIGITS: Readonly<Record<Unit, number>> = { 'msg/s': 0, 'requests/s': 0, µs: 1, ms: 2, s: 2, MB: 0, 'of 1': 2 }
+const DIGITS: Readonly<Record<Unit, number>> = {
+  'msg/s': 0,
+  'requests/s': 0,
+  'pairs/s': 0,
+  µs: 1,
+  ms: 2,
+  s: 2,
+  MB: 0,
+  'of 1': 2,
+}
 
 export function verdict({ value, least, most }: Measure): Verdict {
   if (value === null || (least === undefined && most === undefined)) return ''

@@ -3,8 +3,8 @@
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
+import { CREDIT_CHANNEL } from './creditRows.js'
 import { NoAccount } from './keyRows.js'
-import { CREDIT_CHANNEL } from './ledger.js'
 
 export interface Balance {
   id: number
@@ -72,7 +72,7 @@ export async function leases(
 /** The lease stays: its node lives, or there is none. */
 export class LeaseRefused extends Error {}
 
-/** A node that wrote history so recently lives. */
+/** A node that wrote history, or changed a lease, so recently lives. */
 const LIVES_S = 60
 
 /**
@@ -88,7 +88,7 @@ export function releaseLeases(
     const heard = await client.query(HEARD, [spool, LIVES_S])
     if (heard.rowCount !== 0) {
       throw new LeaseRefused(
-        `the node of ${spool} wrote history in the last ${LIVES_S} s: it lives, and gives back itself`,
+        `the node of ${spool} was heard in the last ${LIVES_S} s: it lives, and gives back by itself`,
       )
     }
     // Balances before leases, in one order, as nodes take them.
@@ -191,7 +191,9 @@ const LEASES = `
   select coalesce(a.system_id, '#' || l.account) as account, l.spool, l.node, l.micros, l.at, p.moved_at as heard
   from credit_leases l left join accounts a on a.id = l.account left join spool_position p on p.spool = l.spool
   where $1::text is null or a.system_id = $1 order by l.account, l.spool limit $2`
-const HEARD = 'select from spool_position where spool = $1 and moved_at > now() - make_interval(secs => $2)'
+const HEARD = `
+  select from spool_position where spool = $1 and moved_at > now() - make_interval(secs => $2)
+  union all select from credit_leases where spool = $1 and at > now() - make_interval(secs => $2)`
 const OF = `spool = $1 and ($2::text is null or account = (select id from accounts where system_id = $2))`
 const LOCK_CREDIT = `
   select from credit where account in (select account from credit_leases where ${OF}) order by account for update`
@@ -205,9 +207,8 @@ const LESS_LEASED = `
  */
 const NEWS = `
   with standing as (
-    select s.account, s.spendable, s.low, case when s.spendable <= 0 or (s.spendable < s.low and not exists
-        (select from tariff_prices p where p.tariff = s.tariff and p.micros <= s.spendable)
-        and exists (select from tariff_prices p where p.tariff = s.tariff and p.micros > 0)) then 2
+    select s.account, s.spendable, s.low, case when s.spendable <= 0 or (s.spendable < s.low and s.spendable <
+        (select micros from tariff_prices p where p.tariff = s.tariff and p.micros > 0 order by micros limit 1)) then 2
       when s.spendable < s.low then 1 else 0 end as told
     from (
       select a.id as account, a.tariff, coalesce(c.balance_micros, 0) + a.credit_micros as spendable, ${LOW} as low

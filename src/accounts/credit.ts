@@ -44,7 +44,7 @@ const ROUND = 500
 export interface CreditHost {
   readonly clock: Clock
   readonly counters: Pick<Counters, 'add'>
-  readonly log: Pick<Log, 'warn' | 'info'>
+  readonly log: Pick<Log, 'warn'>
   readonly rows: Pick<CreditRows, 'move' | 'turns' | 'leases'>
   /** The database answers. */
   isUp(): boolean
@@ -306,8 +306,10 @@ export class Credit {
 
   /** Learns what is left of the leases that this node had. Resolves when it is known; nothing may be posted before. */
   async recover(): Promise<void> {
-    if (this.failingMs === 0) this.failingMs = this.host.clock.mono()
-    const { position, leases } = await this.host.rows.leases()
+    const { position, leases } = await this.host.rows.leases().catch(error => {
+      if (this.failingMs === 0) this.failingMs = this.host.clock.mono()
+      throw error
+    })
     const held = await this.host.held(position)
     for (const { account, micros, turn } of leases) {
       const purse = this.purses.get(account) ?? this.made(account)
@@ -375,21 +377,27 @@ export class Credit {
       const purse = this.purses.get(one.account) as Purse
       purse.isMoving = false
       if (one.micros !== 0) purse.turn++
-      const { give } = round.moves.find(({ account }) => account === one.account) as Move
+      const { give, least } = round.moves.find(({ account }) => account === one.account) as Move
       if (give > 0) {
         purse.giving -= give
         this.host.counters.add('credit_leases_returned')
         if (purse.giving > 0) this.giving.add(purse)
-      } else this.answered(purse, one)
+      } else this.answered(purse, one, least)
     }
   }
 
-  private answered(purse: Purse, { micros, others }: Moved): void {
+  private answered(purse: Purse, { micros, others }: Moved, least: number): void {
     purse.isAsked = false
+    const isDearer = purse.need - purse.left > least
     purse.left += micros
     purse.low = micros === 0 ? 0 : purse.left / 2
     if (purse.left >= purse.need) {
       this.satisfied(purse)
+      return
+    }
+    if (isDearer) {
+      // What needs more came after it was asked.
+      this.ask(purse)
       return
     }
     const nowMs = this.host.clock.mono()

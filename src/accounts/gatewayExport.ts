@@ -1,7 +1,7 @@
 // Writes the rows as a gateway file: hashes instead of passwords, carriers' passwords as they
 // are sealed. Applying it changes nothing. One snapshot of the database, a slice at a time.
 
-import { stringify } from 'yaml'
+import { yaml } from '../base/yaml.js'
 import type { MessageClass } from '../model/message.js'
 import { MICROS } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
@@ -55,7 +55,10 @@ async function writeAccounts(client: SqlClient, write: (piece: string) => unknow
 const section = (name: string, entries: object[]): string =>
   entries.length === 0 ? `${name}: []\n` : `${name}:\n${items(entries)}`
 
-const items = (entries: object[]): string => stringify(entries, { lineWidth: 0 }).replace(/^(?=.)/gm, '  ')
+const items = (entries: object[]): string =>
+  yaml()
+    .stringify(entries, { lineWidth: 0 })
+    .replace(/^(?=.)/gm, '  ')
 
 function accountEntry(row: AccountRecord): object {
   return {

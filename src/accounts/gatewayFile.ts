@@ -1,8 +1,9 @@
 // The gateway file: accounts, carriers and routes as people write them in YAML. Knows its
 // keys, their bounds and all faults of a text at once; what becomes of it in SQL is apply's.
 
-import { LineCounter, parseDocument } from 'yaml'
+import type { Document } from 'yaml'
 import { z } from 'zod'
+import { writtenAsJson, yaml } from '../base/yaml.js'
 import { digitsOf } from '../model/digits.js'
 import { messageClasses } from '../model/message.js'
 import { MICROS } from '../model/money.js'
@@ -165,6 +166,13 @@ export type ParsedGateway = { ok: true; file: GatewayFile } | { ok: false; fault
 
 /** Reads a gateway file; all faults at once. An unknown key is one. */
 export function parseGateway(written: string): ParsedGateway {
+  const json = writtenAsJson(written)
+  if (json !== undefined) {
+    const read = readGateway(json)
+    if (read.ok) return read
+    // Only the other way knows where a fault stands.
+  }
+  const { LineCounter, parseDocument } = yaml()
   const lines = new LineCounter()
   const document = parseDocument(written, { lineCounter: lines, prettyErrors: false })
   if (document.errors.length > 0) {
@@ -342,7 +350,7 @@ export const pathText = (path: readonly PropertyKey[]): string =>
     .replace(/^\./, '')
 
 /** Offset of what stands at `path`, or at the nearest part of it that is there. */
-function nearest(document: ReturnType<typeof parseDocument>, path: readonly PropertyKey[]): number | undefined {
+function nearest(document: Document, path: readonly PropertyKey[]): number | undefined {
   for (let depth = path.length; depth > 0; depth--) {
     const found = document.getIn(path.slice(0, depth), true) as { range?: readonly number[] } | undefined
     if (found?.range?.[0] !== undefined) return found.range[0]

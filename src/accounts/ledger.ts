@@ -4,13 +4,11 @@
 import { unitsText } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
+import { CREDIT_CHANNEL } from './creditRows.js'
 import { NoAccount } from './keyRows.js'
 
 export const bookingKinds = ['top_up', 'withdrawal', 'adjustment', 'payment', 'refund'] as const
 export type BookingKind = (typeof bookingKinds)[number]
-
-/** Nodes are told here that an account's money has moved; the payload is its id. */
-export const CREDIT_CHANNEL = 'trunkline_credit'
 
 export interface Booking {
   readonly kind: BookingKind

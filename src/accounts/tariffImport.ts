@@ -51,6 +51,8 @@ export class PricesFaulty extends Error {
 const MAX_FAULTS = 1_000
 const MAX_CELL = 40
 const MAX_LINE = 65_536
+/** Octets that are parsed in one turn of the event loop: some 2 ms. */
+const PIECE = 16_384
 /** Rows of a statement. */
 const SLICE = 10_000
 const COLUMNS = ['prefix', 'price', 'class', 'from'] as const
@@ -183,11 +185,14 @@ async function stage(
   let read = 0
   try {
     for await (const chunk of octets) {
-      await Promise.race([new Promise(taken => parser.write(chunk, taken)), ended])
+      for (let from = 0; from < chunk.length; from += PIECE) {
+        const piece = chunk.subarray(from, from + PIECE)
+        await Promise.race([new Promise(taken => parser.write(piece, taken)), ended])
+        await flush()
+        await turn()
+      }
       read += chunk.length
       progress('read', read, null)
-      await flush()
-      await turn()
     }
     parser.end()
     await ended

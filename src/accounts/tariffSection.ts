@@ -1,7 +1,7 @@
 // The tariffs of a gateway file as rows, and the rows as the file's section: of any length, a slice at a time. Knows how
 // tariffs and prices are told apart; what may stand in them tariffs.ts says.
 
-import { stringify } from 'yaml'
+import { yaml } from '../base/yaml.js'
 import { messageClasses } from '../model/message.js'
 import { unitsText } from '../model/money.js'
 import type { SqlClient } from '../store/postgres.js'
@@ -96,7 +96,11 @@ export async function writeTariffs(client: SqlClient, write: (piece: string) => 
   }
   await write('tariffs:\n')
   for (const { id, name, settings, plain, priced } of rows) {
-    await write(stringify([{ name, ...settings }], { lineWidth: 0 }).replace(/^(?=.)/gm, '  '))
+    await write(
+      yaml()
+        .stringify([{ name, ...settings }], { lineWidth: 0 })
+        .replace(/^(?=.)/gm, '  '),
+    )
     if (!priced) continue
     await write('    prices:\n')
     await client.query(PRICES, [id])

@@ -3,7 +3,7 @@
 
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { mayComeFrom } from '../../protocols/net/address.js'
+import { mayComeFrom, networkOf } from '../../protocols/net/address.js'
 import type { Account } from '../accounts/account.js'
 import type { Actor } from '../accounts/audit.js'
 import {
@@ -19,10 +19,13 @@ import { type People, scopesOfRole } from '../accounts/people.js'
 import { type Bearer, looksLikeToken } from '../accounts/peopleTokens.js'
 import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
+import { FailedBinds } from '../intake/smpp/failures.js'
 import { asking } from './api/changing.js'
 import type { Peers } from './peer.js'
 import { Problem } from './problem.js'
 
+/** Wrong keys of one network: later and later answers, then none for a while. */
+const LIMITS = { delayMs: 2_000, barredAfter: 20, barredMs: 300_000 }
 /** Refused keys are logged this often at most, with their number. */
 const WARN_EVERY_MS = 10_000
 
@@ -67,11 +70,13 @@ export class Access {
   private readonly wanted: Buffer | null
   private readonly local = new WeakSet<IncomingMessage>()
   private readonly admitted = new WeakMap<IncomingMessage, Admitted>()
+  private readonly failures: FailedBinds
   private refusedSince = 0
   private warnedMs = Number.NEGATIVE_INFINITY
 
   constructor(options: AccessOptions) {
     this.options = options
+    this.failures = new FailedBinds(LIMITS, options.clock.mono)
     this.wanted = options.key === null ? null : this.digest(options.key)
   }
 
@@ -123,11 +128,20 @@ export class Access {
         'send the admin key as Authorization: Bearer or X-API-Key',
       )
     }
+    const network = networkOf(this.options.peers.address(request))
+    // Before it is compared: this key people may have thought of, and others guess.
+    if (this.failures.isBarred(network)) {
+      return new Problem(429, 'too_many_failures', 'Too many wrong keys', 'try again in some minutes', {
+        retry_after_s: LIMITS.barredMs / 1_000,
+      })
+    }
     if (timingSafeEqual(this.digest(given), this.wanted)) {
       this.admitted.set(request, { who: 'admin key', scopes: EVERYTHING })
       return undefined
     }
     this.note(request)
+    const delayMs = this.failures.add(network, '')
+    if (delayMs > 0) await new Promise(resolve => setTimeout(resolve, delayMs))
     return new Problem(401, 'key_refused', 'The key is refused', 'this is not the admin key of this gateway')
   }
 

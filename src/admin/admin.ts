@@ -10,6 +10,7 @@ import { type ApiHost, apiRoutes, schemaProblem } from './api/api.js'
 import { Docs } from './api/docs.js'
 import { portHeaders, requestId } from './api/headers.js'
 import { catchPages } from './catch.js'
+import { HttpTotals } from './httpTotals.js'
 import type { Handler } from './lock.js'
 import { Metrics } from './metrics.js'
 import { Peers } from './peer.js'
@@ -46,7 +47,8 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
   const { config, clock, log, counters } = subject
   const peers = web?.peers ?? new Peers(config.admin.trustedProxies)
   const recent = new Recent(subject)
-  const metrics = new Metrics(subject, recent)
+  const http = new HttpTotals()
+  const metrics = new Metrics(subject, recent, http)
   const refused = (): void => counters.add('admin_keys_refused')
   const access = new Access({ key: config.admin.key, clock, log, peers, refused, keys: web })
 
@@ -66,6 +68,9 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
   })
   app.server.maxConnections = MAX_CONNECTIONS
   await portHeaders(app, { clock, log, peers, origins: config.admin.allowedOrigins })
+  app.addHook('onResponse', async ({ method, routeOptions }, reply) => {
+    http.count(method, routeOptions.url, reply.statusCode, reply.elapsedTime)
+  })
   boundRequests(app)
   answerProblems(app, subject)
 

@@ -20,6 +20,8 @@ const MAX_PAGE = 200
 /** Of one booking, in units. */
 const MOST = 1_000_000_000
 const DAY_MS = 86_400_000
+/** The database's clock may be ahead of ours. */
+const AHEAD_MS = 60_000
 
 export const units = z.union([z.string().max(30), z.number()]).transform((text, ctx) => {
   const micros = microsOf(text)
@@ -101,11 +103,11 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
     return { currency, accounts: found, next: found.length < page.limit ? null : (found.at(-1)?.id ?? null) }
   })
 
-  app.get('/credit/leases', async request => ({
+  app.get('/credit-leases', async request => ({
     leases: await asking(() => leases(store, { ...read(leasesQuery, request.query), limit: MAX_PAGE })),
   }))
 
-  app.post('/credit/leases/release', async request => {
+  app.post('/credit-leases/release', async request => {
     const { spool, account, reason } = read(releaseBody, request.body)
     serving(subject)
     if (account !== undefined) await asking(() => balance(store, account))
@@ -177,7 +179,7 @@ export function referenceOf(request: FastifyRequest, given: string | undefined):
 
 /** The last 31 days, if nothing is said. */
 export function spanOf(fromMs: number | undefined, toMs: number | undefined, nowMs: number): StatementSpan {
-  const to = toMs ?? nowMs + DAY_MS
+  const to = toMs ?? nowMs + AHEAD_MS
   const span = { fromMs: fromMs ?? Math.min(nowMs, to) - 31 * DAY_MS, toMs: to }
   if (span.fromMs < span.toMs) return span
   throw new Problem(422, 'invalid', 'The request is not as it must be', 'from must be before to')

@@ -7,7 +7,8 @@ import { messageClasses } from '../model/message.js'
 import { unitsText } from '../model/money.js'
 import { csvLine, plain } from './csv.js'
 
-const COUNTRIES = new Intl.DisplayNames('en', { type: 'region' })
+/** Names of countries; made at first use, for that takes 12 ms of a start. */
+let regions: Intl.DisplayNames | undefined
 const ESCAPES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
@@ -30,22 +31,32 @@ function amount(micros: number, currency: string): string {
 
 function countryName(country: string): string {
   if (country === '') return ''
-  return COUNTRIES.of(country) ?? country
+  regions ??= new Intl.DisplayNames('en', { type: 'region' })
+  return regions.of(country) ?? country
 }
 
 const classWord = ({ rank }: InvoiceLine): string => messageClasses[rank] ?? ''
 
 /** What a line is of. */
-function lineWords(line: InvoiceLine, { month }: Invoice): string {
-  if (line.month !== month) return `Accepted in ${line.month}, reported after its invoice`
-  return countryName(line.country) || 'Other destinations'
+function lineWords({ what, month, country }: InvoiceLine): string {
+  switch (what) {
+    case 'messages':
+      return countryName(country) || 'Other destinations'
+    case 'back':
+      return 'Given back for messages that did not arrive'
+    case 'other':
+      return 'Other messages'
+    case 'earlier':
+      return `Settled for ${month} after its invoice`
+  }
 }
 
 /** A line for each line of the invoice; its sums are the sums of these. */
 export function invoiceCsv(one: Invoice): string {
-  const head = ['invoice', 'account', 'month', 'country', 'class', 'messages', 'segments', 'amount', 'currency']
+  const head = ['invoice', 'account', 'what', 'month', 'country', 'class', 'messages', 'segments', 'amount', 'currency']
   const rows = one.lines.map(line => {
-    const fields = [one.number, one.account, line.month, line.country, classWord(line), line.messages, line.segments]
+    const { what, month, country, messages, segments } = line
+    const fields = [one.number, one.account, what, month, country, classWord(line), messages, segments]
     return `${csvLine(fields).slice(0, -2)},${plain(unitsText(line.micros))},${one.currency}\r\n`
   })
   return csvLine(head) + rows.join('')
@@ -54,11 +65,11 @@ export function invoiceCsv(one: Invoice): string {
 /** A file of its own. */
 export function invoiceHtml(one: Invoice): string {
   const money = (micros: number): string => amount(micros, one.currency)
-  const rows = one.lines.map(
-    line =>
-      `<tr><td>${escaped(lineWords(line, one))}</td><td>${classWord(line)}</td><td>${count(line.messages)}</td>` +
-      `<td>${count(line.segments)}</td><td>${money(line.micros)}</td></tr>`,
-  )
+  const rows = one.lines.map(line => {
+    const [messages, segments] = line.what === 'messages' ? [count(line.messages), count(line.segments)] : ['', '']
+    const words = `<td>${escaped(lineWords(line))}</td><td>${classWord(line)}</td>`
+    return `<tr>${words}<td>${messages}</td><td>${segments}</td><td>${money(line.micros)}</td></tr>`
+  })
   const sums: [string, string][] = [['Net', money(one.net_micros)]]
   if (one.tax_percent !== '0') {
     sums.push([`Tax, ${one.tax_percent} %`, money(one.tax_micros)], ['Total', money(one.total_micros)])

@@ -4,15 +4,13 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { balance, billTo } from '../accounts/balances.js'
+import { createInvoice, createInvoices, monthSpan } from '../accounts/invoiceMaking.js'
 import {
-  createInvoice,
-  createInvoices,
   type Invoice,
   InvoiceRefused,
   invoiceEntries,
   invoiceShown,
   invoiceStatuses,
-  monthSpan,
   NoInvoice,
   payInvoice,
   voidInvoice,

@@ -10,6 +10,10 @@ import { statusName } from '../../protocols/smpp/status.js'
 import type { Counters, Histogram } from '../base/figures.js'
 import type { DriverFigures, LinkStand } from '../carriers/driver.js'
 import { messageClasses, stateNames } from '../model/message.js'
+import { MICROS } from '../model/money.js'
+import { TOOK_S } from '../returns/statsColumns.js'
+import type { CarrierTotals } from '../returns/statsTotals.js'
+import type { HttpTotals } from './httpTotals.js'
 import { lookAtMachine, type Machine } from './machine.js'
 import type { Lag, Recent } from './recent.js'
 import { type QueueStatus, queueStatus, type Readiness, readiness } from './status.js'
@@ -28,6 +32,7 @@ interface Sample {
 /** What one answer to Prometheus is made from: looked at once. */
 interface View {
   readonly subject: AdminSubject
+  readonly http: HttpTotals
   readonly queue: QueueStatus
   readonly carriers: readonly Carrier[]
   readonly machine: Machine
@@ -52,12 +57,14 @@ export class Metrics {
   private readonly registry = new Registry()
   private readonly subject: AdminSubject
   private readonly recent: Recent
+  private readonly http: HttpTotals
   private view: View | undefined
   private writing: Promise<string> | undefined
 
-  constructor(subject: AdminSubject, recent: Recent) {
+  constructor(subject: AdminSubject, recent: Recent, http: HttpTotals) {
     this.subject = subject
     this.recent = recent
+    this.http = http
     this.contentType = this.registry.contentType
     for (const family of FAMILIES) this.register(family)
   }
@@ -91,10 +98,11 @@ export class Metrics {
   }
 
   private async look(): Promise<View> {
-    const { subject, recent } = this
+    const { subject, recent, http } = this
     const machine = await lookAtMachine(subject.config.dataDir)
     return {
       subject,
+      http,
       queue: queueStatus(subject),
       carriers: Array.from(subject.lines.running.values(), running => ({
         ...running,
@@ -124,6 +132,12 @@ const FAMILIES: readonly Family[] = [
     one(readiness.ready ? 1 : 0),
   ),
   gauge('trunkline_store_up', '1 when the SQL database answers.', ({ subject }) => one(subject.store.ready ? 1 : 0)),
+  gauge('trunkline_credit_left_micros', 'Credit that this node has leased and no message has taken.', ({ subject }) =>
+    one(subject.credit.figures().leftMicros),
+  ),
+  gauge('trunkline_credit_waiting', 'Submissions that wait for leased credit.', ({ subject }) =>
+    one(subject.credit.figures().waiting),
+  ),
 
   // ESMEs
   gauge('trunkline_binds', 'SMPP connections by kind of bind; open = not bound.', ({ subject }) =>
@@ -155,6 +169,35 @@ const FAMILIES: readonly Family[] = [
       })).filter(({ value }) => value > 0),
     ),
   ),
+
+  // what they came to, as far as it is in SQL
+  counter('trunkline_messages_converted_total', 'Messages whose code was used, by class.', ({ subject }) =>
+    perClass(subject.analytics.totals.converted),
+  ),
+  counter('trunkline_charged_units_total', 'What messages were charged, by class, in units of the currency.', v =>
+    perClass(v.subject.analytics.totals.chargedMicros, MICROS),
+  ),
+  counter('trunkline_given_back_units_total', 'What of that was given back, by class.', ({ subject }) =>
+    perClass(subject.analytics.totals.backMicros, MICROS),
+  ),
+  counter(
+    'trunkline_carrier_ended_total',
+    'Messages over that a carrier had taken, and whether they were delivered.',
+    v =>
+      totalsOfCarriers(v, ({ delivered, failed }, carrier) => [
+        { labels: { carrier, delivered: 'true' }, value: delivered },
+        { labels: { carrier, delivered: 'false' }, value: failed },
+      ]),
+  ),
+  counter('trunkline_carrier_cost_units_total', 'What carriers take for them, in units of the currency.', view =>
+    totalsOfCarriers(view, ({ costMicros }, carrier) => [{ labels: { carrier }, value: costMicros / MICROS }]),
+  ),
+  {
+    name: 'trunkline_delivery_seconds',
+    type: 'histogram',
+    help: 'From acceptance to delivery, by class.',
+    read: deliveries,
+  },
 
   // the queue
   gauge('trunkline_lane_messages', 'Messages waiting, by route and class.', ({ queue }) =>
@@ -271,6 +314,17 @@ const FAMILIES: readonly Family[] = [
     ({ subject }) => [{ labels: {}, value: subject.tally.savedSegments }],
   ),
 
+  // the side-port
+  counter('trunkline_http_requests_total', 'Requests over HTTP, by route and status.', ({ http }) =>
+    Array.from(http.requests.values(), ({ method, route, status, count }) => ({
+      labels: { method, route, status },
+      value: count,
+    })),
+  ),
+  histogram('trunkline_http_request_seconds', 'From a request to the end of its answer.', 1000, function* (view) {
+    yield [{}, view.http.ms]
+  }),
+
   // everything else that is counted by name
   counter('trunkline_events_total', 'What happened, by name.', ({ subject }) => byName(subject.counters)),
 
@@ -329,6 +383,32 @@ function histogram(
     },
   }
 }
+
+function* deliveries({ subject }: View): Iterable<Sample> {
+  const { took, tookMs } = subject.analytics.totals
+  const name = 'trunkline_delivery_seconds'
+  for (const [rank, counts] of took.entries()) {
+    const labels = { class: messageClasses[rank] as string }
+    let below = 0
+    for (const [i, bound] of TOOK_S.entries()) {
+      below += counts[i] as number
+      yield { metricName: `${name}_bucket`, labels: { ...labels, le: bound }, value: below }
+    }
+    const count = below + (counts[TOOK_S.length] as number)
+    yield { metricName: `${name}_bucket`, labels: { ...labels, le: '+Inf' }, value: count }
+    yield { metricName: `${name}_sum`, labels, value: (tookMs[rank] as number) / 1000 }
+    yield { metricName: `${name}_count`, labels, value: count }
+  }
+}
+
+const perClass = (values: Float64Array, unit = 1): Sample[] =>
+  messageClasses.map((name, rank) => ({ labels: { class: name }, value: (values[rank] as number) / unit }))
+
+/** Also of one that was removed, as long as we run: a counter does not vanish. */
+const totalsOfCarriers = ({ subject }: View, of: (totals: CarrierTotals, carrier: string) => Sample[]): Sample[] =>
+  Array.from(subject.analytics.totals.carriers).flatMap(([id, totals]) =>
+    of(totals, subject.lines.running.get(id)?.row.name ?? `#${id}`),
+  )
 
 /** Ids under which PduCounts gathers what the standard does not number. */
 const UNKNOWN_COMMANDS: ReadonlyMap<number, string> = new Map([

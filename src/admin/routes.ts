@@ -5,13 +5,13 @@ import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import type { People } from '../accounts/people.js'
 import { type Access, adminScope } from './access.js'
+import { analyticsRoutes } from './analytics.js'
 import { adminAccountRoutes } from './api/accounts.js'
 import { scopeOf } from './api/caller.js'
 import { adminCancelRoutes } from './api/cancelling.js'
 import { adminKeyRoutes } from './api/keys.js'
 import { adminUserRoutes } from './api/users.js'
 import { adminWebhookRoutes } from './api/webhooks.js'
-import { analyticsRoutes } from './analytics.js'
 import { auditor, read, serving } from './asked.js'
 import { carrierRoutes } from './carriers.js'
 import { catchRoutes } from './catch.js'
@@ -22,6 +22,7 @@ import { invoiceRoutes } from './invoices.js'
 import { accountEntry, carrierEntry, routeEntries } from './lists.js'
 import { messageRoutes } from './messages.js'
 import { adminOtpRoutes } from './otp.js'
+import { pricingRuleRoutes } from './pricingRules.js'
 import { Problem } from './problem.js'
 import { queueRoutes } from './queue.js'
 import type { Recent } from './recent.js'
@@ -122,6 +123,7 @@ export function adminRoutes(
   adminOtpRoutes(app, subject, done)
   adminAccountRoutes(app, subject, access)
   tariffRoutes(app, subject, access)
+  pricingRuleRoutes(app, subject, access)
   creditRoutes(app, subject, access)
   invoiceRoutes(app, subject, access)
   adminKeyRoutes(app, subject, access)

@@ -61,7 +61,7 @@ export const statsQuery = z.object({
   carrier: list.optional().describe('of messages that these had at last, with commas'),
   country: list.optional().describe('like DE,AT; - is none'),
   class: list.optional().describe(messageClasses.join(', ')),
-  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(500),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(200),
   cursor: z.string().max(200).optional().describe('next_cursor of the page before'),
   format: z.enum(['json', 'csv']).optional().describe('the same as Accept: text/csv'),
 })

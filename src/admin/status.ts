@@ -219,6 +219,8 @@ export interface Status {
   }
   history: { rows: number; failures: number; waiting_rows: number; lag_s: number }
   store: { up: boolean }
+  /** Leased for this node: of how many accounts, what is left of it, and submissions that wait for more. */
+  credit: { accounts: number; left_micros: number; waiting: number }
   directory: { ready: boolean; version: number }
   disk: { free_bytes: number | null }
   process: {
@@ -274,6 +276,7 @@ export async function status(subject: AdminSubject, recent: Recent): Promise<Sta
       lag_s: round(history.figures.lagMs / 1000),
     },
     store: { up: subject.store.ready },
+    credit: creditStatus(subject),
     // A daemon that stops may have closed it.
     directory: stopping
       ? { ready: false, version: 0 }
@@ -291,6 +294,11 @@ export async function status(subject: AdminSubject, recent: Recent): Promise<Sta
     counters: Object.fromEntries([...subject.counters.entries()].sort(([a], [b]) => (a < b ? -1 : 1))),
     trace: [...subject.trace.named],
   }
+}
+
+function creditStatus({ credit }: AdminSubject): Status['credit'] {
+  const { accounts, leftMicros, waiting } = credit.figures()
+  return { accounts, left_micros: leftMicros, waiting }
 }
 
 export const uptimeSeconds = ({ clock, startedMs }: AdminSubject): number =>

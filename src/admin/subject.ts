@@ -5,7 +5,8 @@ import type { PduCounts } from '../../protocols/smpp/counts.js'
 import type { Account } from '../accounts/account.js'
 import type { CarrierRow } from '../accounts/carrier.js'
 import type { Consent } from '../accounts/consent.js'
-import type { InvoiceSettings } from '../accounts/invoices.js'
+import type { CreditFigures } from '../accounts/credit.js'
+import type { InvoiceSettings } from '../accounts/invoiceMaking.js'
 import type { Quotas } from '../accounts/quota.js'
 import type { RouteRow } from '../accounts/route.js'
 import type { Secrets } from '../accounts/secrets.js'
@@ -27,9 +28,9 @@ import type { Standing } from '../routing/quality.js'
 import type { RouteRule } from '../routing/table.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
-import type { Analytics } from './statsAnswer.js'
 import type { OtpDesk } from './api/otp.js'
 import type { TemplateHost } from './api/templates.js'
+import type { Analytics } from './statsAnswer.js'
 
 export interface RunningCarrier {
   readonly row: CarrierRow
@@ -152,6 +153,8 @@ export interface AdminSubject {
   readonly history: { readonly figures: Readonly<HistoryFigures> }
   readonly analytics: Analytics
   readonly store: { readonly ready: boolean }
+  /** What this node may spend of its accounts' credit. */
+  readonly credit: { figures(): CreditFigures }
   /** From the first put of a commit to its sync. */
   readonly syncMs: Histogram
   readonly commitRecords: Histogram

@@ -41,6 +41,7 @@ interface NoticeOptions extends GlobalOptions {
 }
 
 const ROOT = '/api/v1/admin/credit'
+const LEASES = '/api/v1/admin/credit-leases'
 const PAGE = 200
 const pathOf = (account: string, more = ''): string => `${ROOT}/${encodeURIComponent(account)}${more}`
 
@@ -189,10 +190,12 @@ async function book(account: string, amount: string, path: string, options: Book
   // Asked once more by hand it is another booking; by our own repeated request it is the same.
   const { reference = `cli-${randomUUID()}`, memo = '' } = options
   const body = { amount, reference, memo }
-  const booked = (await ask(options, { method: 'POST', path: pathOf(account, `/${path}`), body })) as Booked & {
-    balance: string
-    currency: string
-  }
+  const question = { method: 'POST', path: pathOf(account, `/${path}`), body } as const
+  const booked = (await ask(options, question).catch((error: Error) => {
+    // It may have been booked all the same.
+    if (!(error instanceof CommandError) || options.reference !== undefined) throw error
+    throw new CommandError(error.exit, `${error.message}\nto try the same booking again, add --reference ${reference}`)
+  })) as Booked & { balance: string; currency: string }
   if (options.json) return console.log(JSON.stringify({ reference, ...booked }, null, 2))
   if (booked.repeated)
     return console.log(
@@ -245,7 +248,7 @@ async function statement(account: string, options: StatementOptions): Promise<vo
 
 async function showLeases(account: string | undefined, options: GlobalOptions): Promise<void> {
   const query = account === undefined ? '' : `?account=${encodeURIComponent(account)}`
-  const { leases } = (await ask(options, { path: `${ROOT}/leases${query}` })) as { leases: Lease[] }
+  const { leases } = (await ask(options, { path: `${LEASES}${query}` })) as { leases: Lease[] }
   if (options.json) return console.log(JSON.stringify(leases, null, 2))
   console.log(leases.length === 0 ? 'nothing is leased' : leaseTable(leases))
 }
@@ -266,7 +269,7 @@ async function release(spool: string, options: ReleaseOptions): Promise<void> {
   const question = `Free what the node of ${spool} holds? What it had accepted and not yet written is never charged.`
   if (!options.yes && !(await confirmed(question))) return
   const body = { spool, account: options.account, reason: options.reason }
-  const done = (await ask(options, { method: 'POST', path: `${ROOT}/leases/release`, body })) as {
+  const done = (await ask(options, { method: 'POST', path: `${LEASES}/release`, body })) as {
     leases: number
     micros: number
   }

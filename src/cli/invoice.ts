@@ -181,6 +181,7 @@ async function show(number: string, options: GlobalOptions): Promise<void> {
 
 function screen(one: Invoice): string {
   const rows = one.lines.map(line => [
+    line.what,
     line.month,
     line.country || '-',
     messageClasses[line.rank] ?? '-',
@@ -198,7 +199,7 @@ function screen(one: Invoice): string {
   return [
     `${strong(one.number)}  ${one.account}, ${one.month}, ${statusWord(one)}${one.void_reason === '' ? '' : `: ${one.void_reason}`}`,
     '',
-    table(['month', 'country', 'class', '>messages', '>segments', '>amount'], rows),
+    table(['', 'month', 'country', 'class', '>messages', '>segments', '>amount'], rows),
     '',
     ...sums.map(([name, words]) => `${name.padEnd(14)}${words}`),
   ].join('\n')

@@ -3,6 +3,7 @@
 
 import type { Command } from 'commander'
 import type { CarrierStatus, Status } from '../admin/status.js'
+import { unitsText } from '../model/money.js'
 import { ask } from './ask.js'
 import { EXIT } from './exit.js'
 import { bad, bytes, count, duration, faint, good, ms, strong, table } from './print.js'
@@ -53,6 +54,7 @@ function screen(now: Status): string {
         `disk ${bytes(now.disk.free_bytes)} free`,
     ],
   ]
+  if (now.credit.accounts > 0 || now.credit.waiting > 0) facts.push(['credit', creditWords(now.credit)])
   if (queue.unclaimed > 0) facts.push(['unclaimed', `${count(queue.unclaimed)} replies that belong to no account`])
   if (spool.crashed) {
     const kept = now.counters.unsure_after_crash ?? 0
@@ -73,6 +75,11 @@ function screen(now: Status): string {
   if (now.carriers.length > 0) lines.push('', carriers(now.carriers))
   if (binds.accounts.length > 0) lines.push('', accounts(binds))
   return lines.join('\n')
+}
+
+function creditWords({ accounts, left_micros, waiting }: Status['credit']): string {
+  const left = `${unitsText(left_micros)} leased of ${count(accounts)} accounts`
+  return waiting === 0 ? left : `${left}, ${bad(`${count(waiting)} submissions wait for more`)}`
 }
 
 const syncs = ({ sync_p50_ms, sync_p99_ms }: Status['spool']): string =>

@@ -4,7 +4,7 @@
 import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parse } from 'yaml'
-import type { TemplateDetails, TemplateEntry, TemplatePageOf, TemplatePreview } from '../admin/api/templates.js'
+import type { TemplateDetails, TemplateEntry, TemplatePageOf, TemplatePreview } from '../admin/api/templateShapes.js'
 import { smsTypes } from '../intake/web/fields.js'
 import { whole } from './arguments.js'
 import { ask } from './ask.js'

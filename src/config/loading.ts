@@ -2,15 +2,15 @@
 // and where each stands. Knows nothing of a single setting.
 
 import { readFileSync } from 'node:fs'
-import { LineCounter, parseDocument } from 'yaml'
 import { isFaulty, readTls } from '../../protocols/net/certificate.js'
+import { writtenAsJson, yaml } from '../base/yaml.js'
 import {
   type Config,
   type ConfigInput,
   isLoopback,
-  SETTINGS,
   type Setting,
   schema,
+  settings,
   TLS_GROUPS,
   tlsFiles,
 } from '../config.js'
@@ -44,7 +44,7 @@ export function loadConfig(from: {
   const fromEnv = new Map<string, string>()
   for (const [name, value] of Object.entries(from.env)) {
     if (!name.startsWith('TRUNKLINE_') || value === undefined) continue
-    const setting = SETTINGS.find(one => one.env === name)
+    const setting = settings().find(one => one.env === name)
     if (setting === undefined) {
       faults.push({ path: name, message: 'is no setting' })
       continue
@@ -53,14 +53,15 @@ export function loadConfig(from: {
     fromEnv.set(setting.key, name)
   }
   const given = new Set<string>()
-  for (const { key } of SETTINGS) {
+  for (const { key } of Object.keys(from.overrides ?? {}).length > 0 ? settings() : []) {
     const value = at(from.overrides, key)
     if (value === undefined) continue
     put(tree, key, value)
     given.add(key)
   }
 
-  const result = schema.safeParse(tree)
+  // Once in a life of the process: code made for it would not pay.
+  const result = schema.safeParse(tree, { jitless: true })
   if (from.files === true) {
     for (const group of TLS_GROUPS) {
       const files = tlsFiles.safeParse(at(tree, group) ?? {})
@@ -89,7 +90,7 @@ export function loadConfig(from: {
       }
       continue
     }
-    const setting = SETTINGS.find(one => path === one.key || path.startsWith(`${one.key}.`))
+    const setting = settings().find(one => path === one.key || path.startsWith(`${one.key}.`))
     const key = setting?.key ?? path
     if (faults.some(fault => fault.path === key)) continue
     const message = setting === undefined ? 'must be a group of settings' : wanted(setting, at(tree, key))
@@ -109,11 +110,13 @@ export function faultLine(fault: ConfigFault): string {
 
 /** Settings in which `config` differs from `base`, or from the defaults. */
 export function differences(config: Config, base?: Config): { setting: Setting; value: unknown; was: unknown }[] {
-  return SETTINGS.map(setting => ({
-    setting,
-    value: at(config, setting.key),
-    was: base === undefined ? setting.preset : at(base, setting.key),
-  })).filter(({ value, was }) => JSON.stringify(value) !== JSON.stringify(was))
+  return settings()
+    .map(setting => ({
+      setting,
+      value: at(config, setting.key),
+      was: base === undefined ? setting.preset : at(base, setting.key),
+    }))
+    .filter(({ value, was }) => JSON.stringify(value) !== JSON.stringify(was))
 }
 
 interface Source {
@@ -131,6 +134,14 @@ function readSource(file: string | undefined, faults: ConfigFault[]): Source {
     faults.push({ path: '', message: `cannot be read: ${(error as NodeJS.ErrnoException).code}`, file })
     return { tree: {}, position: () => ({}) }
   }
+  const json = writtenAsJson(written)
+  if (!isTree(json)) return fromYaml(written, file, faults)
+  dropEmptyGroups(json, '')
+  return { tree: json, position: path => fromYaml(written, file, []).position(path) }
+}
+
+function fromYaml(written: string, file: string, faults: ConfigFault[]): Source {
+  const { LineCounter, parseDocument } = yaml()
   const lines = new LineCounter()
   const document = parseDocument(written, { lineCounter: lines, prettyErrors: false })
   for (const error of document.errors) {
@@ -168,11 +179,12 @@ function readSource(file: string | undefined, faults: ConfigFault[]): Source {
 /** A group whose settings are all commented out reads as null. */
 function dropEmptyGroups(tree: Tree, prefix: string): void {
   for (const [name, value] of Object.entries(tree)) {
-    const isGroup = SETTINGS.some(({ key }) => key.startsWith(`${prefix}${name}.`))
-    if (value === null && isGroup) delete tree[name]
+    if (value === null && isGroup(`${prefix}${name}`)) delete tree[name]
     else if (isTree(value)) dropEmptyGroups(value, `${prefix}${name}.`)
   }
 }
+
+const isGroup = (name: string): boolean => settings().some(({ key }) => key.startsWith(`${name}.`))
 
 /** A variable's text as the schema wants it; text that cannot be read stays text, and the schema refuses it. */
 function fromText(setting: Setting, value: string): unknown {

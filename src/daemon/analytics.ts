@@ -27,7 +27,7 @@ export interface RunningAnalytics {
 export function openAnalytics({ config, store, clock, log }: AnalyticsParts): RunningAnalytics {
   const { hoursDays, days, showCarriers } = config.analytics
   const stats = new Stats()
-  const upkeep = new StatsUpkeep(store, { hoursDays, days }, () => clock.now(), log)
+  const upkeep = new StatsUpkeep({ stats, store, retention: { hoursDays, days }, clock, log })
   return {
     part: stats,
     shown: {

@@ -1,7 +1,7 @@
 // Money put together: tariffs compiled from the directory, credit leased for this node, what messages cost in the end, and
 // the books that history is posted into. Decides nothing that a table or a purse could decide.
 
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import type { Account } from '../accounts/account.js'
 import { Credit, type CreditFigures } from '../accounts/credit.js'
 import { CREDIT_CHANNEL, CreditRows, WANTED_CHANNEL } from '../accounts/creditRows.js'
@@ -22,6 +22,8 @@ import { logged } from '../store/retry.js'
 
 const TICK_MS = 200
 const RECOVER_RETRY_MS = 500
+/** A start waits so long for a log that is longer. */
+const RECOVER_MS = 1_000
 /** Rows of the log in one go. */
 const ROWS = 1_000
 
@@ -200,21 +202,33 @@ export class Billing implements Money {
 
   // -- with the database
 
-  /** Begins; `post` is called once what a crash has left of the leases is known, and never before. */
-  start(post: () => void): void {
+  /**
+   * Begins; `post` is called once what a crash has left of the leases is known, and never before. Resolves then, or when
+   * it takes long.
+   */
+  async start(post: () => void): Promise<void> {
     const { store } = this.host
+    let failures = 0
+    let tried: () => void = () => {}
+    const firstTry = new Promise<void>(resolve => {
+      tried = resolve
+    })
     const recover = (): void => {
       if (this.isRecovering || this.isStopped) return
       this.isRecovering = true
       this.credit.recover().then(
         () => {
-          if (this.isStopped) return
-          this.isRecovering = true
-          post()
+          tried()
+          if (!this.isStopped) post()
         },
         error => {
+          tried()
           this.isRecovering = false
-          this.host.log.debug({ ...logged(error) }, 'what is left of leased credit is not known yet')
+          if (failures++ === 0)
+            this.host.log.warn(
+              { ...logged(error) },
+              'what is left of leased credit is not known yet: nothing is posted',
+            )
           if (store.ready) this.recovering = setTimeout(recover, RECOVER_RETRY_MS)
         },
       )
@@ -233,6 +247,7 @@ export class Billing implements Money {
       }),
     )
     this.ticker = setInterval(() => this.credit.tick(), TICK_MS)
+    if (store.ready) await Promise.race([firstTry, pause(RECOVER_MS, undefined, { ref: false })])
   }
 
   private async held(position: number): Promise<ReadonlyMap<number, number>> {

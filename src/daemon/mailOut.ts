@@ -3,6 +3,7 @@
 
 import { join } from 'node:path'
 import { codingOf, decodeUserData } from '../../protocols/gsm/coding.js'
+import { composeText } from '../../protocols/smtp/compose.js'
 import { type CarrierRow, isMailKind, smtpSettings } from '../accounts/carrier.js'
 import type { Directory } from '../accounts/directory.js'
 import type { Clock } from '../base/clock.js'
@@ -11,8 +12,8 @@ import type { Log } from '../base/log.js'
 import { Quiet } from '../base/quiet.js'
 import { CaughtMails } from '../carriers/catch.js'
 import type { Dispatch } from '../dispatch/dispatch.js'
-import type { Door } from '../intake/submit.js'
-import { isOfMail, type Message, state } from '../model/message.js'
+import type { Door, MailSender } from '../intake/submit.js'
+import { isOfMail, Message, state } from '../model/message.js'
 import type { Reply } from '../model/outcome.js'
 import { Conversations } from '../returns/conversations.js'
 import { MailReturns } from '../returns/mail.js'
@@ -46,6 +47,18 @@ export interface MailOutHost {
   fault(error: unknown): void
 }
 
+/** A mail of the gateway itself. */
+export interface OwnMail {
+  readonly to: string
+  readonly subject: string
+  readonly text: string
+  /** Later it is of no use. */
+  readonly withinMs: number
+}
+
+/** No account's: what it costs, and what becomes of it, is told to none. */
+const GATEWAY: MailSender = { id: 0, suspended: null, maxWaiting: null }
+
 /** Stands for all carriers of mail where mails are caught; no row of the directory gets so far. */
 const CATCH: CarrierRow = {
   id: 0x7fff_ffff,
@@ -76,7 +89,7 @@ export class MailOut {
     })
     this.returns = new MailReturns({
       ...{ spool, door, clock, log, fault, counts: counters, hostname: settings.hostname },
-      from: settings.postmaster ?? `postmaster@${settings.hostname}`,
+      from: this.postmaster,
       smsDomains: new Set(settings.smsDomains),
       conversations: this.conversations,
       account: id => directory.account(id),
@@ -86,6 +99,42 @@ export class MailOut {
       },
       isPacked: reply => this.codingOf(reply) === 'gsm-packed',
     })
+  }
+
+  private get postmaster(): string {
+    const { postmaster, hostname } = this.host.settings
+    return postmaster ?? `postmaster@${hostname}`
+  }
+
+  /** Takes a mail of the gateway itself; durable when it resolves. False: no carrier takes mails, or none may go there. */
+  async write({ to, subject, text, withinMs }: OwnMail): Promise<boolean> {
+    const { door, spool, settings, clock, log } = this.host
+    const domain = to.slice(to.lastIndexOf('@') + 1).toLowerCase()
+    // A mail to a phone is no mail.
+    if (!door.carriesMail || settings.smsDomains.includes(domain)) return false
+    const m = new Message()
+    m.id = spool.takeIds(1)[0] as number
+    m.source_addr = this.postmaster
+    m.destination_addr = to
+    m.validUntilMs = clock.now() + withinMs
+    m.body = await composeText(
+      {
+        from: { name: 'Trunkline', address: this.postmaster },
+        to: { address: to },
+        subject,
+        messageId: `${m.id}@${settings.hostname}`,
+        atMs: clock.now(),
+        fields: { 'Auto-Submitted': 'auto-generated' },
+      },
+      text,
+    )
+    const refusal = door.submitMail(m, GATEWAY)
+    if (refusal !== undefined) {
+      log.warn({ why: refusal.code }, 'a mail of ours was not taken')
+      return false
+    }
+    await spool.synced()
+    return true
   }
 
   private codingOf({ carrier, data_coding }: Reply) {

@@ -42,6 +42,7 @@ type Shown = Pick<
   | 'tally'
   | 'smppCounts'
   | 'history'
+  | 'credit'
   | 'analytics'
   | 'trace'
   | 'syncMs'
@@ -76,7 +77,8 @@ interface SideParts extends Shown {
 /** Not listening yet. */
 export function sidePort(parts: SideParts): Promise<Admin> {
   const { config, store, secrets, directory, spool, told, quotas, consent, replies, clock, counters, log, door } = parts
-  const { version, startedMs, dispatch, routing, lines, binds, totals, tally, smppCounts, history, trace, analytics } = parts
+  const { version, startedMs, dispatch, routing, lines, binds, totals, tally, smppCounts, history, trace, analytics } =
+    parts
   const { lookup, people, limits, past, sandbox, syncMs, commitRecords } = parts
   const refresh = (): Promise<void> => directory.refresh()
   const peers = new Peers(config.admin.trustedProxies)
@@ -113,7 +115,7 @@ export function sidePort(parts: SideParts): Promise<Admin> {
   }
   const subject: AdminSubject = {
     ...{ version, startedMs, clock, log, config, spool, dispatch, routing, lines, binds, totals, tally, smppCounts },
-    ...{ directory, counters, history, analytics, store, trace, syncMs, commitRecords },
+    ...{ directory, counters, history, analytics, store, credit: parts.credit, trace, syncMs, commitRecords },
     desk: {
       ...{ store, secrets, consent, replies, spool, quotas, refresh },
       webhooks: told.desk,

@@ -87,6 +87,9 @@ export interface Money {
   ready(account: Account): Promise<boolean>
 }
 
+/** Whose a mail is: an account, or the gateway itself. */
+export type MailSender = Pick<Account, 'id' | 'suspended' | 'maxWaiting'>
+
 export interface DoorHost {
   readonly spool: Spool
   readonly routes: RouteTable
@@ -261,7 +264,7 @@ export class Door {
    * Takes a mail that leaves, or says why not: `m` brings its reverse-path, recipient and body, and its class and id where
    * they are not the usual ones. It costs nothing of what the account may submit a second.
    */
-  submitMail(m: Message, account: Account): Fault | undefined {
+  submitMail(m: Message, account: MailSender): Fault | undefined {
     const fault = this.judgeMail(m, account) ?? this.refusal(account)
     if (fault !== undefined) return fault
     this.takeMail(m, account)
@@ -269,7 +272,7 @@ export class Door {
   }
 
   /** Takes one that {@link judgeMail} found good and {@link refusal} had room for, in this turn of the event loop. */
-  takeMail(m: Message, account: Account): void {
+  takeMail(m: Message, account: MailSender): void {
     m.isMail = true
     // Records have octets.
     m.source_addr = utf8(m.source_addr).latin1Slice()
@@ -282,7 +285,7 @@ export class Door {
   }
 
   /** What is wrong with a mail that is to leave, the queue left aside. */
-  judgeMail(m: Message, account: Account): Fault | undefined {
+  judgeMail(m: Message, account: MailSender): Fault | undefined {
     if (account.suspended !== null) return suspended
     const to = readMailbox(m.destination_addr)
     if (to === null || to.domain === '' || utf8(m.destination_addr).length > MOST_ADDRESS) return addressInvalid
@@ -394,7 +397,7 @@ export class Door {
   }
 
   /** Whether anything of the account, or so many messages, could be taken at this moment. */
-  refusal(account: Account, n = 1): Fault | undefined {
+  refusal(account: MailSender, n = 1): Fault | undefined {
     const refusal = this.spool.refusal(account.id, account.maxWaiting, n)
     return refusal === undefined ? undefined : refusals[refusal]
   }

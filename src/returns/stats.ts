@@ -3,17 +3,23 @@
 // rates are of the same messages above and below the line. Also looks after the age of what is kept.
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Clock } from '../base/clock.js'
 import type { Log } from '../base/log.js'
 import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { logged } from '../store/retry.js'
 import type { SlicePart } from './history.js'
 import { countryNames, HOUR_MS, StatsCells } from './statsCells.js'
-import { ADD_CELLS, COLUMNS, DAY_LEVELS, HOUR_LEVELS } from './statsColumns.js'
+import { ADD_CELLS, COLUMNS, DAY_LEVELS, HOUR_LEVELS, MOVE_CELLS } from './statsColumns.js'
 import { StatsTotals } from './statsTotals.js'
 
 const DAY_MS = 24 * HOUR_MS
-const UPKEEP_MS = HOUR_MS
+const MOVE_MS = 3_000
+/** Where this node has written nothing. */
+const IDLE_MS = 60_000
+const DROP_MS = HOUR_MS
+/** Cells in one transaction: the more, the fewer rows are written for each. */
+const MOVED = 100_000
 /** As name of a lock: nodes do this one after the other. */
 const LOCK = 5494791
 /** Cells whose arrays are written between two turns of the event loop: about 2 ms. */
@@ -22,6 +28,8 @@ const PIECE = 20_000
 export class Stats implements SlicePart {
   /** Of this process, since its start. */
   readonly totals = new StatsTotals()
+  /** Something was written that may not have been moved yet. */
+  isFresh = true
   private readonly cells = new StatsCells()
 
   begin(): void {
@@ -33,16 +41,17 @@ export class Stats implements SlicePart {
   }
 
   async write(client: SqlClient): Promise<void> {
-    await addCells(client, this.cells, ADD_CELLS)
+    await addCells(client, this.cells)
   }
 
   written(): void {
+    if (this.cells.size > 0) this.isFresh = true
     this.totals.add(this.cells)
   }
 }
 
 /** Adds what was counted to what stands in SQL. */
-export async function addCells(client: SqlClient, cells: StatsCells, statement: string): Promise<void> {
+export async function addCells(client: SqlClient, cells: StatsCells): Promise<void> {
   if (cells.size === 0) return
   const parameters = [
     await arrayOf(cells, i => `"${new Date(cells.key(i, 0) * HOUR_MS).toISOString()}"`),
@@ -52,7 +61,7 @@ export async function addCells(client: SqlClient, cells: StatsCells, statement: 
     await arrayOf(cells, i => cells.key(i, 4)),
   ]
   for (const column of COLUMNS.keys()) parameters.push(await arrayOf(cells, i => cells.value(i, column)))
-  await client.query(statement, parameters)
+  await client.query(ADD_CELLS, parameters)
 }
 
 /** As PostgreSQL reads an array: `{1,2}`. */
@@ -71,35 +80,75 @@ export interface StatsRetention {
   readonly days: number
 }
 
-/** Drops hours and days that are old, now and then. */
-export class StatsUpkeep {
-  private readonly store: Store
-  private readonly retention: StatsRetention
-  private readonly now: () => number
-  private readonly log: Log
-  private timer: NodeJS.Timeout | undefined
-  private running: Promise<void> = Promise.resolve()
+export interface StatsUpkeepOptions {
+  readonly stats: Stats
+  readonly store: Store
+  readonly retention: StatsRetention
+  readonly clock: Clock
+  readonly log: Log
+}
 
-  constructor(store: Store, retention: StatsRetention, now: () => number, log: Log) {
-    this.store = store
-    this.retention = retention
-    this.now = now
-    this.log = log
+/** Moves what slices brought into hours and days, and drops the old ones. */
+export class StatsUpkeep {
+  private readonly options: StatsUpkeepOptions
+  private timer: NodeJS.Timeout | undefined
+  private running: Promise<void> | undefined
+  private nextMoveMs = 0
+  private nextDropMs = Number.NEGATIVE_INFINITY
+  private isFailing = false
+
+  constructor(options: StatsUpkeepOptions) {
+    this.options = options
   }
 
   start(): void {
-    const work = (): void => {
-      this.running = dropOld(this.store, this.retention, this.now()).catch(error => {
-        this.log.warn({ ...logged(error) }, 'old hours of the analytics could not be dropped; trying again')
+    this.timer = setInterval(() => {
+      this.running ??= this.work().finally(() => {
+        this.running = undefined
       })
-    }
-    this.timer = setInterval(work, UPKEEP_MS)
+    }, MOVE_MS)
     this.timer.unref()
   }
 
   async stop(): Promise<void> {
     clearInterval(this.timer)
     await this.running
+  }
+
+  private async work(): Promise<void> {
+    const { stats, store, retention, clock, log } = this.options
+    if (!store.ready) return
+    const now = clock.mono()
+    try {
+      // Now and then all the same: another node may have died before it moved its own.
+      if (stats.isFresh || now >= this.nextMoveMs) {
+        stats.isFresh = false
+        this.nextMoveMs = now + IDLE_MS
+        await moveCells(store)
+      }
+      if (now >= this.nextDropMs) {
+        this.nextDropMs = now + DROP_MS
+        await dropOld(store, retention, clock.now())
+      }
+      this.isFailing = false
+    } catch (error) {
+      stats.isFresh = true
+      if (!this.isFailing) log.warn({ ...logged(error) }, 'counts of the analytics wait to be summed up; trying again')
+      this.isFailing = true
+    }
+  }
+}
+
+/** Moves all that slices brought, in pieces. One at a time does it: the others' is done by that one. */
+export async function moveCells(store: Store): Promise<void> {
+  for (let moved = MOVED; moved === MOVED; ) {
+    moved = await store.transaction(async client => {
+      const { rows: locked } = await client.query<{ is: boolean }>('select pg_try_advisory_xact_lock($1) as is', [LOCK])
+      if (!locked[0]?.is) return 0
+      await client.query('set local jit = off')
+      const { rows } = await client.query<{ moved: number }>(MOVE_CELLS, [MOVED])
+      return rows[0]?.moved ?? 0
+    })
   }
 }
 

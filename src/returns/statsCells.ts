@@ -3,7 +3,7 @@
 
 import { idTimeMs } from '../base/ids.js'
 import { digitsOf } from '../model/digits.js'
-import { state } from '../model/message.js'
+import { messageClasses, state } from '../model/message.js'
 import { countries, countryOf, prefixesOf } from '../routing/countries.js'
 import { SANDBOX_LANE } from '../routing/sandbox.js'
 import type { HistoryRow } from '../spool/contract.js'
@@ -32,6 +32,8 @@ columnOf[state.DELETED] = column.deleted
 export class StatsCells {
   /** How many cells there are. */
   size = 0
+  /** By class, what all deliveries took: it stands in no cell. */
+  readonly tookMs = new Float64Array(messageClasses.length)
   /** {@link KEYS} numbers a cell. */
   private keys = new Float64Array(CELLS * KEYS)
   /** {@link WIDTH} numbers a cell. */
@@ -49,6 +51,7 @@ export class StatsCells {
     this.keys.fill(0, 0, this.size * KEYS)
     this.values.fill(0, 0, this.size * WIDTH)
     this.places.fill(0)
+    this.tookMs.fill(0)
     this.size = 0
   }
 
@@ -77,7 +80,11 @@ export class StatsCells {
       this.add(at + column.ended, row.priceMicros + row.backMicros)
       this.add(at + column.back, row.backMicros)
       this.add(at + column.cost, row.costMicros)
-      if (row.state === state.DELIVERED) this.add(at + column.took + tookBucket(row.atMs - idTimeMs(row.id)), 1)
+      if (row.state === state.DELIVERED) {
+        const ms = row.atMs - idTimeMs(row.id)
+        this.add(at + column.took + tookBucket(ms), 1)
+        if (ms > 0 && row.rank < this.tookMs.length) (this.tookMs[row.rank] as number) += ms
+      }
     }
   }
 

@@ -30,8 +30,8 @@ const MICROS = ['price_micros', 'ended_micros', 'back_micros', 'cost_micros'] as
 
 export const COLUMNS: readonly string[] = [...COUNTS, ...MICROS]
 export const WIDTH = COLUMNS.length
-/** Columns of counts: below 2^31 in one slice, so that the sum is no decimal's. */
-export const COUNT_WIDTH = COUNTS.length
+/** Columns of counts: below 2^31 in one slice. */
+const COUNT_WIDTH = COUNTS.length
 
 const at = (name: (typeof COUNTS)[number] | (typeof MICROS)[number]): number => COLUMNS.indexOf(name)
 
@@ -57,9 +57,6 @@ export const column = {
 const KEYS = ['hour', 'account', 'carrier', 'country', 'rank'] as const
 const KEY_TYPES = ['timestamptz', 'int', 'int', 'text', 'smallint'] as const
 
-/** How the arrays of {@link addCells} begin: of the keys; then those of all columns. */
-export const PARAMETERS = KEYS.length + WIDTH
-
 const unnested = [
   ...KEY_TYPES.map((type, i) => `$${i + 1}::${type}[]`),
   ...COLUMNS.map((_, i) => `$${i + 1 + KEYS.length}::${i < COUNT_WIDTH ? 'int' : 'bigint'}[]`),
@@ -68,32 +65,30 @@ const unnested = [
 const names = (level: number): string[] =>
   (Object.keys(dimension) as (keyof typeof dimension)[]).filter(name => (level & dimension[name]) !== 0)
 
-/**
- * Sums of `cells` at these levels, added to what stands there. In the order of the key: two nodes that write the same
- * rows wait for each other and never in a circle.
- */
-const added = (table: 'stats_hour' | 'stats_day', levels: readonly number[]): string => {
+/** Adds cells of a slice, given as an array for each of the keys and the columns. */
+export const ADD_CELLS = `insert into stats_fresh (${[...KEYS, ...COLUMNS].join(', ')})
+  select ${KEYS.join(', ')}, ${COLUMNS.map(name => `nullif(${name}, 0)`).join(', ')}
+  from unnest(${unnested}) as c (${[...KEYS, ...COLUMNS].join(', ')})`
+
+/** Sums of `cells` at these levels, added to what stands there. In the order of the key, as all who write them do. */
+export const added = (table: 'stats_hour' | 'stats_day', levels: readonly number[]): string => {
   const hour = table === 'stats_hour' ? 'hour' : 'day'
   const sets = levels.map(level => `(${[hour, 'rank', ...names(level)].join(', ')})`).join(', ')
   return `insert into ${table} as s (level, ${KEYS.join(', ')}, ${COLUMNS.join(', ')})
     select ${FINEST} - grouping(account) - 2 * grouping(carrier) - 4 * grouping(country), ${hour},
       coalesce(account, 0), coalesce(carrier, 0), coalesce(country, ''), rank,
-      ${COLUMNS.map(name => `nullif(sum(${name}), 0)::bigint`).join(', ')}
+      ${COLUMNS.map(name => `sum(${name})::bigint`).join(', ')}
     from cells group by grouping sets (${sets}) order by 1, 2, 3, 4, 5, 6
     on conflict (level, ${KEYS.join(', ')}) do update set
       ${COLUMNS.map(name => `${name} = coalesce(s.${name} + excluded.${name}, s.${name}, excluded.${name})`).join(', ')}`
 }
 
-const statement = (...inserts: string[]): string => {
-  const [last, ...others] = inserts.reverse()
-  return `with cells as materialized (
-      select *, date_trunc('day', hour at time zone 'UTC') at time zone 'UTC' as day
-      from unnest(${unnested}) as c (${[...KEYS, ...COLUMNS].join(', ')}))
-    ${others.map((insert, i) => `, other_${i} as (${insert})`).join('')}
-    ${last}`
-}
-
-/** Adds cells, given as {@link PARAMETERS} arrays, at all levels. */
-export const ADD_CELLS = statement(added('stats_hour', HOUR_LEVELS), added('stats_day', DAY_LEVELS))
-/** The same of days whose hours are not kept any more. */
-export const ADD_DAYS = statement(added('stats_day', DAY_LEVELS))
+/** Moves so many cells at most from where slices put them to hours and days at all levels; answers how many it were. */
+export const MOVE_CELLS = `
+  with moved as (
+    delete from stats_fresh where ctid = any(array(select ctid from stats_fresh limit $1)) returning *),
+  cells as materialized (
+    select *, date_trunc('day', hour at time zone 'UTC') at time zone 'UTC' as day from moved),
+  hours as (${added('stats_hour', HOUR_LEVELS)}),
+  days as (${added('stats_day', DAY_LEVELS)})
+  select count(*)::int as moved from cells`

@@ -13,6 +13,8 @@ const MOST_BUCKETS = 4_000
 /** So many buckets, or accounts, are asked for at first; more while they have few rows. */
 const FIRST = 4
 const GROWTH = 4
+/** So many pieces of time are asked for one by one. */
+const FEW = 8
 
 export const dimensions = ['account', 'carrier', 'country', 'class'] as const
 export type Dimension = (typeof dimensions)[number]
@@ -82,7 +84,7 @@ export class StatsPast {
   async page(question: StatsQuestion, after: StatsKey | null, limit: number): Promise<StatsPage> {
     const { hoursFromMs } = this
     const buckets = bucketsOf(question, question.interval, question.zone, MOST_BUCKETS)
-    if (buckets === undefined) throw new BadSpan(`there are more than ${MOST_BUCKETS} of an ${question.interval}`)
+    if (buckets === undefined) throw new BadSpan(`there are more than ${MOST_BUCKETS} ${question.interval}s in it`)
     if (question.interval === 'hour' && question.fromMs < hoursFromMs) {
       throw new BadSpan(`hours are kept from ${new Date(hoursFromMs).toISOString().slice(0, 10)} on`)
     }
@@ -133,7 +135,10 @@ class Reading {
     const first = after === null ? 0 : this.buckets.findIndex(({ labelMs }) => labelMs >= after.atMs)
     if (first < 0) return { rows: [], next: null }
     // Each account has many rows of its own.
-    const isDeep = by.includes('account') && (by.includes('carrier') || by.includes('country'))
+    const isDeep =
+      by.includes('account') &&
+      (by.includes('carrier') || by.includes('country')) &&
+      (only.account === undefined || only.account.length > FIRST)
     if (isDeep) await this.byAccounts(first, after, limit, only.account ?? (await this.accounts()))
     else await this.byBuckets(first, after, limit)
     const rows = this.rows.slice(0, limit)
@@ -162,11 +167,18 @@ class Reading {
       const bucket = this.buckets[i] as Bucket
       const from = after !== null && bucket.labelMs === after.atMs ? (after.account ?? 0) : Number.NEGATIVE_INFINITY
       const left = accounts.filter(account => account >= from)
+      const before = this.rows.length
       for (let a = 0; a < left.length && this.rows.length <= limit; ) {
         const found = await this.read([bucket], left.slice(a, a + many))
         this.add(found, after)
         a += many
-        if (found.length * GROWTH <= limit) many *= GROWTH
+        const missing = (limit + 1 - this.rows.length) / Math.max(found.length, 1)
+        // As many as there should be room for.
+        many = Math.max(1, Math.ceil(many * Math.min(missing, GROWTH * GROWTH)))
+      }
+      // So few that several buckets are read at once.
+      if (left.length === accounts.length && (this.rows.length - before) * GROWTH <= limit) {
+        return this.byBuckets(i + 1, after, limit)
       }
     }
   }
@@ -179,7 +191,8 @@ class Reading {
   private async accounts(): Promise<number[]> {
     const from = Math.floor((this.buckets[0]?.fromMs ?? 0) / DAY_MS) * DAY_MS
     const { rows } = await this.client.query<{ account: number }>(
-      'select distinct account from stats_day where level = 1 and hour >= $1 and hour < $2',
+      `select distinct account from stats_day where level = 1 and hour >= $1 and hour < $2
+      union select account from stats_fresh where hour >= $1 and hour < $2`,
       [new Date(from), new Date(this.buckets.at(-1)?.toMs ?? 0)],
     )
     return rows.map(({ account }) => account)
@@ -204,21 +217,42 @@ class Reading {
     }, 0)
     const from = (table: string, levels: readonly number[], pieces: readonly Piece[]): string => {
       const level = levels.find(one => (one & bits) === bits) ?? FINEST
+      const sums = COLUMNS.map(name => `sum(${name})::bigint as ${name}`).join(', ')
+      const summed = (begin: string, end: string): string => `
+        select ${[...told, sums].join(', ')} from ${table}
+        where level = ${level} and hour >= ${begin} and hour < ${end} ${where.join(' ')}
+        ${told.length === 0 ? 'having count(*) > 0' : `group by ${told.join(', ')}`}`
+      if (pieces.length <= FEW) {
+        // Their lengths known, the database reads long ones from end to end, and others by their keys.
+        const moment = (ms: number): string => `${$(new Date(ms))}::timestamptz`
+        return pieces
+          .map(
+            ({ bucket, fromMs, toMs }) =>
+              `select ${bucket} as bucket, s.* from (${summed(moment(fromMs), moment(toMs))}) s`,
+          )
+          .join(' union all ')
+      }
       const spans = [
         $(pieces.map(({ bucket }) => bucket)),
         $(pieces.map(({ fromMs }) => new Date(fromMs))),
         $(pieces.map(({ toMs }) => new Date(toMs))),
       ]
-      const sums = COLUMNS.map(name => `sum(${name})::bigint as ${name}`).join(', ')
       return `select bucket, s.* from unnest(${spans[0]}::int[], ${spans[1]}::timestamptz[], ${spans[2]}::timestamptz[])
-          as span (bucket, a, b) cross join lateral (
-        select ${[...told, sums].join(', ')} from ${table}
-        where level = ${level} and hour >= a and hour < b ${where.join(' ')}
-        ${told.length === 0 ? 'having count(*) > 0' : `group by ${told.join(', ')}`}) s`
+          as span (bucket, a, b) cross join lateral (${summed('a', 'b')}) s`
+    }
+    /** Not moved yet, from all of these buckets: one follows the other. */
+    const fresh = (): string => {
+      const ends = [...buckets.map(({ fromMs }) => fromMs), (buckets.at(-1) as Bucket).toMs].map(ms => new Date(ms))
+      const bounds = `${$(ends)}::timestamptz[]`
+      const keys = ['1', ...told].join(', ')
+      const sums = COLUMNS.map(name => `sum(${name})::bigint`).join(', ')
+      return `select width_bucket(hour, ${bounds}) - 1, ${[...told, sums].join(', ')} from stats_fresh
+        where hour >= (${bounds})[1] and hour < (${bounds})[${ends.length}] ${where.join(' ')} group by ${keys}`
     }
     const parts: string[] = []
     if (days.length > 0) parts.push(from('stats_day', DAY_LEVELS, days))
     if (hours.length > 0) parts.push(from('stats_hour', HOUR_LEVELS, hours))
+    if (parts.length > 0) parts.push(fresh())
     if (parts.length === 0) return []
     const keys = ['bucket', ...told].join(', ')
     const sums = COLUMNS.map(name => `coalesce(sum(${name}), 0)::bigint`).join(', ')

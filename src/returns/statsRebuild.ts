@@ -7,9 +7,9 @@ import { firstIdAt, idTimeMs } from '../base/ids.js'
 import type { MessageState } from '../model/message.js'
 import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
-import { addCells } from './stats.js'
+import { addCells, moveCells } from './stats.js'
 import { StatsCells } from './statsCells.js'
-import { ADD_CELLS, ADD_DAYS, FINEST } from './statsColumns.js'
+import { FINEST } from './statsColumns.js'
 
 const DAY_MS = 86_400_000
 /** Rows read at a time: some 10 ms of a command's own. */
@@ -24,7 +24,8 @@ export interface Rebuilt {
 
 /**
  * Counts the days from `fromMs` to `toMs` (in UTC, the last one too) anew, and tells of each. Days of which history has
- * nothing any more are left alone. @param hoursFromMs from then on hours are kept, too
+ * nothing any more are left alone. @param hoursFromMs from then on the hours
+ * tell which codes were used; before, the days
  */
 export async function rebuildStats(
   store: Store,
@@ -39,6 +40,7 @@ export async function rebuildStats(
   for (let day = startOfDay(Math.max(fromMs, idTimeMs(oldest))); day <= toMs; day += DAY_MS) {
     const isWithHours = day >= startOfDay(hoursFromMs)
     const counted = await store.transaction(client => rebuildDay(client, cells, day, isWithHours))
+    await moveCells(store)
     tell({ day: new Date(day).toISOString().slice(0, 10), rows: counted })
   }
 }
@@ -46,16 +48,20 @@ export async function rebuildStats(
 async function rebuildDay(client: SqlClient, cells: StatsCells, day: number, isWithHours: boolean): Promise<number> {
   // Who has written history and not yet counts has rows that we do not see, and waits with the counts until we are done; who
   // has written both is done before we look.
-  await client.query('lock table stats_hour, stats_day in share row exclusive mode')
+  await client.query('lock table stats_fresh, stats_hour, stats_day in share row exclusive mode')
   const span = [new Date(day), new Date(day + DAY_MS)]
   const table = isWithHours ? 'stats_hour' : 'stats_day'
   await client.query(
-    `create temporary table kept on commit drop as select hour, account, carrier, country, rank, converted from ${table}
-    where level = ${FINEST} and hour >= $1 and hour < $2 and converted > 0`,
+    `create temporary table kept on commit drop as
+    select hour, account, carrier, country, rank, converted from ${table}
+    where level = ${FINEST} and hour >= $1 and hour < $2 and converted > 0
+    union all select hour, account, carrier, country, rank, converted from stats_fresh
+    where hour >= $1 and hour < $2 and converted > 0`,
     span,
   )
-  await client.query('delete from stats_hour where hour >= $1 and hour < $2', span)
-  await client.query('delete from stats_day where hour >= $1 and hour < $2', span)
+  for (const name of ['stats_fresh', 'stats_hour', 'stats_day']) {
+    await client.query(`delete from ${name} where hour >= $1 and hour < $2`, span)
+  }
   cells.clear()
   await client.query(
     `declare past no scroll cursor for select id, at, kind::text as kind, price_micros, back_micros, cost_micros, account,
@@ -71,19 +77,13 @@ async function rebuildDay(client: SqlClient, cells: StatsCells, day: number, isW
     await nextTurn()
   }
   await client.query('close past')
-  await addCells(client, cells, isWithHours ? ADD_CELLS : ADD_DAYS)
-  await keepConversions(client, isWithHours)
-  await client.query('drop table kept')
-  return counted
-}
-
-async function keepConversions(client: SqlClient, isWithHours: boolean): Promise<void> {
-  const { rows } = await client.query<Kept>('select * from kept')
-  const cells = new StatsCells()
-  for (const { hour, account, carrier, country, rank, converted } of rows) {
+  const { rows: kept } = await client.query<Kept>('select * from kept')
+  for (const { hour, account, carrier, country, rank, converted } of kept) {
     cells.addConversions(hour.getTime(), account, carrier, country, rank, converted)
   }
-  await addCells(client, cells, isWithHours ? ADD_CELLS : ADD_DAYS)
+  await client.query('drop table kept')
+  await addCells(client, cells)
+  return counted
 }
 
 interface Kept {

@@ -26,9 +26,11 @@ export class StatsTotals {
   readonly backMicros = new Float64Array(RANKS)
   /** By class: from acceptance to delivery, by {@link TOOK_S}. */
   readonly took: readonly Took[] = messageClasses.map(() => new Float64Array(TOOK_S.length + 1))
+  readonly tookMs = new Float64Array(RANKS)
   readonly carriers = new Map<number, CarrierTotals>()
 
   add(cells: StatsCells): void {
+    for (const [rank, ms] of cells.tookMs.entries()) grow(this.tookMs, rank, ms)
     for (let i = 0; i < cells.size; i++) {
       const rank = cells.key(i, RANK)
       const delivered = cells.value(i, column.delivered)

@@ -87,6 +87,7 @@ export class Subject implements AdminSubject {
   }
   readonly dispatch: Dispatch
   /** Operators' changes are told with the real house: test/operator.test.ts. */
+  readonly credit = { figures: () => ({ accounts: 0, leftMicros: 0, waiting: 0 }) }
   readonly desk = { store: { query: async () => ({ rows: [] }) } } as unknown as AdminSubject['desk']
   readonly lines = { running: new Map<number, RunningCarrier>() }
   readonly binds = new Binds()

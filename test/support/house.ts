@@ -1,7 +1,8 @@
 // The real daemon as a child process, for whole stories: its own data directory, a database of its own, free ports. Its
 // log lines are events to wait for. At the end of the test it must stop in order and leave nothing behind: no process (and
 // so no listener), no socket, and no line in its log that tells of a fault of ours.
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
@@ -13,11 +14,13 @@ import { Secrets, serverKey } from '../../src/accounts/secrets.js'
 import { adminSocketPath } from '../../src/config/adminSocket.js'
 import type { ConfigInput } from '../../src/config.js'
 import { openStore } from '../../src/store/postgres.js'
+import type { Ran } from './clerk.js'
 import { PATIENCE_MS, Waiting, within } from './peer.js'
 import { connect, type Databases, janitor, silent, someDatabases, temporaryDirectory } from './postgres.js'
 import type { Smsc } from './smsc.js'
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url))
+const CLERK = fileURLToPath(new URL('clerk.js', import.meta.url))
 /** Stops are graceful and take 10 s at most. */
 const STOP_MS = 10_000
 /** With a database of its own to make, on a machine that is busy with other tests. */
@@ -93,8 +96,33 @@ export async function freshDatabase(): Promise<string> {
   return (await databases).database()
 }
 
-/** Runs a command of the CLI to its end. */
-export function trunkline(args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+/** Commands that go on until something happens, or that are the daemon. */
+const LONG_LIVED = ['serve', 'simulate', 'load', 'top', 'trace']
+let clerk: ChildProcess | undefined
+let lastRun: Promise<unknown> | undefined
+t.teardown(() => clerk?.disconnect())
+
+/** Runs a command of the CLI to its end: the first of a file in a process of its own, those after it in one for them all. */
+export function trunkline(args: string[]): Promise<Ran> {
+  if (args.some(arg => LONG_LIVED.includes(arg))) return ranAlone(args)
+  const ran = lastRun === undefined ? ranAlone(args) : lastRun.then(() => ranByClerk(args))
+  lastRun = ran.catch(() => {})
+  return ran
+}
+
+async function ranByClerk(args: string[]): Promise<Ran> {
+  clerk ??= fork(CLERK, { env: environment(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const gone = once(clerk, 'exit').then(([code]): never => {
+    throw new Error(`whoever runs commands ended with ${code}`)
+  })
+  gone.catch(() => {})
+  const answer = once(clerk, 'message')
+  clerk.send(args)
+  const [ran] = await Promise.race([answer, gone])
+  return ran as Ran
+}
+
+function ranAlone(args: string[]): Promise<Ran> {
   return new Promise(resolve => {
     execFile(process.execPath, [CLI, ...args], { env: environment() }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })

@@ -28,8 +28,8 @@ import { streamRoutes } from './stream.js'
 import { type TemplateHost, templateRoutes } from './templates.js'
 import { webhookRoutes } from './webhooks.js'
 
-/** Octets of a request with a thousand recipients. */
-const BATCH_BYTES = 512 * 1024
+/** Octets of a request with a thousand recipients and their variables. */
+const BATCH_BYTES = 1_024 * 1_024
 const problem = z
   .looseObject({
     type: z.string(),

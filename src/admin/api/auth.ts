@@ -97,8 +97,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
     }
     ofAsked.add(network, '')
   }
-  const failed = async (network: string, user: string): Promise<void> => {
-    const delayMs = Math.max(ofNetwork.add(network, user), ofUser.add(user, ''))
+  const wait = async (delayMs: number): Promise<void> => {
     if (delayMs > 0) await new Promise(resolve => setTimeout(resolve, delayMs))
   }
 
@@ -149,9 +148,15 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
       const user = email.toLowerCase()
       const network = networkOf(app.addressOf(request))
       letIn(network, user)
-      const given = await asking(() => people.login(email, password))
+      // Counted before it is known to be wrong: of many that come at once no more are tried than one after the other.
+      const delayMs = Math.max(ofNetwork.add(network, user), ofUser.add(user, ''))
+      const given = await asking(() => people.login(email, password)).catch(error => {
+        ofNetwork.undo(network, user)
+        ofUser.undo(user, '')
+        throw error
+      })
       if (given === undefined) {
-        await failed(network, user)
+        await wait(delayMs)
         throw new Problem(401, 'login_refused', 'Not logged in', 'the address or the password is wrong')
       }
       ofNetwork.forgive(network, user)
@@ -245,8 +250,7 @@ export function authRoutes(app: Api, { people, secrets }: AuthHost, callers: Cal
       }
       if (!(await asking(() => people.confirmReset(token, password)))) {
         // No user's: who knows no token shuts out nobody else.
-        const delayMs = ofNetwork.add(network, '')
-        if (delayMs > 0) await new Promise(resolve => setTimeout(resolve, delayMs))
+        await wait(ofNetwork.add(network, ''))
         throw new Problem(
           422,
           'token_refused',

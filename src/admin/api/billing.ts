@@ -81,6 +81,9 @@ const invoiceAnswer = invoiceEntry
     customer: z.string(),
     lines: z.array(
       z.object({
+        what: z
+          .enum(['messages', 'back', 'other', 'earlier'])
+          .describe('earlier: posted to that month after its own invoice was made'),
         month: z.string(),
         country: z.string().describe('ISO 3166-1 alpha-2; empty: none, or several'),
         class: z.enum(RANKS).nullable(),

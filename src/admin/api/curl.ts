@@ -22,6 +22,7 @@ const SAMPLES: Readonly<Record<string, unknown>> = {
   recipients: ['+4915112345678', '+4915112345679'],
   message: 'Your parcel is here.',
   text: 'Your parcel is here.',
+  content: 'Hi {{name}}, your parcel is here.',
   from_number: 'Shop',
   url: 'https://shop.example/hook',
   events: ['message.delivered', 'message.undelivered'],

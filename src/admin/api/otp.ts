@@ -86,16 +86,14 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         ...(payee === undefined ? {} : { payee }),
         ...(amount === undefined ? {} : { amount }),
       }
-      const { session, token, tokenUntilMs } = good(
-        await otp().checks.verify(askerOf(request), session_id, otp_code, named),
-      )
+      const { session, token } = good(await otp().checks.verify(askerOf(request), session_id, otp_code, named))
       return said(reply, {
         verified: true,
         session_id,
         status: 'verified',
         purpose: session.purpose,
         verified_token: token,
-        verified_token_expires_at: isoTime(tokenUntilMs),
+        verified_token_expires_at: isoTime(session.tokenUntilMs),
         metadata: session.metadata,
       })
     },
@@ -115,9 +113,10 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async request => {
       const { verified_token, purpose } = request.body
-      const proof = good(await otp().checks.redeem(askerOf(request), verified_token, purpose ?? PURPOSE))
-      const { session, destination, payee, amount, verifiedMs, ...of } = proof
-      return { session_id: session, ...of, to: destination, payee, amount, verified_at: isoTime(verifiedMs) }
+      const one = good(await otp().checks.redeem(askerOf(request), verified_token, purpose ?? PURPOSE))
+      const { payee, amount } = one.wording
+      const of = { session_id: one.id, purpose: one.purpose, to: one.destination, payee, amount }
+      return { ...of, verified_at: isoTime(one.endedMs) }
     },
   )
 

@@ -96,7 +96,7 @@ export const verifyBody = z.strictObject({
   payee: payee.optional(),
   amount: amount.optional(),
 })
-export const redeemBody = z.strictObject({ verified_token: z.string().min(1).max(64), purpose: purpose.optional() })
+export const redeemBody = z.strictObject({ verified_token: z.string().min(1).max(128), purpose: purpose.optional() })
 export const resendBody = z.strictObject({ ip: ip.optional() }).nullish()
 export const params = z.object({ session_id: sessionId })
 export const listQuery = z.object({ limit: z.coerce.number().int().min(1).max(200).default(50) })

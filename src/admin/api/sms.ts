@@ -173,7 +173,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
       )
     }
     const sent = fields.dry_run
-      ? sender.preview(account, fields, recipients)
+      ? await sender.preview(account, fields, recipients)
       : await sender.send(account, fields, recipients, options)
     if ('code' in sent) return problemBody(sent)
     const first = sent.messages.find(one => one.fault === null)

@@ -102,6 +102,7 @@ export function streamRoutes(app: Api, sender: WebSender): void {
         tags: ['Messages'],
         querystring: shared,
         consumes: ['text/csv', 'application/x-ndjson'],
+        response: { 200: z.string().describe('NDJSON'), ...app.problems },
       },
     },
     async (request, reply) => {

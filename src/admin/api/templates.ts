@@ -3,11 +3,11 @@
 
 import type { FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
-import { z } from 'zod'
+import type { z } from 'zod'
 import { isGsm } from '../../../protocols/gsm/alphabet.js'
 import type { Account } from '../../accounts/account.js'
 import type { Actor } from '../../accounts/audit.js'
-import { type MessageFields, messageFields, recipientList, smsTypes } from '../../intake/web/fields.js'
+import { type MessageFields, messageFields } from '../../intake/web/fields.js'
 import type { WebSender } from '../../intake/web/sender.js'
 import { unitsText } from '../../model/money.js'
 import { TemplateFaulty, templateChange, templateFields } from '../../services/templates/content.js'
@@ -16,8 +16,6 @@ import {
   type TemplateRefusal,
   TemplateRefused,
   type TemplateRow,
-  type VersionRow,
-  variableGiven,
 } from '../../services/templates/rows.js'
 import type { Templates } from '../../services/templates/templates.js'
 import { StoreAway } from '../../store/retry.js'
@@ -26,108 +24,21 @@ import type { Api } from './api.js'
 import { needs } from './caller.js'
 import { problemOf } from './faults.js'
 import { shownFault } from './sms.js'
-
-const MAX_PAGE = 200
-const MAX_OFFSET = 10_000
-const VERSIONS_SHOWN = 100
-const UCS2_SHOWN = 50
-
-const variable = z.object({
-  name: z.string(),
-  required: z.boolean(),
-  default: z.string().nullable(),
-  max_length: z.number().nullable(),
-  pattern: z.string().nullable(),
-})
-const content = {
-  content: z.string(),
-  locales: z.record(z.string(), z.string()),
-  variables: z.array(variable),
-}
-const entry = z
-  .object({
-    id: z.string(),
-    name: z.string(),
-    shared: z.boolean().describe("the gateway's: every account may use it"),
-    category: z.string(),
-    sms_type: z.string(),
-    is_active: z.boolean(),
-    version: z.number(),
-    newest_version: z.number(),
-    ...content,
-    uses: z.number().describe('messages made of it, some seconds late'),
-    last_used_at: z.string().nullable(),
-    created_at: z.string(),
-    updated_at: z.string(),
-    deleted_at: z.string().nullable(),
-  })
-  .meta({ id: 'Template' })
-export type TemplateEntry = z.output<typeof entry>
-const versionEntry = z
-  .object({ version: z.number(), ...content, created_by: z.string(), created_at: z.string() })
-  .meta({ id: 'TemplateVersion' })
-const details = entry
-  .extend({ versions: z.array(versionEntry).describe(`the newest first, ${VERSIONS_SHOWN} at most`) })
-  .meta({ id: 'TemplateDetails' })
-export type TemplateDetails = z.output<typeof details>
-const page = z.object({ templates: z.array(entry), next_cursor: z.string().nullable() })
-export type TemplatePageOf = z.output<typeof page>
-
-const byId = z.object({ id: z.string().min(1).max(128).describe('id or name') })
-const listQuery = z.object({
-  category: z.string().max(64).optional(),
-  sms_type: z.enum(smsTypes).optional(),
-  is_active: z
-    .enum(['true', 'false'])
-    .transform(word => word === 'true')
-    .optional(),
-  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(50),
-  cursor: z
-    .string()
-    .regex(/^\d{1,9}$/, 'must be next_cursor of the page before')
-    .optional(),
-  offset: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .max(MAX_OFFSET)
-    .default(0)
-    .describe('for those who count; a cursor is quicker'),
-})
-const showQuery = z.object({ version: z.coerce.number().int().min(1).optional().describe('the newest if left out') })
-const previewBody = z
-  .strictObject({
-    variables: messageFields.shape.template_variables,
-    to: recipientList.optional().describe('What it would cost to these.'),
-    version: messageFields.shape.template_version,
-    locale: messageFields.shape.locale,
-    from_number: messageFields.shape.from_number,
-    message_type: z.enum(['text', 'unicode', 'flash']).default('text'),
-  })
-  .prefault({})
-const preview = z
-  .object({
-    template_id: z.string(),
-    version: z.number(),
-    text: z.string(),
-    encoding: z.enum(['gsm7', 'ucs2']),
-    characters: z.number(),
-    segments: z.number(),
-    ucs2_characters: z.array(z.string()).describe('those that the GSM alphabet does not have: they make a text longer'),
-    recipients: z.array(
-      z.object({
-        to: z.string(),
-        status: z.enum(['valid', 'rejected']),
-        text: z.string().nullable(),
-        segments: z.number(),
-        price: z.string(),
-        error: z.object({ code: z.string(), detail: z.string(), pointer: z.string().optional() }).nullable(),
-      }),
-    ),
-    currency: z.string(),
-  })
-  .meta({ id: 'TemplatePreview' })
-export type TemplatePreview = z.output<typeof preview>
+import {
+  byId,
+  details,
+  entry,
+  entryOf,
+  listQuery,
+  page,
+  preview,
+  previewBody,
+  showQuery,
+  type TemplatePreview,
+  UCS2_SHOWN,
+  VERSIONS_SHOWN,
+  versionOf,
+} from './templateShapes.js'
 
 export interface TemplateHost {
   readonly templates: Templates
@@ -150,7 +61,7 @@ export interface TemplateApi extends Pick<Api, 'scope' | 'problems'> {
 export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void {
   const routes = app.scope.withTypeProvider<ZodTypeProvider>()
   const reads = needs('templates:read')
-  const writes = needs('templates:write')
+  const writes = needs('templates:write', { isOfLive: true })
   const tags = ['Templates']
   const { problems } = app
   const ownerOf = (request: FastifyRequest): TemplateOwner => app.whoOf(request).account?.id ?? null
@@ -281,7 +192,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
         response: { 200: preview, ...problems },
       },
     },
-    async request => previewOf(request, app.whoOf(request).account, request.params.id, request.body),
+    async request => previewOf(app.whoOf(request).account, request.params.id, request.body),
   )
 
   /** As it is once this node knows it too. */
@@ -312,7 +223,6 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
   }
 
   async function previewOf(
-    request: FastifyRequest,
     account: Account | null,
     given: string,
     { variables, to, version, locale, from_number, message_type }: z.output<typeof previewBody>,
@@ -320,9 +230,8 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
     const { templates, sender, currency } = host()
     const found = templates.find(account?.id ?? null, given, version, true)
     if ('code' in found) {
-      // It may have been removed, or be another's: what is known of it SQL says.
-      if (found.code === 'template_unknown') await rowOf(request, given, version)
-      throw problemOf(found)
+      const problem = problemOf(found)
+      throw new Problem(404, problem.code, 'There is no such template', problem.message)
     }
     const fields: MessageFields = messageFields.parse({ template_id: given, from_number, message_type })
     Object.assign(fields, {
@@ -333,13 +242,14 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
     const composed = sender.compose(account, fields, found)
     if ('code' in composed) {
       const pointer = composed.pointer?.replace('/template_variables', '/variables')
-      throw problemOf(composed, pointer === undefined ? {} : { errors: [{ pointer, ...shownFault(composed) }] })
+      throw problemOf(composed, pointer === undefined ? {} : { errors: [{ ...shownFault(composed), pointer }] })
     }
     const recipients = to === undefined ? [] : [to].flat()
     if (recipients.length > 0 && account === null) {
       throw new Problem(422, 'invalid', 'To whose recipients?', 'name the account: prices and routes are an account’s')
     }
-    const sent = account === null || recipients.length === 0 ? null : sender.preview(account, fields, recipients, found)
+    const sent =
+      account === null || recipients.length === 0 ? null : await sender.preview(account, fields, recipients, found)
     if (sent !== null && 'code' in sent) throw problemOf(sent)
     const { text, segments } = composed
     const isUcs2 = message_type === 'unicode' || !isGsm(text)
@@ -364,38 +274,11 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
   }
 }
 
-const entryOf = (row: TemplateRow): TemplateEntry => ({
-  id: String(row.id),
-  name: row.name,
-  shared: row.account === null,
-  category: row.category,
-  sms_type: row.smsType,
-  is_active: row.active,
-  version: row.version,
-  newest_version: row.newest,
-  content: row.content,
-  locales: { ...row.locales },
-  variables: row.variables.map(variableGiven),
-  uses: row.uses,
-  last_used_at: row.lastAt?.toISOString() ?? null,
-  created_at: row.createdAt.toISOString(),
-  updated_at: row.updatedAt.toISOString(),
-  deleted_at: row.deletedAt?.toISOString() ?? null,
-})
-
-const versionOf = (row: VersionRow): z.output<typeof versionEntry> => ({
-  version: row.version,
-  content: row.content,
-  locales: { ...row.locales },
-  variables: row.variables.map(variableGiven),
-  created_by: row.who,
-  created_at: row.createdAt.toISOString(),
-})
-
 const refusals: Readonly<Record<TemplateRefusal, () => Problem>> = {
   exists: () => new Problem(409, 'template_exists', 'There is one', 'another template has this name'),
   gone: () => new Problem(404, 'template_unknown', 'There is no such template', 'it was removed'),
-  too_many: () => new Problem(422, 'too_many_templates', 'Too many templates', 'remove some that are not used'),
+  too_many: () =>
+    new Problem(422, 'too_many_templates', 'Too many', 'remove templates that are not used, or make a new one of this'),
 }
 
 async function known<T>(work: () => Promise<T>): Promise<T> {

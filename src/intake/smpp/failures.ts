@@ -76,6 +76,17 @@ export class FailedBinds {
     found.count -= found.byName.get(name) ?? 0
     found.byName.delete(name)
     if (found.count === 0) this.byNetwork.delete(network)
+    // What was forgiven has barred nobody.
+    else if (found.count < this.limits.barredAfter) found.barredUntilMs = -1
+  }
+
+  /** The last failure of `name` was none: nobody knows whether it was right. */
+  undo(network: string, name: string): void {
+    const found = this.byNetwork.peek(network)
+    const ofName = found?.byName.get(name)
+    if (found === undefined || ofName === undefined) return
+    found.byName.set(name, ofName - 1)
+    if (--found.count < this.limits.barredAfter) found.barredUntilMs = -1
   }
 
   isBarred(network: string): boolean {

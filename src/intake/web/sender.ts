@@ -54,9 +54,9 @@ export interface BatchNote {
 /** An answer that is given again to whoever asks again with its key. */
 interface Answered {
   readonly print: string
-  /** The ids of a request that a crash may have cut short, and its template's version; gone once `body` stands. */
+  /** The ids of a request that a crash may have cut short, and its template; gone once `body` stands. */
   readonly ids?: number[]
-  readonly version?: number
+  readonly template?: SentTemplate
   readonly status?: number
   readonly body?: string
 }
@@ -64,8 +64,10 @@ interface Answered {
 /** What a request was about to be when a crash cut it short. */
 export interface CutShort {
   readonly ids: readonly number[]
-  readonly version?: number | undefined
+  readonly template?: SentTemplate | undefined
 }
+/** Edited or removed since, it goes on as it was begun. */
+type SentTemplate = Pick<FoundTemplate, 'id' | 'version'>
 
 export type Once =
   | { readonly kind: 'first'; readonly cutShort?: CutShort }
@@ -96,26 +98,32 @@ export class WebSender {
   }
 
   /** Checks and prices; takes nothing. */
-  preview(
+  async preview(
     account: Account,
     fields: MessageFields,
     recipients: readonly Recipient[],
     template?: FoundTemplate,
-  ): Sent | Fault {
+  ): Promise<Sent | Fault> {
     const draft =
       template === undefined ? this.draft(account, fields, recipients, '') : draftOf(fields, recipients, '', template)
     if ('code' in draft) return draft
-    const messages = recipients.map((to): SentOne => {
-      const number = numberOf(to)
-      if (number === '') return refused(to, destinationInvalid)
-      const body = bodyFor(to, draft)
-      if ('code' in body) return refused(to, body)
-      const m = messageFor(to, number, body, draft)
-      const why = this.host.door.preview(m, account, rankOfType(draft.smsType))
-      const text = textOf(m, fields.message_type)
-      return { to: number, id: 0, segments: m.segments, priceMicros: m.priceMicros, text, fault: why ?? null }
-    })
+    const messages: SentOne[] = []
+    for (const [index, to] of recipients.entries()) {
+      if (index > 0 && index % SLICE === 0) await turn()
+      messages.push(this.previewOne(account, to, draft))
+    }
     return { batch: '', template: draft.template, messages }
+  }
+
+  private previewOne(account: Account, to: Recipient, draft: Draft): SentOne {
+    const number = numberOf(to)
+    if (number === '') return refused(to, destinationInvalid)
+    const body = bodyFor(to, draft)
+    if ('code' in body) return refused(to, body)
+    const m = messageFor(to, number, body, draft)
+    const why = this.host.door.preview(m, account, rankOfType(draft.smsType))
+    const text = textOf(m, draft.fields.message_type)
+    return { to: number, id: 0, segments: m.segments, priceMicros: m.priceMicros, text, fault: why ?? null }
   }
 
   /** The text of a template and its segments, for an account or for any. */
@@ -133,8 +141,8 @@ export class WebSender {
   }
 
   /** See {@link TemplateSource.find}. */
-  template(account: Account, idOrName: string, version?: number, evenInactive?: boolean): FoundTemplate | Fault {
-    return this.host.templates.find(account.id, idOrName, version, evenInactive)
+  template(account: Account, idOrName: string, version?: number): FoundTemplate | Fault {
+    return this.host.templates.find(account.id, idOrName, version)
   }
 
   private draft(
@@ -142,10 +150,15 @@ export class WebSender {
     fields: MessageFields,
     recipients: readonly Recipient[],
     batch: string,
-    version = fields.template_version,
+    begun?: SentTemplate,
   ): Draft | Fault {
-    if (fields.template_id === undefined) return draftOf(fields, recipients, batch, null)
-    const found = this.host.templates.find(account.id, fields.template_id, version)
+    const { template_id, template_version } = fields
+    if (template_id === undefined) return draftOf(fields, recipients, batch, null)
+    const { templates } = this.host
+    const found =
+      begun === undefined
+        ? templates.find(account.id, template_id, template_version)
+        : templates.find(account.id, String(begun.id), begun.version, true)
     return 'code' in found ? found : draftOf(fields, recipients, batch, found)
   }
 
@@ -166,8 +179,11 @@ export class WebSender {
     if (refusal !== undefined) return refusal
     const ids = cutShort?.ids ?? spool.takeIds(recipients.length)
     const batch = idText(ids[0] as number, 'decimal')
-    const draft = this.draft(account, fields, recipients, batch, cutShort?.version)
-    if ('code' in draft) return draft
+    const draft = this.draft(account, fields, recipients, batch, cutShort?.template)
+    if ('code' in draft) {
+      if (fields.template_id !== undefined) templates.refused(recipients.length)
+      return draft
+    }
     const { template } = draft
     // Of a request that is more than one commit a crash may take the end: it is known what it was about to be.
     let isBegun = key === undefined
@@ -221,7 +237,10 @@ export class WebSender {
     const number = numberOf(to)
     if (number === '') return refused(to, destinationInvalid)
     const body = bodyFor(to, draft)
-    if ('code' in body) return refused(to, body)
+    if ('code' in body) {
+      if (draft.template !== null) this.host.templates.refused(1)
+      return refused(to, body)
+    }
     const m = messageFor(to, number, body, draft)
     m.id = id
     m.registered_delivery = 1
@@ -252,14 +271,14 @@ export class WebSender {
     this.running.add(name)
     this.prints.set(name, printOf(request))
     if (before?.ids === undefined) return { kind: 'first' }
-    return { kind: 'first', cutShort: { ids: before.ids, version: before.version } }
+    return { kind: 'first', cutShort: { ids: before.ids, template: before.template } }
   }
   private readonly prints = new Map<string, string>()
 
   private begin(account: Account, key: string, ids: readonly number[], template: FoundTemplate | null): void {
     const name = keyName(account, key)
-    const version = template === null ? {} : { version: template.version }
-    this.keepAnswer(name, { print: this.prints.get(name) ?? '', ids: [...ids], ...version })
+    const begun = template === null ? {} : { template: { id: template.id, version: template.version } }
+    this.keepAnswer(name, { print: this.prints.get(name) ?? '', ids: [...ids], ...begun })
   }
 
   /** Its answer, durable with what the request has taken. */

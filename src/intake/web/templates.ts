@@ -15,8 +15,13 @@ export interface FoundTemplate {
 }
 
 export interface TemplateSource {
-  /** By id or name, an account's own before the gateway's; its newest version, or that one. */
-  find(account: number, idOrName: string, version?: number, evenInactive?: boolean): FoundTemplate | Fault
+  /**
+   * By id or name, an account's own before the gateway's; its newest version, or that one. `evenOff`: switched off too,
+   * and by its id when it was removed.
+   */
+  find(account: number, idOrName: string, version?: number, evenOff?: boolean): FoundTemplate | Fault
   /** So many messages were made of it. */
   used(id: number, count: number): void
+  /** So many could not be made of one: values were missing, or not as they must be. */
+  refused(count: number): void
 }

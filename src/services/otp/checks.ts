@@ -2,13 +2,13 @@
 // loop, durable before it is answered: of codes that come at once no more are looked at than may be, and one is right at most.
 // Whatever is wrong, the same is done, written and said.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { rankOf } from '../../model/message.js'
 import { type Course, isOpen } from './course.js'
 import type { Guard } from './guard.js'
 import { diskFull, type OtpHost, type Refusal, refusal } from './host.js'
 import { type Asker, PURPOSE } from './making.js'
-import { type Binding, isCode, type Proof, type Session, type Sessions, type Step } from './session.js'
+import { type Binding, isCode, type Session, type Sessions, type Step, secretText } from './session.js'
 import type { Told } from './told.js'
 
 const TOKEN_MS = 300_000
@@ -18,7 +18,6 @@ const OTP = rankOf('otp')
 export interface Verified {
   readonly session: Session
   readonly token: string
-  readonly tokenUntilMs: number
 }
 
 /** The answer to every code that is not right, whatever is wrong with it. */
@@ -59,26 +58,14 @@ export class Checks {
     const { destination = session.destination, purpose = PURPOSE, payee = '', amount = '' } = named
     const isRight = isCode(session, pepper ?? peppers.current, { destination, purpose, payee, amount }, written)
     if (isRight && isReal && pepper !== undefined) {
+      const secret = secretText(TOKEN_OCTETS)
+      session.token = hashOf(secret).toString('base64')
+      session.tokenUntilMs = nowMs + TOKEN_MS
       if (!course.close(session, 'verified')) return diskFull
-      const token = randomBytes(TOKEN_OCTETS).toString('base64url')
-      const tokenUntilMs = nowMs + TOKEN_MS
-      const { payee, amount } = session.wording
-      const proof: Proof = {
-        session: id,
-        purpose: session.purpose,
-        destination: session.destination,
-        payee,
-        amount,
-        verifiedMs: nowMs,
-      }
-      sessions.keepProof(hashOf(token), account.id, proof, tokenUntilMs)
-      if (!session.isSandboxed) {
-        sessions.dropStanding(session)
-        this.converted(session, nowMs)
-      }
+      if (!session.isSandboxed) this.converted(session, nowMs)
       told.tell(session, 'verified')
       await spool.synced()
-      return { session, token, tokenUntilMs }
+      return { session, token: `${id}.${secret}` }
     }
     counters.add('otp_wrong')
     session.failed++
@@ -122,12 +109,25 @@ export class Checks {
     learned({ carrier, account, destination: to, isUnused: false, afterMs: nowMs - one.atMs })
   }
 
-  /** What a token stands for; it is good once. Durable when it resolves. */
-  async redeem({ account }: Asker, token: string, purpose: string): Promise<Proof | Refusal> {
-    const proof = this.parts.sessions.takeProof(hashOf(token), account.id, ({ purpose: of }) => of === purpose)
-    await this.host.spool.synced()
-    return proof ?? tokenRefused
+  /** The session that a token stands for; it is good once. Durable when it resolves. */
+  async redeem({ account, isTest }: Asker, token: string, purpose: string): Promise<Session | Refusal> {
+    const { spool, clock } = this.host
+    const { sessions } = this.parts
+    const [id = '', secret = ''] = token.split('.')
+    const session = sessions.read(account.id, id)
+    const isGood =
+      session !== undefined &&
+      session.token !== '' &&
+      timingSafeEqual(Buffer.from(session.token, 'base64'), hashOf(secret)) &&
+      session.isTest === isTest &&
+      session.purpose === purpose &&
+      clock.now() < session.tokenUntilMs
+    if (!isGood) return tokenRefused
+    session.token = ''
+    if (!sessions.write(session)) return diskFull
+    await spool.synced()
+    return session
   }
 }
 
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('base64url')
+const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()

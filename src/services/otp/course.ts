@@ -131,6 +131,7 @@ export class Course {
       const done = isRefusal(written) ? written : (this.limits(now, step) ?? sender.submit(now, index, written, who))
       if (!isRefusal(done)) {
         this.sent(now, done)
+        if (step.channel === 'sms' && !now.isSandboxed) this.parts.counts.to(account, step.to, clock.now()).count()
         sessions.write(now)
         told.tell(now, 'sent', done)
         return now
@@ -157,7 +158,7 @@ export class Course {
 
   /** A message of it was handed in: what follows from that, but for writing it. */
   sent(session: Session, one: Try): void {
-    const { sessions, counts } = this.parts
+    const { sessions } = this.parts
     const nowMs = this.host.clock.now()
     session.tries.push(one)
     session.step = one.step
@@ -166,12 +167,11 @@ export class Course {
     const isLast = one.step + 1 >= session.steps.length
     session.nextMs = isLast ? 0 : nowMs + step.timeoutMs
     if (!isLast) sessions.setTimer(session, Math.min(session.nextMs, session.expiresMs))
-    if (one.channel === 'sms' && !session.isSandboxed) counts.countDestination(session.account, step.to, nowMs)
   }
 
   private limits(session: Session, step: Step): Refusal | undefined {
     if (session.isSandboxed || step.channel !== 'sms') return undefined
-    const found = this.parts.counts.overDestination(session.account, step.to, this.host.clock.now(), true)
+    const found = this.parts.counts.to(session.account, step.to, this.host.clock.now()).over(true)
     return found && { ...limited, untilMs: found.untilMs }
   }
 

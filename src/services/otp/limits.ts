@@ -36,24 +36,11 @@ export class SendCounts {
     this.limits = limits
   }
 
-  /** Nothing is counted. `isNext`: of a session that may go on by itself, whatever was sent just now. */
-  overDestination(account: number, destination: string, nowMs: number, isNext = false): Over | undefined {
-    const { cooldownMs, perHour, perDay } = this.limits
-    const sent = this.moments(destinationKey(account, destination), nowMs - DAY_MS, nowMs)
-    const last = sent.at(-1)
-    if (!isNext && last !== undefined && nowMs - last < cooldownMs)
-      return { what: 'cooldown', untilMs: last + cooldownMs }
-    const day = full(sent, perDay, DAY_MS)
-    if (day !== undefined) return { what: 'day', untilMs: day }
-    const hour = full(after(sent, nowMs - HOUR_MS), perHour, HOUR_MS)
-    return hour === undefined ? undefined : { what: 'hour', untilMs: hour }
-  }
-
-  left(account: number, destination: string, nowMs: number): Left {
-    const sent = this.moments(destinationKey(account, destination), nowMs - DAY_MS, nowMs)
-    const { perHour, perDay } = this.limits
-    const day = Math.max(0, perDay - sent.length)
-    return { hour: Math.min(day, Math.max(0, perHour - after(sent, nowMs - HOUR_MS).length)), day }
+  /** What was sent to a destination until now. */
+  to(account: number, destination: string, nowMs: number): Sends {
+    const key = destinationKey(account, destination)
+    const moments = this.moments(key, nowMs - DAY_MS, nowMs)
+    return new Sends(this.limits, moments, nowMs, all => this.write(key, all, nowMs + DAY_MS))
   }
 
   overAddress(account: number, ip: string, nowMs: number): Over | undefined {
@@ -69,11 +56,6 @@ export class SendCounts {
   overAccount(account: number, most: number, nowMs: number): Over | undefined {
     const { fromMs, count } = this.hourOf(account, nowMs)
     return count < most ? undefined : { what: 'account', untilMs: fromMs + HOUR_MS }
-  }
-
-  countDestination(account: number, destination: string, nowMs: number): void {
-    const key = destinationKey(account, destination)
-    this.write(key, [...this.moments(key, nowMs - DAY_MS, nowMs), nowMs], nowMs + DAY_MS)
   }
 
   countAddress(account: number, ip: string, nowMs: number): void {
@@ -102,6 +84,47 @@ export class SendCounts {
 
   private write(key: string, numbers: readonly number[], untilMs: number): void {
     this.spool.keep(key, Buffer.from(JSON.stringify(numbers)), untilMs)
+  }
+}
+
+/** Of one destination, as of one moment. */
+export class Sends {
+  private readonly limits: SendLimits
+  private readonly moments: number[]
+  private readonly nowMs: number
+  private readonly write: (moments: readonly number[]) => void
+
+  constructor(limits: SendLimits, moments: number[], nowMs: number, write: (moments: readonly number[]) => void) {
+    this.limits = limits
+    this.moments = moments
+    this.nowMs = nowMs
+    this.write = write
+  }
+
+  /** Nothing is counted. `isNext`: of a session that goes on by itself, whatever was sent just now. */
+  over(isNext = false): Over | undefined {
+    const { moments, nowMs } = this
+    const { cooldownMs, perHour, perDay } = this.limits
+    const last = moments.at(-1)
+    if (!isNext && last !== undefined && nowMs - last < cooldownMs)
+      return { what: 'cooldown', untilMs: last + cooldownMs }
+    const day = full(moments, perDay, DAY_MS)
+    if (day !== undefined) return { what: 'day', untilMs: day }
+    const hour = full(after(moments, nowMs - HOUR_MS), perHour, HOUR_MS)
+    return hour === undefined ? undefined : { what: 'hour', untilMs: hour }
+  }
+
+  get left(): Left {
+    const { moments, nowMs } = this
+    const { perHour, perDay } = this.limits
+    const day = Math.max(0, perDay - moments.length)
+    return { hour: Math.min(day, Math.max(0, perHour - after(moments, nowMs - HOUR_MS).length)), day }
+  }
+
+  /** One more. */
+  count(): void {
+    this.moments.push(this.nowMs)
+    this.write(this.moments)
   }
 }
 

@@ -90,7 +90,7 @@ export function buildSession(
   }
   const code = newCode(format, length)
   const pepper = peppers.current
-  const of = { account: account.id, id: newSessionId() }
+  const of = { account: account.id, id: newSessionId(nowMs) }
   const binding = { destination: first.to, purpose: wanted.purpose, payee: wanted.payee, amount: wanted.amount }
   const minutes = wanted.expiryMinutes ?? otp.expiryMinutes
   const session: Session = {
@@ -119,6 +119,8 @@ export function buildSession(
     lastSentMs: nowMs,
     status: 'pending',
     endedMs: 0,
+    token: '',
+    tokenUntilMs: 0,
   }
   return { session, code }
 }
@@ -127,7 +129,7 @@ export function buildSession(
 export function decoySession({ clock, peppers }: OtpHost): Session {
   const nowMs = clock.now()
   return {
-    id: newSessionId(),
+    id: newSessionId(nowMs),
     account: 0,
     isTest: false,
     isSandboxed: false,
@@ -153,6 +155,8 @@ export function decoySession({ clock, peppers }: OtpHost): Session {
     lastSentMs: nowMs,
     status: 'pending',
     endedMs: 0,
+    token: '',
+    tokenUntilMs: 0,
   }
 }
 

@@ -6,10 +6,10 @@ import { Checks } from './checks.js'
 import { Course, isOpen, unknownSession } from './course.js'
 import { Guard, type PrefixBlock } from './guard.js'
 import { diskFull, isRefusal, type OtpHost, type Refusal, refusal } from './host.js'
-import { type Left, type Over, SendCounts } from './limits.js'
+import { type Left, type Over, SendCounts, type Sends } from './limits.js'
 import { type Asker, buildSession, decoySession, type Wanted } from './making.js'
 import { Sender, type Written } from './sending.js'
-import { type Channel, type Session, Sessions, type Step, type Try } from './session.js'
+import { type Channel, type Session, Sessions, type Standing, type Step, type Try } from './session.js'
 import { type SessionLine, Told } from './told.js'
 
 /** A session, and its code where it never left the building. */
@@ -79,27 +79,44 @@ export class Otp {
     const first = session.steps[0] as Step
     for (;;) {
       const before =
-        first.channel === 'email' || session.template !== null ? this.objection(asker, session, wanted.ip) : undefined
+        first.channel === 'email' || session.template !== null
+          ? this.objection(asker, session, wanted.ip, this.sendsOf(session), this.standingOf(session))
+          : undefined
       if (before !== undefined) return before
       const written = await this.sender.write(session, first, code, account)
       if (isRefusal(written)) return written
       const done = this.begin(asker, session, written, wanted.ip)
-      if (done === undefined) break
+      if (!isRefusal(done)) {
+        const left = session.isSandboxed ? null : done.left
+        const made: Made = { session, left, ...(session.isSandboxed ? { code } : {}) }
+        taken(made)
+        await this.host.spool.synced()
+        return made
+      }
       if (done.code !== 'credit_pending' || !(await this.host.door.creditKnown(account))) return done
     }
-    const left = session.isSandboxed ? null : this.counts.left(account.id, session.destination, session.createdMs)
-    const made: Made = { session, left, ...(session.isSandboxed ? { code } : {}) }
-    taken(made)
-    await this.host.spool.synced()
-    return made
+  }
+
+  private sendsOf({ account, destination }: Session): Sends {
+    return this.counts.to(account, destination, this.host.clock.now())
+  }
+
+  private standingOf({ account, destination, purpose, isSandboxed }: Session): Standing | undefined {
+    return isSandboxed ? undefined : this.sessions.standing(account, destination, purpose)
   }
 
   /** What stands in the way of a first message; nothing is counted. */
-  private objection({ account }: Asker, session: Session, ip: string | undefined): Refusal | undefined {
+  private objection(
+    { account }: Asker,
+    session: Session,
+    ip: string | undefined,
+    sends: Sends,
+    standing: Standing | undefined,
+  ): Refusal | undefined {
     if (session.isSandboxed) return undefined
     const nowMs = this.host.clock.now()
     const { id, otp } = account
-    const { destination, purpose } = session
+    const { destination } = session
     const isPhone = session.steps[0]?.channel === 'sms'
     if (isPhone && otp.countries.length > 0 && !otp.countries.includes(countryOf(destination))) {
       return refusal('otp_country_refused', 'the account sends no codes to this country')
@@ -116,7 +133,6 @@ export class Otp {
         },
       )
     }
-    const standing = this.sessions.standing(id, destination, purpose)
     if (standing !== undefined && standing.failedUntilMs > nowMs && standing.failed >= session.attempts) {
       return refusal('otp_attempts_used', 'too many wrong codes for this destination', {
         retryable: true,
@@ -127,8 +143,8 @@ export class Otp {
     const over =
       (ip === undefined ? undefined : this.counts.overAddress(id, ip, nowMs)) ??
       (otp.perHour === null ? undefined : this.counts.overAccount(id, otp.perHour, nowMs)) ??
-      this.counts.overDestination(id, destination, nowMs)
-    return over && this.limited(over, this.counts.left(id, destination, nowMs))
+      sends.over()
+    return over && this.limited(over, sends.left)
   }
 
   private limited({ what, untilMs }: Over, left: Left): Refusal {
@@ -138,17 +154,17 @@ export class Otp {
   }
 
   /** Takes the message and writes the session, or nothing at all; in one turn of the event loop. */
-  private begin(asker: Asker, session: Session, written: Written, ip: string | undefined): Refusal | undefined {
+  private begin(asker: Asker, session: Session, written: Written, ip: string | undefined): Refusal | Sends {
+    const sends = this.sendsOf(session)
     // Others may have come while it was written.
-    const late = this.objection(asker, session, ip)
+    const standing = this.standingOf(session)
+    const late = this.objection(asker, session, ip, sends, standing)
     if (late !== undefined) return late
     const { account } = asker
     const { sessions, counts, course, told } = this
     const nowMs = this.host.clock.now()
-    const standing = session.isSandboxed
-      ? undefined
-      : sessions.standing(account.id, session.destination, session.purpose)
-    if (standing !== undefined && standing.failedUntilMs > nowMs) {
+    const before = standing === undefined ? undefined : sessions.read(account.id, standing.session)
+    if (standing !== undefined && standing.failedUntilMs > nowMs && before?.status !== 'verified') {
       session.failed = standing.failed
       session.failedUntilMs = standing.failedUntilMs
     }
@@ -174,16 +190,15 @@ export class Otp {
     sessions.setTimer(session, session.nextMs === 0 ? session.expiresMs : Math.min(session.nextMs, session.expiresMs))
     const one = session.tries[0] as Try
     if (!session.isSandboxed) {
-      const before = standing === undefined ? undefined : sessions.read(account.id, standing.session)
       if (before?.status === 'pending' && course.close(before, 'superseded')) told.tell(before, 'superseded')
       sessions.writeStanding(session)
-      if (one.channel !== 'sms' || one.message === 0) counts.countDestination(account.id, session.destination, nowMs)
+      sends.count()
       if (ip !== undefined) counts.countAddress(account.id, ip, nowMs)
       if (account.otp.perHour !== null) counts.countAccount(account.id, nowMs)
       if (one.channel === 'sms' && account.otp.guard) this.watch(account.id, session.destination, nowMs)
     }
     told.tell(session, one.status === 'failed' ? 'failed' : 'sent', one)
-    return undefined
+    return sends
   }
 
   private watch(account: number, digits: string, nowMs: number): void {
@@ -200,8 +215,6 @@ export class Otp {
     for (;;) {
       const session = this.open(asker, id)
       if (isRefusal(session)) return session
-      const late = this.resendObjection(session, ip)
-      if (late !== undefined) return late
       const code = this.sender.codeOf(session)
       if (code === undefined) return sessionOver
       const { step } = session
@@ -209,7 +222,8 @@ export class Otp {
       if (isRefusal(written)) return written
       const now = this.open(asker, id)
       if (isRefusal(now)) return now
-      const objection = this.resendObjection(now, ip)
+      const sends = this.counts.to(account.id, (now.steps[now.step] as Step).to, this.host.clock.now())
+      const objection = this.resendObjection(now, ip, sends)
       if (objection !== undefined) return objection
       if (now.step !== step) continue
       const done = this.sender.submit(now, step, written, account)
@@ -221,25 +235,21 @@ export class Otp {
       this.course.sent(now, done)
       this.sessions.write(now)
       if (!now.isSandboxed) {
-        if (done.channel !== 'sms') this.counts.countDestination(account.id, (now.steps[step] as Step).to, nowMs)
+        sends.count()
         if (ip !== undefined) this.counts.countAddress(account.id, ip, nowMs)
       }
       this.told.tell(now, 'sent', done)
       await this.host.spool.synced()
-      const to = (now.steps[step] as Step).to
-      const left = now.isSandboxed ? null : this.counts.left(account.id, to, nowMs)
+      const left = now.isSandboxed ? null : sends.left
       return { session: now, left, ...(now.isSandboxed ? { code } : {}) }
     }
   }
 
-  private resendObjection(session: Session, ip: string | undefined): Refusal | undefined {
+  private resendObjection(session: Session, ip: string | undefined, sends: Sends): Refusal | undefined {
     if (session.isSandboxed) return undefined
     const nowMs = this.host.clock.now()
-    const { to } = session.steps[session.step] as Step
-    const over =
-      (ip === undefined ? undefined : this.counts.overAddress(session.account, ip, nowMs)) ??
-      this.counts.overDestination(session.account, to, nowMs)
-    return over && this.limited(over, this.counts.left(session.account, to, nowMs))
+    const over = (ip === undefined ? undefined : this.counts.overAddress(session.account, ip, nowMs)) ?? sends.over()
+    return over && this.limited(over, sends.left)
   }
 
   /** Goes on to the next channel at once; durable when it resolves. */

@@ -2,13 +2,12 @@
 // store cannot try codes out. The newest is used; older ones are good until the last session under them is over, then they
 // are destroyed. Knows keys and their numbers; what is hashed others say.
 
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto'
+import { createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
+import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 
 const KEY_OCTETS = 32
-const IV_OCTETS = 12
-const TAG_OCTETS = 16
 /** Longer than any session lives. */
 const KEEP_MS = 3_600_000
 
@@ -34,21 +33,23 @@ export class Pepper {
     return createHmac('sha256', this.tags).update(text).digest()
   }
 
-  /** AES-256-GCM, for `owner` alone, base64. */
+  /**
+   * A text of 64 octets at most under a pad that is `owner`'s alone: HMAC-SHA-512 of it. For one text of each owner, and
+   * for texts that a tag stands for, base64.
+   */
   seal(owner: string, text: string): string {
-    const iv = randomBytes(IV_OCTETS)
-    const cipher = createCipheriv('aes-256-gcm', this.seals, iv).setAAD(Buffer.from(owner))
-    const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()])
-    return Buffer.concat([iv, cipher.getAuthTag(), sealed]).toString('base64')
+    return this.padded(owner, Buffer.from(text)).toString('base64')
   }
 
-  /** Throws on what was not sealed so. */
   unseal(owner: string, sealed: string): string {
-    const octets = Buffer.from(sealed, 'base64')
-    const decipher = createDecipheriv('aes-256-gcm', this.seals, octets.subarray(0, IV_OCTETS))
-      .setAAD(Buffer.from(owner))
-      .setAuthTag(octets.subarray(IV_OCTETS, IV_OCTETS + TAG_OCTETS))
-    return decipher.update(octets.subarray(IV_OCTETS + TAG_OCTETS), undefined, 'utf8') + decipher.final('utf8')
+    return this.padded(owner, Buffer.from(sealed, 'base64')).toString()
+  }
+
+  private padded(owner: string, octets: Buffer): Buffer {
+    const pad = createHmac('sha512', this.seals).update(owner).digest()
+    assert(octets.length <= pad.length, 'a pad is used once')
+    for (let i = 0; i < octets.length; i++) octets[i] = (octets[i] as number) ^ (pad[i] as number)
+    return octets
   }
 }
 

@@ -2,7 +2,7 @@
 // that the spool keeps, so that it is written with the messages of the same turn; and how its code is compared. Nothing of
 // a session is in memory: what is read here is what a crash leaves.
 
-import { randomBytes, timingSafeEqual } from 'node:crypto'
+import { randomFillSync, timingSafeEqual } from 'node:crypto'
 import type { Spool } from '../../spool/contract.js'
 import type { CodeFormat } from './codes.js'
 import { plainCode } from './codes.js'
@@ -72,6 +72,9 @@ export interface Session {
   lastSentMs: number
   status: SessionStatus
   endedMs: number
+  /** SHA-256 of the token that its verification was answered with, base64; '' = none, or it was redeemed. */
+  token: string
+  tokenUntilMs: number
 }
 
 /** What of a session's purpose whoever verifies must name as it was. */
@@ -89,24 +92,34 @@ export interface Standing {
   readonly failedUntilMs: number
 }
 
-/** A verified_token stands for this. */
-export interface Proof {
-  readonly session: string
-  readonly purpose: string
-  readonly destination: string
-  readonly payee: string
-  readonly amount: string
-  readonly verifiedMs: number
-}
-
 /** After its end a session can be looked at for so long. */
 const SHOWN_MS = 3_600_000
 /** Timers that nobody fired, the daemon being down, are known for so long. */
 const LATE_MS = 86_400_000
 const ID_OCTETS = 16
+const ID_TIME = 9
+const POOL_OCTETS = 4_096
 const MS_DIGITS = 13
 
-export const newSessionId = (): string => `otp_${randomBytes(ID_OCTETS).toString('base64url')}`
+/** Asking the system for each would be dearer than all else about it. */
+const pool = Buffer.alloc(POOL_OCTETS)
+let used = POOL_OCTETS
+
+/** So many octets that nobody can guess, base64url. */
+export function secretText(octets: number): string {
+  if (used + octets > POOL_OCTETS) {
+    randomFillSync(pool)
+    used = 0
+  }
+  const text = pool.toString('base64url', used, used + octets)
+  pool.fill(0, used, used + octets)
+  used += octets
+  return text
+}
+
+/** Of later sessions they are greater, which keeps what is written together on disk together. */
+export const newSessionId = (nowMs: number): string =>
+  `otp_${Math.floor(nowMs).toString(36).padStart(ID_TIME, '0')}${secretText(ID_OCTETS)}`
 
 /** 32 octets. */
 export const tagOf = (
@@ -172,10 +185,6 @@ export class Sessions {
     return this.spool.keep(key, octets(standing), Math.max(expiresMs, failedUntilMs))
   }
 
-  dropStanding({ account, destination, purpose }: Session): void {
-    this.spool.dropKept(standingKey(account, destination, purpose))
-  }
-
   // -- timers: one a session, in the order of their moments, on disk alone
 
   setTimer({ account, id }: Pick<Session, 'account' | 'id'>, atMs: number): void {
@@ -196,21 +205,6 @@ export class Sessions {
   dropTimer(key: string): void {
     this.spool.dropKept(key)
   }
-
-  // -- tokens that a verified code is answered with
-
-  keepProof(hash: string, account: number, proof: Proof, untilMs: number): boolean {
-    return this.spool.keep(proofKey(account, hash), octets(proof), untilMs)
-  }
-
-  /** Once: it is gone. */
-  takeProof(hash: string, account: number, takes: (proof: Proof) => boolean): Proof | undefined {
-    const kept = this.spool.kept(proofKey(account, hash))
-    const proof = kept === undefined ? undefined : (JSON.parse(kept.toString()) as Proof)
-    if (proof === undefined || !takes(proof)) return undefined
-    this.spool.dropKept(proofKey(account, hash))
-    return proof
-  }
 }
 
 const NOTHING = Buffer.of(1)
@@ -221,4 +215,3 @@ const standingKey = (account: number, destination: string, purpose: string): str
   `otp p ${account} ${purpose} ${destination}`
 const timerKey = (atMs: number, account: number, id: string): string =>
   `otp t ${String(Math.ceil(atMs)).padStart(MS_DIGITS, '0')} ${account} ${id}`
-const proofKey = (account: number, hash: string): string => `otp v ${account} ${hash}`

@@ -11,6 +11,8 @@ import type { TemplateHead, TemplateOwner } from './rows.js'
 const FORMAT = 1
 const MAX_HEADS = 10_000
 const MAX_PROGRAMS = 2_000
+/** Characters of them in all: a template may have forty languages. */
+const MAX_CHARACTERS = 16_000_000
 
 export interface CopyState {
   readonly identity: string
@@ -25,7 +27,7 @@ export class TemplateCopy {
   /** [id, version] */
   private readonly versions: Database<TemplateContent, [number, number]>
   private readonly known = new LRUCache<number, TemplateHead>({ max: MAX_HEADS })
-  private readonly programs = new LRUCache<string, TemplateProgram>({ max: MAX_PROGRAMS })
+  private readonly programs = new LRUCache<string, TemplateProgram>({ max: MAX_PROGRAMS, maxSize: MAX_CHARACTERS })
 
   constructor(path: string) {
     let root = openRoot(path)
@@ -66,7 +68,7 @@ export class TemplateCopy {
       const content = this.versions.get([id, version])
       if (content === undefined) return undefined
       program = new TemplateProgram(content)
-      this.programs.set(key, program)
+      this.programs.set(key, program, { size: sizeOf(content) })
     }
     return program
   }
@@ -109,6 +111,9 @@ export class TemplateCopy {
     await this.root.close()
   }
 }
+
+const sizeOf = ({ content, locales }: TemplateContent): number =>
+  Object.values(locales).reduce((sum, text) => sum + text.length, content.length)
 
 function openRoot(path: string): RootDatabase<unknown, string> {
   mkdirSync(path, { recursive: true, mode: 0o700 })

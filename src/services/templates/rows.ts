@@ -10,6 +10,8 @@ import { contentOf, type TemplateChange, type TemplateFields, type VariableGiven
 
 /** Of one owner. */
 const MAX_TEMPLATES = 10_000
+/** Of one template: who edits it by program for years has room for it. */
+const MAX_VERSIONS = 10_000
 const UNIQUE_VIOLATION = '23505'
 export const TEMPLATES_CHANNEL = 'trunkline_templates'
 
@@ -125,6 +127,7 @@ export class TemplateRows {
         is_active === row.active
       if (isSame) return version
       await client.query(EDIT, [id, name, category, sms_type, is_active, version])
+      if (version > MAX_VERSIONS) throw new TemplateRefused('too_many')
       if (version !== row.version) await addVersion(client, id, version, content, actor)
       const changes = { id, fields: Object.keys(change), version }
       await audited(client, actor, { action: 'template.edit', subject: name, changes })

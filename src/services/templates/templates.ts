@@ -2,6 +2,7 @@
 // values, counted. Answers from this node's copy, without SQL. Knows no HTTP; how they are kept and edited is rows.ts's.
 
 import type { Clock } from '../../base/clock.js'
+import type { Counters } from '../../base/figures.js'
 import type { Log } from '../../base/log.js'
 import type { SmsType } from '../../intake/web/fields.js'
 import type { FoundTemplate, TemplateSource } from '../../intake/web/templates.js'
@@ -25,16 +26,26 @@ const noVersion = fault('template_unknown', 'the template has no such version', 
 const inactive = fault('template_inactive', 'the template is switched off', false)
 const MAX_ID = 2 ** 31 - 1
 
+export interface TemplatesOptions {
+  /** Folder of the copy; this process's alone. */
+  readonly path: string
+  readonly store: Store
+  readonly clock: Clock
+  readonly log: Log
+  readonly counters: Counters
+}
+
 export class Templates implements TemplateSource {
   readonly rows: TemplateRows
   private readonly copy: TemplateCopy
   private readonly follower: TemplateFollower
   private readonly uses: TemplateUses
   private readonly clock: Clock
+  private readonly counters: Counters
 
-  /** @param path folder of the copy; this process's alone */
-  constructor({ path, store, clock, log }: { path: string; store: Store; clock: Clock; log: Log }) {
+  constructor({ path, store, clock, log, counters }: TemplatesOptions) {
     this.clock = clock
+    this.counters = counters
     this.rows = new TemplateRows(store)
     this.copy = new TemplateCopy(path)
     this.follower = new TemplateFollower(this.copy, this.rows, store, log)
@@ -44,7 +55,8 @@ export class Templates implements TemplateSource {
   /**
    * The text of a template of the account or of the gateway (`id`: its id or name) in its newest version, or `version`.
    * Fault: template_unknown, template_inactive, variable_missing, variable_unknown, variable_invalid or too_long, with a
-   * pointer to the variable within `variables`. Never waits for SQL. Counts no use: say {@link used} once it is sent.
+   * pointer to the variable within `variables`. Never waits for SQL. Counts nothing: say {@link used} once it is sent, or
+   * {@link refused}.
    */
   async render(
     account: number,
@@ -61,13 +73,13 @@ export class Templates implements TemplateSource {
     return { text, templateId: String(found.id), version: found.version, category, sms_type: smsType }
   }
 
-  /** @param account null: the gateway */
-  find(account: number | null, idOrName: string, version?: number, evenInactive = false): FoundTemplate | Fault {
+  /** As {@link TemplateSource} has it. @param account null: the gateway */
+  find(account: number | null, idOrName: string, version?: number, evenOff = false): FoundTemplate | Fault {
     const id = this.idOf(account, idOrName)
     const head = id === undefined ? undefined : this.copy.head(id)
-    if (head === undefined || head.deleted) return unknown
+    if (head === undefined || (head.deleted && !evenOff)) return unknown
     if (head.account !== null && head.account !== account) return unknown
-    if (!head.active && !evenInactive) return inactive
+    if (!head.active && !evenOff) return inactive
     const wanted = version ?? head.version
     const program = this.copy.program(head.id, wanted)
     if (program === undefined) return noVersion
@@ -87,6 +99,10 @@ export class Templates implements TemplateSource {
 
   used(id: number | string, count = 1): void {
     this.uses.note(Number(id), count, this.clock.now())
+  }
+
+  refused(count = 1): void {
+    this.counters.add('templates_not_filled', count)
   }
 
   /** Begins to follow SQL. Look-ups work before that. */

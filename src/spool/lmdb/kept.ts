@@ -81,7 +81,9 @@ export class Kept {
     let size = 0
     for (const [key, entry] of this.fresh) {
       const old = this.table.get(key)
-      if (old !== undefined) void this.ends.remove([old.readDoubleLE(0), key])
+      const oldMs = old?.readDoubleLE(0)
+      const isSame = oldMs !== undefined && oldMs === entry?.untilMs
+      if (oldMs !== undefined && !isSame) void this.ends.remove([oldMs, key])
       if (entry === null) {
         void this.table.remove(key)
         continue
@@ -90,7 +92,7 @@ export class Kept {
       value.writeDoubleLE(entry.untilMs, 0)
       entry.octets.copy(value, HEAD)
       void this.table.put(key, value)
-      void this.ends.put([entry.untilMs, key], NOTHING)
+      if (!isSame) void this.ends.put([entry.untilMs, key], NOTHING)
       size += value.length + key.length * 2
     }
     this.writing = this.fresh

@@ -1,0 +1,384 @@
+// What codes are made of and what keeps them back, without a daemon: words, formats, texts, limits, the guard, peppers.
+
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { isGsm } from '../protocols/gsm/alphabet.js'
+import { countSegmentsOfText } from '../protocols/gsm/segment.js'
+import type { Account } from '../src/accounts/account.js'
+import { otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
+import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
+import { excerpt, isOfOtp, Message, recordSize, writeRecord } from '../src/model/message.js'
+import { extrasOfWeb } from '../src/model/webExtras.js'
+import { LENGTHS, newCode, plainCode } from '../src/services/otp/codes.js'
+import { Guard } from '../src/services/otp/guard.js'
+import { isRefusal } from '../src/services/otp/host.js'
+import { SendCounts } from '../src/services/otp/limits.js'
+import { Otp } from '../src/services/otp/otp.js'
+import { Peppers } from '../src/services/otp/peppers.js'
+import { type Binding, isCode, newSessionId, type Session, tagOf } from '../src/services/otp/session.js'
+import { languages, type Wording, withSuffix, wordsFor } from '../src/services/otp/texts.js'
+import { masked } from '../src/services/otp/told.js'
+import { words } from '../src/services/otp/words.js'
+import { silent, temporaryDirectory } from './support/postgres.js'
+
+const START_MS = Date.UTC(2026, 10, 20, 12, 0, 0)
+const HOUR_MS = 3_600_000
+
+const SESSION: Session = {
+  ...{
+    id: newSessionId(START_MS),
+    account: 1,
+    isTest: false,
+    isSandboxed: false,
+    destination: '4915112345678',
+    purpose: 'pay',
+  },
+  ...{ format: 'digits', kid: 1, tag: '', sealed: '', source: '', template: null, metadata: null, steps: [], step: 0 },
+  wording: { brand: '', language: 'en', payee: '', amount: '', custom: '', domain: '', appHash: '' },
+  ...{ nextMs: 0, tries: [], attempts: 3, failed: 0, failedUntilMs: 0, createdMs: 0, expiresMs: 0, lastSentMs: 0 },
+  ...{ status: 'pending', endedMs: 0, token: '', tokenUntilMs: 0 },
+}
+
+/** What is kept, as the spool would: in memory. */
+class KeptThings {
+  readonly things = new Map<string, { octets: Buffer; untilMs: number }>()
+  readonly clock: ManualClock
+
+  constructor(clock: ManualClock) {
+    this.clock = clock
+  }
+
+  keep(key: string, octets: Buffer, untilMs: number): boolean {
+    this.things.set(key, { octets, untilMs })
+    return true
+  }
+
+  kept(key: string): Buffer | undefined {
+    const found = this.things.get(key)
+    return found !== undefined && found.untilMs > this.clock.now() ? found.octets : undefined
+  }
+
+  keptAfter(prefix: string, after: string, count: number): [string, Buffer][] {
+    return [...this.things]
+      .filter(([key, { untilMs }]) => key.startsWith(prefix) && key > after && untilMs > this.clock.now())
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .slice(0, count)
+      .map(([key, { octets }]) => [key, octets])
+  }
+
+  dropKept(key: string): void {
+    this.things.delete(key)
+  }
+}
+
+/** One letter changed, added or left out makes the one the other. */
+function isNear(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 1) return false
+  let from = 0
+  while (from < a.length && a[from] === b[from]) from++
+  let [x, y] = [a.length, b.length]
+  while (x > from && y > from && a[x - 1] === b[y - 1]) {
+    x--
+    y--
+  }
+  return x - from <= 1 && y - from <= 1
+}
+
+t.test('there are 2,048 words, and one slip of the finger makes no other word of any', async t => {
+  t.equal(words.length, 2_048)
+  t.equal(new Set(words).size, words.length, 'all different')
+  t.equal(new Set(words.map(word => word.slice(0, 4))).size, words.length, 'the first four letters tell them apart')
+  t.same(
+    words.filter(word => !/^[a-z]{4,8}$/.test(word) || !isGsm(word)),
+    [],
+  )
+  t.same([...words].sort(), words)
+  const near: string[] = []
+  for (const [i, a] of words.entries()) for (const b of words.slice(i + 1)) if (isNear(a, b)) near.push(`${a} ${b}`)
+  t.same(near, [])
+  for (const bad of ['kill', 'drug', 'slave', 'nazi', 'naked', 'idiot', 'bomb', 'rape', 'shit']) {
+    t.notOk(words.includes(bad), bad)
+  }
+})
+
+t.test('each symbol of a code is as likely as any other, leading zeros included, and 20 bits is the least', async t => {
+  const counts = new Map<string, number>()
+  let zeros = 0
+  const strange: string[] = []
+  for (let n = 0; n < 20_000; n++) {
+    const code = newCode('digits', 6)
+    if (!/^\d{6}$/.test(code)) strange.push(code)
+    if (code.startsWith('0')) zeros++
+    for (const digit of code) counts.set(digit, (counts.get(digit) ?? 0) + 1)
+  }
+  t.same(strange, [])
+  t.ok(zeros > 1_700 && zeros < 2_300, `${zeros} of 20,000 begin with 0`)
+  for (const count of counts.values()) t.ok(Math.abs(count - 12_000) < 600, `${count}`)
+  t.match(newCode('letters', 8), /^[0-9A-HJKMNP-TV-Z]{8}$/)
+  t.match(newCode('words', 3), /^[a-z]+ [a-z]+ [a-z]+$/)
+  t.ok(Math.log2(words.length) * LENGTHS.words.min >= 20)
+  t.ok(5 * LENGTHS.letters.min >= 20)
+  t.ok(Math.log2(10) * LENGTHS.digits.usual >= 19.9)
+})
+
+t.test('a code is understood as people write it, and no other is', async t => {
+  t.equal(plainCode(' 042-917 ', 'digits'), '042917')
+  t.equal(plainCode('０４２９１７', 'digits'), '042917', 'full width')
+  t.equal(plainCode('7k3q-iol', 'letters'), '7K3Q101')
+  for (const written of ['amber tiger', 'AMBER-Tiger', 'ambertiger', ' Amber  tiger ']) {
+    t.equal(plainCode(written, 'words'), 'ambertiger')
+  }
+  t.not(plainCode('042918', 'digits'), plainCode('042917', 'digits'))
+})
+
+const wording: Wording = {
+  ...{ brand: 'Acme', language: 'en', payee: '', amount: '', custom: '', domain: '', appHash: '' },
+}
+
+t.test(
+  'a message has brand and code in its first line, one segment in every language, and says what it is for',
+  async t => {
+    for (const language of languages) {
+      const text = wordsFor({ ...wording, language, brand: 'Kaufhaus Nord' }, '042917', 5)
+      const [first = ''] = text.split('\n')
+      t.ok(first.includes('Kaufhaus Nord') && first.includes('042917') && first.includes('5'), language)
+      t.equal(countSegmentsOfText(text), 1, `${language}: ${text}`)
+      t.equal(
+        isGsm(text),
+        !['ru', 'ar', 'zh'].includes(language),
+        `${language} is written in letters of the GSM alphabet`,
+      )
+    }
+    t.equal(wordsFor({ ...wording, payee: 'Shop', amount: '9.90 EUR' }, '1', 5).split('\n')[1], 'Shop: 9.90 EUR')
+    t.equal(wordsFor({ ...wording, custom: '{otp}! {otp}, {expiry}' }, '12', 3), '12! 12, 3')
+    t.equal(withSuffix('x', { ...wording, domain: 'shop.example' }, 'amber tiger'), 'x\n\n@shop.example #ambertiger')
+    t.equal(withSuffix('x', { ...wording, appHash: 'He42w354ol9' }, '1'), 'x\nHe42w354ol9')
+  },
+)
+
+t.test('what is bound to a code is part of it: another payee, amount, purpose or number is a wrong code', async t => {
+  const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), new ManualClock(START_MS))
+  const binding: Binding = { destination: '4915112345678', purpose: 'pay', payee: 'Shop', amount: '9.90 EUR' }
+  const session = SESSION
+  const tagged = { ...session, tag: tagOf(peppers.current, session, binding, '042917').toString('base64') }
+  t.ok(isCode(tagged, peppers.current, binding, '042 917'))
+  for (const other of [
+    { payee: 'Shap' },
+    { amount: '99.0 EUR' },
+    { purpose: 'login' },
+    { destination: '4915112345679' },
+  ]) {
+    t.notOk(isCode(tagged, peppers.current, { ...binding, ...other }, '042917'), JSON.stringify(other))
+  }
+  t.notOk(isCode({ ...tagged, account: 2 }, peppers.current, binding, '042917'), 'of another account')
+  t.notOk(isCode({ ...tagged, id: 'otp_x' }, peppers.current, binding, '042917'), 'of another session')
+  t.notOk(isCode(tagged, peppers.current, binding, '042916'))
+})
+
+t.test(
+  'a pepper stays good for sessions under way, is destroyed after them, and is nowhere but in its file',
+  async t => {
+    const clock = new ManualClock(START_MS)
+    const file = join(temporaryDirectory(), 'otp.peppers')
+    const peppers = await Peppers.open(file, clock)
+    const first = peppers.current
+    const sealed = first.seal('1|otp_a', 'amber tiger canyon zipper')
+    t.notMatch(sealed, /amber/)
+    clock.advance(24 * HOUR_MS)
+    await peppers.rotate()
+    t.not(peppers.current.kid, first.kid)
+    const again = await Peppers.open(file, clock)
+    t.equal(again.current.kid, peppers.current.kid)
+    t.equal(again.of(first.kid)?.unseal('1|otp_a', sealed), 'amber tiger canyon zipper', 'after a restart too')
+    t.not(again.of(first.kid)?.unseal('1|otp_b', sealed), 'amber tiger canyon zipper')
+    t.not(peppers.current.tag('x').toString('hex'), first.tag('x').toString('hex'))
+    clock.advance(2 * HOUR_MS)
+    await Promise.all([again.rotate(), again.rotate()])
+    t.equal(again.of(first.kid), undefined, 'destroyed')
+    t.equal(statSync(file).mode & 0o777, 0o600)
+    t.notOk(readFileSync(file, 'utf8').includes(first.secret.toString('hex')))
+    t.notOk(existsSync(`${file}.new`))
+    writeFileSync(file, 'nonsense\n')
+    await t.rejects(Peppers.open(file, clock), /holds no peppers/)
+  },
+)
+
+t.test('codes for a number are a minute apart, five an hour and ten a day, and a restart forgets none', async t => {
+  const clock = new ManualClock(START_MS)
+  const kept = new KeptThings(clock)
+  const limits = { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 3 }
+  let counts = new SendCounts(kept, limits)
+  const sends = () => counts.to(1, '49151', clock.now())
+  const over = (isNext = false) => sends().over(isNext)
+  t.equal(over(), undefined)
+  sends().count()
+  t.match(over(), { what: 'cooldown', untilMs: START_MS + 60_000 })
+  t.equal(over(true), undefined, 'the next channel of a session waits for nothing')
+  t.equal(counts.to(2, '49151', clock.now()).over(), undefined, 'another account’s are its own')
+  for (let n = 1; n < 5; n++) {
+    clock.advance(60_000)
+    t.equal(over(), undefined, `code ${n + 1}`)
+    sends().count()
+  }
+  clock.advance(60_000)
+  counts = new SendCounts(kept, limits)
+  t.match(over(), { what: 'hour', untilMs: START_MS + HOUR_MS })
+  t.match(over(true), { what: 'hour' })
+  t.same(sends().left, { hour: 0, day: 5 })
+  clock.setWall(START_MS + HOUR_MS)
+  for (let n = 0; n < 5; n++) {
+    clock.advance(HOUR_MS)
+    sends().count()
+  }
+  clock.advance(HOUR_MS)
+  t.match(over(), { what: 'day', untilMs: START_MS + 24 * HOUR_MS })
+  for (let n = 0; n < 3; n++) {
+    t.equal(counts.overAddress(1, '192.0.2.1', clock.now()), undefined)
+    counts.countAddress(1, '192.0.2.1', clock.now())
+  }
+  t.match(counts.overAddress(1, '192.0.2.1', clock.now()), { what: 'address' })
+  t.equal(counts.overAccount(1, 1, clock.now()), undefined)
+  counts.countAccount(1, clock.now())
+  t.match(counts.overAccount(1, 1, clock.now()), { what: 'account' })
+  clock.advance(HOUR_MS)
+  t.equal(counts.overAccount(1, 1, clock.now()), undefined)
+})
+
+t.test(
+  'a prefix whose codes nobody enters gets none for twelve hours, and one that people use never is blocked',
+  async t => {
+    const clock = new ManualClock(START_MS)
+    const kept = new KeptThings(clock)
+    const settings = { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS }
+    const guard = new Guard(kept, settings)
+    const number = (n: number): string => `4915112${String(n).padStart(6, '0')}`
+    for (let n = 0; n < 500; n++) {
+      if (guard.sent(1, `4917999${n}`, clock.now()) !== undefined) t.fail('people are blocked')
+      if (n % 5 < 2) guard.verified(1, `4917999${n}`, clock.now())
+      clock.advance(2_000)
+    }
+    for (let n = 0; n < 60; n++)
+      t.equal(guard.sent(1, number(n), clock.now()), undefined, 'a burst has time to be entered')
+    clock.advance(240_000)
+    const block = guard.sent(1, number(60), clock.now())
+    t.match(block, { account: 1, prefix: '4915112', sent: 60, verified: 0, untilMs: clock.now() + 12 * HOUR_MS })
+    t.match(guard.blocked(1, number(99), clock.now()), block)
+    t.equal(guard.blocked(2, number(99), clock.now()), undefined, 'one account’s traffic speaks for no other')
+    t.equal(guard.blocked(1, '4915113000000', clock.now()), undefined, 'nor one prefix for another')
+    const again = new Guard(kept, settings)
+    t.match(again.list(clock.now()), [block], 'a restart releases nothing')
+    t.notOk(again.release(2, '4915112'))
+    t.ok(again.release(1, '4915112'))
+    t.equal(again.blocked(1, number(99), clock.now()), undefined)
+    clock.advance(12 * HOUR_MS)
+    t.equal(guard.blocked(1, number(99), clock.now()), undefined, 'it ends by itself')
+  },
+)
+
+t.test('of a message with a code nothing of its text stays once a carrier has it', async t => {
+  const m = new Message()
+  m.isText = true
+  m.body = Buffer.from('042917 is your code.')
+  m.extras = extrasOfWeb({ otp: SESSION.id, sms_type: 'otp' }, [])
+  t.ok(isOfOtp(m))
+  const record = (): string => {
+    const octets = Buffer.alloc(recordSize(m))
+    return octets.subarray(0, writeRecord(m, octets, 0)).toString('latin1')
+  }
+  t.match(record(), /042917/, 'while it waits')
+  m.standing = 'sent'
+  t.notMatch(record(), /042917/)
+  t.equal(excerpt(m).length, 0, 'and no receipt quotes it')
+})
+
+t.test(
+  'whoever guesses for a day, as often as may be, has thirty guesses at a number and fifteen in an hour',
+  async t => {
+    const clock = new ManualClock(START_MS)
+    const kept = new KeptThings(clock)
+    const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), clock)
+    const account = { id: 1, otp: readOtpProfile({}), hooks: [] } as unknown as Account
+    let id = 1
+    const otp = new Otp({
+      spool: Object.assign(kept, {
+        cancel: () => false,
+        converted: () => true,
+        synced: async () => {},
+        event: () => true,
+        find: () => undefined,
+      }),
+      door: {
+        admit: () => undefined,
+        preview: () => undefined,
+        submitMail: () => undefined,
+        creditKnown: async () => false,
+        submitAdmitted: (m: Message) => {
+          m.id = id++
+          return undefined
+        },
+      },
+      store: { ready: false, query: () => Promise.reject(new Error('away')) },
+      counters: new Counters(),
+      log: silent,
+      settings: {
+        ...{ length: 6, expiryMs: 300_000, attempts: 3, attemptsMs: 600_000, keepDays: 90 },
+        limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 10 },
+        guard: { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS },
+      },
+      ...{ clock, peppers, sandbox: false, postmaster: 'a@b.example', hostname: 'b.example' },
+      templates: { render: () => Promise.reject(new Error('none')), used: () => {} },
+      account: () => account,
+      notice: () => {},
+      learned: () => {},
+      fault: error => t.fail(String(error)),
+    })
+    const asker = { account, isTest: false }
+    const guessed: number[] = []
+    const open = new Set<string>()
+    for (let minute = 0; minute < 24 * 60; minute++) {
+      // One purpose would take fewer: what was wrong is carried on.
+      const wanted = { phone: '4915112345678', email: '', purpose: `p${minute}`, payee: '', amount: '', custom: '' }
+      const asked = {
+        ...wanted,
+        template: null,
+        metadata: null,
+        workflow: [{ channel: 'sms' as const, timeoutMs: 30_000 }],
+      }
+      const made = await otp.generate(asker, asked)
+      if (!isRefusal(made)) open.add(made.session.id)
+      for (const session of open) {
+        for (let n = 0; n < 10; n++) {
+          const shown = otp.show(asker, session)
+          if (isRefusal(shown) || shown.status !== 'pending') break
+          await otp.checks.verify(asker, session, 'nothing', { purpose: shown.purpose })
+          guessed.push(clock.now())
+        }
+        open.delete(session)
+      }
+      clock.advance(60_000)
+    }
+    const inHour = Math.max(...guessed.map(from => guessed.filter(at => at >= from && at < from + HOUR_MS).length))
+    t.comment(`guesses in a day: ${guessed.length}, in an hour at most: ${inHour}; of 1,000,000 codes`)
+    t.equal(guessed.length, 30)
+    t.equal(inHour, 15)
+  },
+)
+
+t.test('an account’s wishes are kept as far as they differ, and nonsense is refused', async t => {
+  const given = otpProfile.parse({ brand: 'Acme', countries: ['DE'], shortCodes: true })
+  t.same(storedOtpProfile(given), { brand: 'Acme', countries: ['DE'], shortCodes: true })
+  t.same(readOtpProfile(storedOtpProfile(given)), given)
+  for (const wrong of [
+    { expiryMinutes: 11 },
+    { countries: ['de'] },
+    { appHash: 'short' },
+    { domain: 'Shop' },
+    { pin: 1 },
+  ]) {
+    t.notOk(otpProfile.safeParse(wrong).success, JSON.stringify(wrong))
+  }
+  t.equal(masked('4915112345678'), '49********678')
+  t.equal(masked('bob@shop.example'), 'b***@shop.example')
+})

@@ -1,0 +1,186 @@
+// What a message costs: money as people write it, the price that counts for a number, class and moment, and margins.
+
+import fc from 'fast-check'
+import t from 'tap'
+import { parseGateway } from '../src/accounts/gatewayFile.js'
+import { readTariff, type StoredPrice, storedTariffSettings, tariffSettings } from '../src/accounts/tariffs.js'
+import { state } from '../src/model/message.js'
+import { microsOf, unitsText } from '../src/model/money.js'
+import { TariffTable, withMargin } from '../src/routing/tariffTable.js'
+
+const NOW = Date.UTC(2026, 10, 20)
+const DAY_MS = 86_400_000
+
+t.test('an amount is read and written to the micro, and what is no exact amount is none', async t => {
+  const good: [string | number, number][] = [
+    ['12.5', 12_500_000],
+    ['-0.000001', -1],
+    ['+3', 3_000_000],
+    [' 0.05 ', 50_000],
+    [0.1, 100_000],
+    [1e-6, 1],
+    ['9007199254.740991', Number.MAX_SAFE_INTEGER],
+    ['-0', 0],
+  ]
+  for (const [text, micros] of good) t.equal(microsOf(text), micros, String(text))
+  const bad = ['', '-', '.5', '5.', '1e3', '0.0000001', '1,5', '9007199254.740992', '99999999999', '0x10', '1 2']
+  for (const text of bad) t.equal(microsOf(text), undefined, text)
+  for (const number of [1e-7, 1e21, Number.NaN, Number.POSITIVE_INFINITY])
+    t.equal(microsOf(number), undefined, String(number))
+  fc.assert(fc.property(fc.maxSafeInteger(), micros => microsOf(unitsText(micros)) === micros))
+  t.same([12_500_000, -1, 0, 1_000_000].map(unitsText), ['12.5', '-0.000001', '0', '1'])
+})
+
+/** The price by the words of the rule, row by row. */
+function naive(prices: readonly StoredPrice[], digits: string, rank: number, nowMs: number): number | undefined {
+  for (let length = digits.length; length >= 0; length--) {
+    for (const of of [rank, -1]) {
+      const newest = prices
+        .filter(([prefix, one, from]) => prefix === digits.slice(0, length) && one === of && (from ?? 0) <= nowMs)
+        .sort((a, b) => (b[2] ?? 0) - (a[2] ?? 0))[0]
+      if (newest && newest[3] !== null) return newest[3]
+    }
+  }
+  return undefined
+}
+
+t.test('the longest prefix decides, its own class before every class, the newest that has begun', async t => {
+  const prefix = fc.stringMatching(/^[1-3]{0,4}$/)
+  const price = fc.tuple(
+    prefix,
+    fc.integer({ min: -1, max: 2 }),
+    fc.option(fc.integer({ min: 1, max: 9 })),
+    fc.option(fc.integer({ min: 0, max: 1e12 })),
+  )
+  const prices = fc.uniqueArray(price, { maxLength: 40, selector: ([a, b, c]) => `${a} ${b} ${c}` })
+  t.doesNotThrow(() =>
+    fc.assert(
+      fc.property(
+        prices,
+        fc.stringMatching(/^[1-4]{1,18}$/),
+        fc.integer({ min: 0, max: 2 }),
+        fc.nat(10),
+        (all, to, rank, at) => {
+          const table = new TariffTable().add(all)
+          return table.priceMicros(to, rank as 0 | 1 | 2, at) === naive(all, to, rank, at)
+        },
+      ),
+      { numRuns: 2_000 },
+    ),
+  )
+})
+
+t.test('a price of the future counts from its moment on, and one that ends leaves the shorter prefix', async t => {
+  const table = new TariffTable().add([
+    ['', -1, null, 90],
+    ['49', -1, null, 10],
+    ['49', -1, NOW + DAY_MS, 12],
+    ['49', -1, NOW + 2 * DAY_MS, null],
+    ['49', 0, null, 11],
+  ])
+  t.equal(table.priceMicros('4915', 1, NOW), 10)
+  t.equal(table.priceMicros('4915', 1, NOW + DAY_MS - 1), 10)
+  t.equal(table.priceMicros('4915', 1, NOW + DAY_MS), 12)
+  t.equal(table.priceMicros('4915', 0, NOW + DAY_MS), 11)
+  t.equal(table.priceMicros('4915', 1, NOW + 2 * DAY_MS), 90)
+  t.equal(table.priceMicros('1', 1, NOW), 90)
+})
+
+t.test('a margin is exact at any cost, and the first that matches counts', async t => {
+  const none = { hundredths: 0, fixedMicros: 0, minimumMicros: 0 }
+  t.equal(withMargin(10_000, { ...none, hundredths: 1_250 }), 11_250)
+  t.equal(withMargin(10_000, { ...none, hundredths: 1_250, fixedMicros: 500 }), 11_750)
+  t.equal(withMargin(1, { ...none, minimumMicros: 5_000 }), 5_000)
+  t.equal(withMargin(100, { ...none, hundredths: -10_000, fixedMicros: 0 }), 0)
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e12 }), fc.integer({ min: -10_000, max: 100_000 }), (cost, hundredths) => {
+      const exact = BigInt(cost) * BigInt(10_000 + hundredths)
+      const off = exact - BigInt(withMargin(cost, { ...none, hundredths })) * 10_000n
+      return off <= 5_000n && off >= -5_000n
+    }),
+  )
+  const { margins, givesBack } = readTariff({
+    id: 1,
+    name: 'retail',
+    settings: {
+      margins: [
+        { prefix: '4930', percent: 1 },
+        { country: 'DE', class: 'otp', percent: 2 },
+        { country: 'de', percent: 3.25 },
+      ],
+      givesBack: ['unknown'],
+    },
+  })
+  const table = new TariffTable(margins)
+  t.equal(table.marginOf('493012', 1)?.hundredths, 100)
+  t.equal(table.marginOf('4915', 0)?.hundredths, 200)
+  t.equal(table.marginOf('4915', 1)?.hundredths, 325)
+  t.equal(table.marginOf('4315', 1), undefined)
+  t.same([...givesBack], [state.UNKNOWN])
+})
+
+t.test('a tariff in a gateway file is read in both forms, and all that is wrong with it is said at once', async t => {
+  const read = parseGateway(`
+tariffs:
+  - name: short
+    prices: {"49": 0.05, default: 0.1}
+  - name: long
+    givesBack: [undeliverable]
+    margins: [{prefix: "+33", percent: 10, minimum: "0.02"}]
+    prices:
+      - {prefix: "49", price: 0.05}
+      - {prefix: "49", class: otp, from: 2030-01-01T00:00:00Z, price: null}
+accounts: [{systemId: a, tariff: long}]
+`)
+  if (!read.ok) throw new Error(JSON.stringify(read.faults))
+  t.same(
+    read.file.tariffs?.map(({ prices }) => prices),
+    [
+      [
+        ['49', -1, null, 50_000],
+        ['', -1, null, 100_000],
+      ],
+      [
+        ['49', -1, null, 50_000],
+        ['49', 0, Date.UTC(2030, 0, 1), null],
+      ],
+    ],
+  )
+  const long = read.file.tariffs?.[1]
+  const stored = storedTariffSettings(tariffSettings.parse({ margins: [{ prefix: '33', percent: 10, minimum: 0.02 }] }))
+  t.same(long && storedTariffSettings(long), { ...stored, givesBack: ['undeliverable'] })
+  t.same(stored, { margins: [{ prefix: '33', percent: 10, minimum: 0.02 }] }, 'what is default is not stored')
+
+  const wrong = parseGateway(`
+tariffs:
+  - {name: a, prices: {x: 1}}
+  - {name: a, prices: [{prefix: "4", price: 0.0000001}]}
+  - {name: b, prices: [{prefix: "4", price: 1}, {prefix: "+4", price: 2}]}
+accounts: [{systemId: a, tariff: nobody}]
+`)
+  t.equal(wrong.ok, false)
+  const again = parseGateway(`
+tariffs:
+  - {name: b, prices: [{prefix: "4", price: 1}, {prefix: "+4", price: 2}]}
+accounts: [{systemId: a, tariff: nobody}]
+`)
+  t.match(!again.ok && again.faults.map(({ path, text }) => `${path} ${text}`), [
+    'tariffs[0].prices[1] is a second price of its prefix, class and moment',
+    'accounts[0].tariff names no tariff: nobody',
+  ])
+})
+
+t.test('among 200,000 prices the right one is found', async t => {
+  const table = new TariffTable()
+  for (let i = 0; i < 200_000; i++) table.add([[String(1_000_000 + i * 37), -1, null, i]])
+  const numbers = Array.from({ length: 1_000 }, (_, i) => `${1_000_000 + i * 200 * 37}12345`)
+  const once = (): number => {
+    const from = performance.now()
+    for (const to of numbers) table.priceMicros(to, 1, NOW)
+    return ((performance.now() - from) * 1e6) / numbers.length
+  }
+  for (let i = 0; i < 50; i++) once()
+  const best = Math.min(...Array.from({ length: 20 }, once))
+  t.comment(`${best.toFixed(0)} ns a look-up`)
+  t.equal(table.priceMicros('1007400', 1, NOW), 200)
+})
