@@ -6,7 +6,7 @@ import { statusName } from '../protocols/smpp/status.js'
 import { formatAbsolute } from '../protocols/smpp/time.js'
 import { type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
-import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
+import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { within } from './support/peer.js'
 import { type Smsc, smsc } from './support/smsc.js'
 
@@ -188,7 +188,12 @@ const cases: Case[] = [
 ]
 
 story('F: every field at its limits has its own answer, and the session lives', async t => {
-  const { daemon } = await furnished(t)
+  const accounts = {
+    shop: {},
+    slow: { throughput: 1 },
+    strict: { smpp: { emptyMessages: false, maxSegments: 2 } },
+  }
+  const daemon = await house(t, { accounts, carriers: { up: await smsc(t) } })
   const v34 = await esme(t, daemon.smpp)
   const v50 = await esme(t, daemon.smpp, { interfaceVersion: 0x50 })
   for (const [title, fields, expected, ofV5 = expected] of cases) {
@@ -240,18 +245,15 @@ story('F: every field at its limits has its own answer, and the session lives', 
   t.equal((await within(v50.peer.request(command.enquire_link), 'enquire_link_resp')).status, 0)
 })
 
+/** A customer and its carrier, on a daemon that they share with others. */
 async function furnished(t: Test, smpp: object = {}): Promise<{ shop: Esme; carrier: Smsc }> {
   const carrier = await smsc(t)
-  const accounts = {
-    shop: { smpp },
-    slow: { throughput: 1 },
-    strict: { smpp: { emptyMessages: false, maxSegments: 2 } },
-  }
-XX}
+  const daemon = await lodge(t, { accounts: { shop: { smpp } }, carriers: { up: carrier } })
+  return { shop: await daemon.enter(t), carrier }
+}
 
-story('F: TLVs go to the carrier as they came, but for sar_* that name no part', async t => {
-  const { daemon, carrier } = await furnished(t)
-  const shop = await esme(t, daemon.smpp)
+lodger('F: TLVs go to the carrier as they came, but for sar_* that name no part', async t => {
+  const { shop, carrier } = await furnished(t)
   const ref = '020c00020007'
   const part = `${ref}020e000102020f000101`
   const concat = hex('050003070201 61')
@@ -273,9 +275,8 @@ story('F: TLVs go to the carrier as they came, but for sar_* that name no part',
   }
 })
 
-story('F: message_payload is the text, of one octet or many, and does not go on as a TLV beside it', async t => {
-  const { daemon, carrier } = await furnished(t)
-  const shop = await esme(t, daemon.smpp)
+lodger('F: message_payload is the text, of one octet or many, and does not go on as a TLV beside it', async t => {
+  const { shop, carrier } = await furnished(t)
   for (const text of ['61', '6162', '61'.repeat(140)]) {
     const octets = (text.length / 2).toString(16).padStart(4, '0')
     const tlvs = `02040002beef 0424${octets}${text} 1400000101`
@@ -286,9 +287,8 @@ story('F: message_payload is the text, of one octet or many, and does not go on 
   }
 })
 
-story('F: a text that sm_default_msg_id names goes out as that text', async t => {
-  const { daemon, carrier } = await furnished(t, { defaultMessages: { 1: 'Ваш заказ готов', 254: 'Closed {today}' } })
-  const shop = await esme(t, daemon.smpp)
+lodger('F: a text that sm_default_msg_id names goes out as that text', async t => {
+  const { shop, carrier } = await furnished(t, { defaultMessages: { 1: 'Ваш заказ готов', 254: 'Closed {today}' } })
   t.equal(await ask(shop, bodyOf({ short_message: '', sm_default_msg_id: 254 })), 'ESME_ROK')
   t.match((await carrier.next()).fields, { data_coding: 0, short_message: hex('436c6f736564201b28746f6461791b29') })
   t.equal(await ask(shop, bodyOf({ short_message: '', sm_default_msg_id: 1 })), 'ESME_ROK')
@@ -299,5 +299,7 @@ story('F: a text that sm_default_msg_id names goes out as that text', async t =>
   t.equal(await ask(shop, bodyOf({ short_message: '', sm_default_msg_id: 2 })), 'ESME_RINVDFTMSGID')
   t.equal(await ask(shop, bodyOf({ short_message: '', sm_default_msg_id: 255 })), 'ESME_RINVDFTMSGID')
 })
+
+lodgersOn('F: what carriers get of TLVs and texts is each customer’s own')
 
 t.jobs = 2

@@ -2,7 +2,7 @@
 // whoever guesses, races or pumps finds.
 
 import { type Answer, api } from './support/api.js'
-import type { House } from './support/house.js'
+import { type House, trunkline } from './support/house.js'
 import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
 import { receiver, SECRET, type Told } from './support/receiver.js'
 import { type Smsc, type Submitted, smsc } from './support/smsc.js'
@@ -308,6 +308,18 @@ lodger('in the sandbox the code is told and no limit holds; a test key’s sessi
   t.match(await ask(session_id), { status: 404 })
   t.match(await ask('verify', { session_id, otp_code: code.toUpperCase() }, test), { status: 200 })
   t.equal(carrier.submitted.length, 0, 'nothing has left the building')
+})
+
+lodger('an operator sends and checks codes of an account with the command line', async t => {
+  const { daemon, lodging } = await shop(t)
+  const run = (...args: string[]) => trunkline(['--config', daemon.configFile, 'otp', ...args])
+  const account = ['--account', lodging.named('shop')]
+  const made = await run('generate', ...account, '--number', '+999000000100', '--format', 'words', '--json')
+  const { session_id, code } = JSON.parse(made.stdout)
+  const session = ['--session', session_id as string]
+  t.match(await run('verify', ...account, ...session, '--code', 'no such words'), { code: 1, stderr: /no longer good/ })
+  t.match(await run('verify', ...account, ...session, '--code', code), { code: 0, stdout: /verified for verification/ })
+  t.match(await run('show', ...account, session_id), { code: 0, stdout: /verified/ })
 })
 
 lodger(

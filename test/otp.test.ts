@@ -9,11 +9,11 @@ import type { Account } from '../src/accounts/account.js'
 import { otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
-import { excerpt, isOfOtp, Message, recordSize, writeRecord } from '../src/model/message.js'
+import { excerpt, isOfOtp, Message, recordSize, state, writeRecord } from '../src/model/message.js'
 import { extrasOfWeb } from '../src/model/webExtras.js'
 import { LENGTHS, newCode, plainCode } from '../src/services/otp/codes.js'
 import { Guard } from '../src/services/otp/guard.js'
-import { isRefusal } from '../src/services/otp/host.js'
+import { type CodeOutcome, isRefusal } from '../src/services/otp/host.js'
 import { SendCounts } from '../src/services/otp/limits.js'
 import { Otp } from '../src/services/otp/otp.js'
 import { Peppers } from '../src/services/otp/peppers.js'
@@ -277,6 +277,103 @@ t.test(
   },
 )
 
+/** Without a daemon: what it kept, and what it would do with messages. */
+async function lonely(clock: ManualClock, kept: KeptThings, tell: (type: string, data: string) => void = () => {}) {
+  const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), clock)
+  const hooks = [{ of: 1, disabled: null, events: [] }]
+  const account = { id: 1, otp: readOtpProfile({}), hooks } as unknown as Account
+  const learned: CodeOutcome[] = []
+  let id = 1
+  const otp = new Otp({
+    spool: Object.assign(kept, {
+      cancel: () => false,
+      converted: () => true,
+      synced: async () => {},
+      event: (_: unknown, { type, data }: { type: string; data: string }) => {
+        tell(type, data)
+        return true
+      },
+      find: () => undefined,
+    }),
+    door: {
+      admit: () => undefined,
+      preview: () => undefined,
+      submitMail: () => undefined,
+      creditKnown: async () => false,
+      submitAdmitted: (m: Message) => {
+        m.id = id++
+        return undefined
+      },
+    },
+    store: { ready: false, query: () => Promise.reject(new Error('away')) },
+    counters: new Counters(),
+    log: silent,
+    settings: {
+      ...{ length: 6, expiryMs: 300_000, attempts: 3, attemptsMs: 600_000, keepDays: 90 },
+      limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 10 },
+      guard: { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS },
+    },
+    ...{ clock, peppers, sandbox: false, postmaster: 'a@b.example', hostname: 'b.example' },
+    templates: { render: () => Promise.reject(new Error('none')), used: () => {} },
+    account: () => account,
+    notice: () => {},
+    learned: outcome => void learned.push(outcome),
+    fault: error => t.fail(String(error)),
+  })
+  return { otp, account, learned }
+}
+
+const wantedFor = (phone: string, purpose = 'verification') => ({
+  ...{ phone, email: '', purpose, payee: '', amount: '', custom: '', template: null, metadata: null },
+  workflow: [{ channel: 'sms' as const, timeoutMs: 30_000 }],
+})
+
+t.test(
+  'a code that nobody enters expires once, over a restart too, and speaks against its carrier now and then',
+  async t => {
+    const clock = new ManualClock(START_MS)
+    const kept = new KeptThings(clock)
+    const before = await lonely(clock, kept)
+    for (let n = 0; n < 8; n++) {
+      const made = await before.otp.generate({ account: before.account, isTest: false }, wantedFor(`491511234567${n}`))
+      if (isRefusal(made)) return t.fail(made.text)
+      const m = Object.assign(new Message(), { id: n + 1, account: 1, carrier: 3 })
+      m.extras = extrasOfWeb({ otp: made.session.id, sms_type: 'otp' }, [])
+      before.otp.course.ended(m, { state: state.DELIVERED, error: '', doneMs: clock.now() })
+    }
+    const told: string[] = []
+    let all = (): void => {}
+    const eight = new Promise<void>(resolve => {
+      all = resolve
+    })
+    const after = await lonely(clock, kept, (type, data) => {
+      told.push(`${type} ${JSON.parse(data).session_id}`)
+      if (told.length === 8) setImmediate(all)
+    })
+    // Its clock that looks at timers keeps no process.
+    const alive = setInterval(() => {}, 1_000)
+    after.otp.course.start()
+    t.teardown(() => {
+      clearInterval(alive)
+      after.otp.course.stop()
+    })
+    clock.advance(300_001)
+    await eight
+    t.equal(new Set(told).size, 8)
+    t.ok(
+      told.every(one => one.startsWith('otp.expired ')),
+      'each',
+    )
+    t.match(after.learned, [
+      { carrier: 3, isUnused: true },
+      { carrier: 3, isUnused: true },
+    ])
+    t.equal(after.learned.length, 2, 'two of eight')
+    const [, id = ''] = (told[0] as string).split(' ')
+    t.match(after.otp.show({ account: after.account, isTest: false }, id), { status: 'expired', sealed: '' })
+  },
+)
+
 t.test('of a message with a code nothing of its text stays once a carrier has it', async t => {
   const m = new Message()
   m.isText = true
@@ -297,56 +394,13 @@ t.test(
   'whoever guesses for a day, as often as may be, has thirty guesses at a number and fifteen in an hour',
   async t => {
     const clock = new ManualClock(START_MS)
-    const kept = new KeptThings(clock)
-    const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), clock)
-    const account = { id: 1, otp: readOtpProfile({}), hooks: [] } as unknown as Account
-    let id = 1
-    const otp = new Otp({
-      spool: Object.assign(kept, {
-        cancel: () => false,
-        converted: () => true,
-        synced: async () => {},
-        event: () => true,
-        find: () => undefined,
-      }),
-      door: {
-        admit: () => undefined,
-        preview: () => undefined,
-        submitMail: () => undefined,
-        creditKnown: async () => false,
-        submitAdmitted: (m: Message) => {
-          m.id = id++
-          return undefined
-        },
-      },
-      store: { ready: false, query: () => Promise.reject(new Error('away')) },
-      counters: new Counters(),
-      log: silent,
-      settings: {
-        ...{ length: 6, expiryMs: 300_000, attempts: 3, attemptsMs: 600_000, keepDays: 90 },
-        limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 10 },
-        guard: { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS },
-      },
-      ...{ clock, peppers, sandbox: false, postmaster: 'a@b.example', hostname: 'b.example' },
-      templates: { render: () => Promise.reject(new Error('none')), used: () => {} },
-      account: () => account,
-      notice: () => {},
-      learned: () => {},
-      fault: error => t.fail(String(error)),
-    })
+    const { otp, account } = await lonely(clock, new KeptThings(clock))
     const asker = { account, isTest: false }
     const guessed: number[] = []
     const open = new Set<string>()
     for (let minute = 0; minute < 24 * 60; minute++) {
       // One purpose would take fewer: what was wrong is carried on.
-      const wanted = { phone: '4915112345678', email: '', purpose: `p${minute}`, payee: '', amount: '', custom: '' }
-      const asked = {
-        ...wanted,
-        template: null,
-        metadata: null,
-        workflow: [{ channel: 'sms' as const, timeoutMs: 30_000 }],
-      }
-      const made = await otp.generate(asker, asked)
+      const made = await otp.generate(asker, wantedFor('4915112345678', `p${minute}`))
       if (!isRefusal(made)) open.add(made.session.id)
       for (const session of open) {
         for (let n = 0; n < 10; n++) {

@@ -1,18 +1,32 @@
 // Mail that becomes text messages, told against the real daemon and a scripted carrier: numbers, text, subjects, what is
 // cut, what is refused, and whose name a message bears.
 
-import t from 'tap'
-import { esme } from './support/esme.js'
-import { type House, house, story } from './support/house.js'
+import t, { type Test } from 'tap'
+import { type House, story } from './support/house.js'
+import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
 import { MailClient, mailOf } from './support/mailClient.js'
 import { mailHouse, NUMBER, textOf } from './support/mailHouse.js'
-import { smsc } from './support/smsc.js'
+import { type Smsc, smsc } from './support/smsc.js'
 
 t.jobs = 2
 
 const TO = `${NUMBER}@sms.localhost`
 
 const event = (daemon: House, name: string) => daemon.metric('trunkline_events_total', { name })
+
+/** A customer's mails and their carrier, on a daemon that takes mail of others too. */
+async function mailLodge(
+  t: Test,
+  accounts: Record<string, object> = { shop: {} },
+  carrier: object = {},
+  routes?: object[],
+): Promise<{ home: Lodging; as: (user: string) => Promise<MailClient>; carrier: Smsc }> {
+  const at = await smsc(t)
+  const home = await lodge(t, { accounts, carriers: { up: { at, ...carrier } }, ...(routes && { routes }) })
+  await at.bound()
+  const { smtp } = await home.daemon.line('ready')
+  return { home, as: user => MailClient.ready(t, smtp as number, home.named(user)), carrier: at }
+}
 
 story('M-1 M-2 M-3 numbers as people write them, and each once', async t => {
   const { daemon, port, carrier } = await mailHouse(
@@ -58,9 +72,9 @@ story('M-1 M-2 M-3 numbers as people write them, and each once', async t => {
   t.equal(await event(daemon, 'mail_messages'), Object.keys(forms).length + 2)
 })
 
-story('M-4 M-11 each recipient has its own answer, and bounces are no messages', async t => {
-  const { port, carrier } = await mailHouse(t)
-  const client = await MailClient.ready(t, port)
+lodger('M-4 M-11 each recipient has its own answer, and bounces are no messages', async t => {
+  const { as, carrier } = await mailLodge(t)
+  const client = await as('shop')
   await client.say('MAIL FROM:<a@shop.example>')
   t.match(await client.say(`RCPT TO:<${TO}>`), /^250/)
   t.match(await client.say('RCPT TO:<someone@example.com>'), /^550 5\.7\.1/)
@@ -78,9 +92,9 @@ const multipart = (type: string, ...parts: string[]): string =>
     .map(part => `--=_b\r\n${part}\r\n`)
     .join('')}--=_b--\r\nepilogue\r\n`
 
-story('M-5 M-7 M-9 the text of a mail, in whatever form it comes', async t => {
-  const { port, carrier } = await mailHouse(t)
-  const client = await MailClient.ready(t, port)
+lodger('M-5 M-7 M-9 the text of a mail, in whatever form it comes', async t => {
+  const { as, carrier } = await mailLodge(t)
+  const client = await as('shop')
   const plain = 'Content-Type: text/plain; charset=utf-8\r\n\r\nthe plain one'
   const html = 'Content-Type: text/html\r\n\r\n<style>p{}</style><p>the <b>HTML</b> one</p><p>&euro;5</p>'
   const image = `Content-Type: image/png\r\nContent-Disposition: attachment\r\nContent-Transfer-Encoding: base64\r\n\r\n${'AAAA'.repeat(5_000)}`
@@ -145,25 +159,20 @@ story('M-5 M-7 M-9 the text of a mail, in whatever form it comes', async t => {
   t.same(client.wrong, [])
 })
 
-story('M-6 M-8 M-13 subject, length and sender are as the account wants them', async t => {
-  const { daemon, port, carrier } = await mailHouse(
-    t,
-    {},
-    {
-      plain: {},
-      titled: { mail: { subject: 'prefix', maxParts: 1, source: 'Shop' } },
-      brief: { mail: { subject: 'only', overlong: 'refuse', maxParts: 1 } },
-      named: {
-        senders: ['Shop', '49800123'],
-        mail: {
-          from: ['Alerts@shop.example', '@crm.example'],
-          sources: { 'alerts@shop.example': 'Shop', '@crm.example': '49800123' },
-        },
+lodger('M-6 M-8 M-13 subject, length and sender are as the account wants them', async t => {
+  const { home, as, carrier } = await mailLodge(t, {
+    plain: {},
+    titled: { mail: { subject: 'prefix', maxParts: 1, source: 'Shop' } },
+    brief: { mail: { subject: 'only', overlong: 'refuse', maxParts: 1 } },
+    named: {
+      senders: ['Shop', '49800123'],
+      mail: {
+        from: ['Alerts@shop.example', '@crm.example'],
+        sources: { 'alerts@shop.example': 'Shop', '@crm.example': '49800123' },
       },
-      wrong: { senders: ['Shop'], mail: { source: 'Other' } },
     },
-  )
-  const as = (user: string) => MailClient.ready(t, port, user)
+    wrong: { senders: ['Shop'], mail: { source: 'Other' } },
+  })
   const plain = await as('plain')
   await plain.mail(mailOf('no subject'))
   t.match((await carrier.next()).fields, { source_addr: '', source_addr_ton: 0 })
@@ -199,12 +208,12 @@ story('M-6 M-8 M-13 subject, length and sender are as the account wants them', a
   t.match((await carrier.next()).fields, { source_addr: '49800123', source_addr_ton: 1 })
   t.match(await named.mail(mailOf('x'), TO, 'boss@bank.example'), /^553 5\.7\.1/)
   t.match(await (await as('wrong')).mail(mailOf('x')), /^553 5\.7\.1/)
-  t.equal(await event(daemon, 'mail_cut'), 3)
+  t.equal(await event(home.daemon, 'mail_cut'), 3)
 })
 
-story('M-10 M-11 M-12 what is no message is refused, and what came a moment ago is not sent again', async t => {
-  const { daemon, port, carrier } = await mailHouse(t, {}, { shop: {}, monitor: { mail: { generated: true } } })
-  const client = await MailClient.ready(t, port)
+lodger('M-10 M-11 M-12 what is no message is refused, and what came a moment ago is not sent again', async t => {
+  const { home, as, carrier } = await mailLodge(t, { shop: {}, monitor: { mail: { generated: true } } })
+  const client = await as('shop')
   for (const empty of ['\r\n', '\r\n-- \r\nsignature alone', '\r\n> only\r\n> quotes']) {
     t.match(await client.mail(empty), /^554 5\.6\.0/)
   }
@@ -218,7 +227,7 @@ story('M-10 M-11 M-12 what is no message is refused, and what came a moment ago 
   }
   t.match(await client.mail(mailOf('by hand', 'Auto-Submitted: no\r\n')), /^250/)
   t.equal(textOf(await carrier.next()), 'by hand')
-  const monitor = await MailClient.ready(t, port, 'monitor')
+  const monitor = await as('monitor')
   t.match(await monitor.mail(mailOf('disk full', 'Auto-Submitted: auto-generated\r\n')), /^250/)
   t.equal(textOf(await carrier.next()), 'disk full')
   t.match(await monitor.mail(mailOf('x', 'Auto-Submitted: auto-replied\r\n')), /^554/)
@@ -238,21 +247,15 @@ story('M-10 M-11 M-12 what is no message is refused, and what came a moment ago 
   t.match(await client.mail(mailOf('no id')), /queued as/)
   t.match(await client.mail(mailOf('no id')), /queued as/)
   t.same((await carrier.take(5)).map(textOf), ['once', 'once', 'twice', 'no id', 'no id'])
-  t.equal(await event(daemon, 'mail_duplicates'), 2)
+  t.equal(await event(home.daemon, 'mail_duplicates'), 2)
 })
 
-story('what submit() refuses, SMTP says in its own words', async t => {
-  const carrier = await smsc(t)
-  const daemon = await house(t, {
-    accounts: { shop: {}, slow: { throughput: 2 }, full: { maxWaiting: 1 } },
-    carriers: { up: carrier },
-    routes: [{ match: { destination: '49' }, to: ['up'] }],
-    config: { smtp: { listen: '127.0.0.1:0' } },
-  })
-  const port = (await daemon.line('ready')).smtp as number
-  const shop = await MailClient.ready(t, port)
+lodger('what submit() refuses, SMTP says in its own words', async t => {
+  const accounts = { shop: {}, slow: { throughput: 2 }, full: { maxWaiting: 1 } }
+  const { as, carrier } = await mailLodge(t, accounts, {}, [{ match: { destination: '49' }, to: ['up'] }])
+  const shop = await as('shop')
   t.match(await shop.mail(mailOf('x'), '15551234567@sms.localhost'), /^550 5\.7\.1 no route/)
-  const slow = await MailClient.ready(t, port, 'slow')
+  const slow = await as('slow')
   await slow.say('MAIL FROM:<a@b.example>')
   const numbers = [1, 2, 3].map(n => `RCPT TO:<4915100000${n}@sms.localhost>`)
   const said: string[] = []
@@ -263,7 +266,7 @@ story('what submit() refuses, SMTP says in its own words', async t => {
   t.match(await slow.reply(), /^250 2\.6\.0 Ok: queued as \d{16} \d{16}$/)
   await carrier.take(2)
   await carrier.close()
-  const full = await MailClient.ready(t, port, 'full')
+  const full = await as('full')
   t.match(await full.mail(mailOf('waits')), /^250/)
   t.match(await full.say('MAIL FROM:<a@b.example>'), /^452 4\.3\.1/)
   await carrier.open()
@@ -271,13 +274,10 @@ story('what submit() refuses, SMTP says in its own words', async t => {
   await carrier.until(() => carrier.submitted.some(sm => textOf(sm) === 'waits'), 'the mail that waited')
 })
 
-story('M-15 NOTIFY decides what the carrier is asked, and no bind hears of a mail', async t => {
-  const carrier = await smsc(t)
-  const config = { smtp: { listen: '127.0.0.1:0' } }
-  const daemon = await house(t, { carriers: { up: { at: carrier, receipts: 'asked' } }, config })
-  const port = (await daemon.line('ready')).smtp as number
-  const bind = await esme(t, daemon.smpp)
-  const client = await MailClient.ready(t, port)
+lodger('M-15 NOTIFY decides what the carrier is asked, and no bind hears of a mail', async t => {
+  const { home, as, carrier } = await mailLodge(t, { shop: {} }, { receipts: 'asked' })
+  const bind = await home.enter(t)
+  const client = await as('shop')
   const asked: Record<string, number> = { '': 1, 'NOTIFY=NEVER': 0, 'NOTIFY=SUCCESS': 1, 'NOTIFY=FAILURE,SUCCESS': 1 }
   for (const [notify, delivery] of Object.entries(asked)) {
     await client.say('MAIL FROM:<a@shop.example> RET=HDRS ENVID=QQ1')
@@ -289,12 +289,16 @@ story('M-15 NOTIFY decides what the carrier is asked, and no bind hears of a mai
   }
   carrier.script.submit = sm => sm.refuse(0x0b)
   t.match(await client.mail(mailOf('refused')), /^250/)
-  const ends = await daemon.history(rows => rows.filter(row => row.kind === 'e').length === 5)
+  const ends = await home.history(rows => rows.filter(row => row.kind === 'e').length === 5)
   t.ok(ends.some(row => row.state === 8 || row.state === 5))
-  t.equal(await daemon.metric('trunkline_outbox_reports'), 0)
-  t.equal(await event(daemon, 'mail_undelivered'), 1)
+  t.equal(await home.metric('trunkline_outbox_reports'), 0)
+  t.equal(await event(home.daemon, 'mail_undelivered'), 1)
   // A receipt of the bind's own message is the first that it gets.
   delete carrier.script.submit
   const { message_id } = await bind.submit()
   t.equal((await bind.next()).receipt.id, message_id)
+})
+
+lodgersOn('each customer’s mails become messages as that customer wants it', {
+  config: { smtp: { listen: '127.0.0.1:0', hostname: 'mx.example.com' } },
 })

@@ -7,7 +7,7 @@ import type { Directory } from '../accounts/directory.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
-import type { Door } from '../intake/submit.js'
+import { creditPending, type Door } from '../intake/submit.js'
 import { RECEIVED } from '../returns/events.js'
 import { queuesOf, Replies } from '../returns/replies.js'
 import { hooksFor } from '../returns/tells.js'
@@ -58,6 +58,15 @@ export function openInbox({
       const coding = codingOf(data_coding, lines().codingsOf(carrier))
       return coding === 'binary' ? '' : decodeUserData(body, (esm_class & UDHI) !== 0, coding)
     },
-    answer: (message, account) => door.answer(message, account),
+    answer: (message, account) => {
+      const fault = door.answer(message, account)
+      if (fault !== creditPending) return fault
+      // The phone's owner is owed it; whether there is credit is known in a moment.
+      void door.creditKnown(account).then(() => {
+        const late = door.answer(message, account)
+        if (late !== undefined) counters.add(`consent_answers_refused_${late.code}`)
+      })
+      return undefined
+    },
   })
 }

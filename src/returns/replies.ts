@@ -190,7 +190,8 @@ export class Replies {
     const wasStopped = consent.isStopped(of, number)
     if (kind === 'stop' && number.startsWith('0')) this.national(reply)
     const called = reply.destination_addr
-    if (!isPlayed(reply, number)) consent.note({ account: of, number, kind, source: 'mo', atMs: clock.now(), called, word })
+    if (!isPlayed(reply, number))
+      consent.note({ account: of, number, kind, source: 'mo', atMs: clock.now(), called, word })
     if (kind === 'stop' && !wasStopped) this.answer(reply, account, 'confirm', account?.consent.confirm)
   }
 

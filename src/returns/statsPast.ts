@@ -10,7 +10,7 @@ const DAY_MS = 86_400_000
 const PATIENCE_MS = 8_000
 const CANCELED = '57014'
 const MOST_BUCKETS = 4_000
-/** So many buckets, or accounts, are asked for at first; more while they have few rows. */
+/** So many buckets are asked for at first; more while they have few rows. */
 const FIRST = 4
 const GROWTH = 4
 /** So many pieces of time are asked for one by one. */
@@ -162,7 +162,7 @@ class Reading {
     given: readonly number[],
   ): Promise<void> {
     const accounts = [...given].sort((a, b) => a - b)
-    let many = FIRST
+    let many = 1
     for (let i = first; i < this.buckets.length && this.rows.length <= limit; i++) {
       const bucket = this.buckets[i] as Bucket
       const from = after !== null && bucket.labelMs === after.atMs ? (after.account ?? 0) : Number.NEGATIVE_INFINITY

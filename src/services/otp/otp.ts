@@ -93,6 +93,7 @@ export class Otp {
         await this.host.spool.synced()
         return made
       }
+      // The door does not wait for credit: it is asked once more when that is known.
       if (done.code !== 'credit_pending' || !(await this.host.door.creditKnown(account))) return done
     }
   }
