@@ -20,6 +20,7 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { defaultsYaml } from '../scripts/defaults.js'
 import { createLog } from '../src/base/log.js'
+import { writtenAsJson } from '../src/base/yaml.js'
 import { ask } from '../src/cli/ask.js'
 import { adminSocketFault, adminSocketPath, prepareAdminSocket } from '../src/config/adminSocket.js'
 import { differences, faultLine, loadConfig } from '../src/config/loading.js'
@@ -184,6 +185,29 @@ t.test('settings', async t => {
     t.same(load(t, '- a\n'), ['FILE:1: must hold settings by name'])
     t.match(loadConfig({ file: join(folder(t), 'none.yaml'), env: {} }), { ok: false, faults: [{ message: /ENOENT/ }] })
   })
+  t.test('JSON is read as the YAML that it is: a key twice is a fault, and faults have their lines', async t => {
+    t.match(load(t, '{"node":5,"smpp":{"listen":"off"},"smtp":null}'), { node: 5, smpp: { listen: 'off' } })
+    t.match(load(t, '{"node":1,"node":2}'), [/^FILE:1: is not YAML/])
+    t.same(load(t, '{"node":64,"smpp":3,"smpq":{}}'), [
+      'FILE:1: node must be a whole number from 0 to 63, not 64',
+      'FILE:1: smpp must be a group of settings',
+      'FILE:1: smpq is no setting',
+    ])
+    // Only what JSON would write just so is told without the rest of YAML.
+    t.same(writtenAsJson('{"a":[1,"\\u001f"],"b":null}'), { a: [1, '\u001f'], b: null })
+    for (const text of [
+      '{ "a": 1 }',
+      '{"a":1.0}',
+      '{"a":1e2}',
+      '{"a":1,"a":1}',
+      '{"2":1,"1":1}',
+      '{a: 1}',
+      '[1]',
+      '',
+    ]) {
+      t.equal(writtenAsJson(text), undefined, text)
+    }
+  })
   t.test('an empty file, and a group with nothing in it, are the defaults', async t => {
     const config = load(t, 'smpp:\n  # listen: off\nnode: 5\n')
     t.match(config, { node: 5, smpp: { listen: '127.0.0.1:2775' } })
@@ -277,15 +301,22 @@ t.test('commands', async t => {
     t.match(trunkline(['--version']), { code: 0, out: version })
   })
 
-  t.test('serve loads nothing large before a setting or a row asks for it', async t => {
-    const serve = join(root, 'dist', 'src', 'cli', 'serve.js')
-    const text = `import(process.argv[1]).then(() => console.log(Object.keys(require.cache).join()))`
-    const { stdout } = spawnSync(process.execPath, ['-e', text, serve], { encoding: 'utf8' })
-    t.match(stdout, '/node_modules/fastify/')
-    for (const name of ['undici', 'mailparser', 'smtp-server', 'libphonenumber-js', 'ajv', 'pino-pretty']) {
-      t.notMatch(stdout, `/node_modules/${name}/`)
-    }
-  })
+  t.test(
+    'serve loads the daemon once its settings are sound, and nothing large before a setting or a row asks for it',
+    async t => {
+      const text = `import(process.argv[1]).then(() => console.log(Object.keys(require.cache).join()))`
+      const loaded = (...file: string[]): string =>
+        spawnSync(process.execPath, ['-e', text, join(root, 'dist', 'src', ...file)], { encoding: 'utf8' }).stdout
+      const serve = loaded('cli', 'serve.js')
+      t.match(serve, '/node_modules/pino/')
+      for (const name of ['fastify', 'lmdb', 'pg', 'yaml']) t.notMatch(serve, `/node_modules/${name}/`)
+      const daemon = loaded('daemon.js')
+      t.match(daemon, '/node_modules/fastify/')
+      for (const name of ['undici', 'mailparser', 'smtp-server', 'libphonenumber-js', 'ajv', 'pino-pretty', 'yaml']) {
+        t.notMatch(daemon, `/node_modules/${name}/`)
+      }
+    },
+  )
 })
 
 t.test('asking a daemon', async t => {

@@ -4,7 +4,8 @@
 
 import { Agent, request } from 'node:http'
 import { fastify } from 'fastify'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
+import { composeText } from '../protocols/smtp/compose.js'
 import { Access } from '../src/admin/access.js'
 import { type ApiHost, apiRoutes } from '../src/admin/api/api.js'
 import { Peers } from '../src/admin/peer.js'
@@ -310,6 +311,35 @@ async function furnished(t: Test): Promise<House> {
     },
   })
 }
+
+t.test('a line end in what stands in a mail’s header begins no field there', async t => {
+  const nasty = 'x\r\nBcc: <eve@example.com>\r\n\r\nbody\n.\r\n'
+  const mail = await composeText(
+    {
+      from: { name: nasty, address: 'a@b.example' },
+      to: { name: nasty, address: 'c@d.example' },
+      ...{ subject: nasty, messageId: '1@b.example', atMs: 0, fields: { 'X-Note': nasty } },
+    },
+    'the text',
+  )
+  const [head = '', body] = mail.toString().split(/\r\n\r\n/)
+  const names = head
+    .split('\r\n')
+    .filter(line => !/^[ \t]/.test(line))
+    .map(line => line.split(':', 1)[0])
+  t.same(names.sort(), [
+    'Content-Transfer-Encoding',
+    'Content-Type',
+    'Date',
+    'From',
+    'MIME-Version',
+    'Message-ID',
+    'Subject',
+    'To',
+    'X-Note',
+  ])
+  t.equal(body?.trim(), 'the text')
+})
 
 story('whatever is written into a field is refused or is text, on every route', async t => {
   const daemon = await furnished(t)

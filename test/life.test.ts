@@ -102,7 +102,7 @@ story('what was acknowledged before a SIGKILL reaches the carrier after it', asy
       const text = String(sent++)
       const taken = (): void => {
         acknowledged.push(text)
-        if (acknowledged.length === 1_000) void daemon.kill9()
+        if (acknowledged.length === 400) void daemon.kill9()
       }
       void shop.submit({ short_message: Buffer.from(text) }).then(
         ({ status }) => status === 'ESME_ROK' && taken(),

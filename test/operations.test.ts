@@ -117,7 +117,7 @@ story('thousands are cancelled in one stroke, and nobody else waits for it', asy
     shop.submitAll(MANY * 0.1, { schedule_delivery_time: formatRelative(3_600_000) }),
     shop.submitAll(20, { destination_addr: '12025550124' }),
     shop.submitAll(30, { service_type: 'WAP' }),
-    rival.submitAll(2_000),
+    rival.submitAll(200),
   ])
   let over = false
   let count = 0
@@ -125,7 +125,8 @@ story('thousands are cancelled in one stroke, and nobody else waits for it', asy
     while (!over) {
       // The same again and again goes round.
       const short_message = Buffer.from(`meanwhile ${count}`)
-      t.equal((await rival.submit({ short_message })).status, 'ESME_ROK')
+      const { status } = await rival.submit({ short_message })
+      if (status !== 'ESME_ROK') t.fail(status)
       count++
     }
   })()
@@ -142,11 +143,10 @@ story('thousands are cancelled in one stroke, and nobody else waits for it', asy
   await daemon.kill9()
   await carrier.open()
   await daemon.start()
-  await carrier.take(20 + 2_000 + count)
+  await carrier.take(20 + 200 + count)
   const { body } = await daemon.get('/api/v1/admin/status')
   t.equal(JSON.parse(body).queue.waiting, 0)
-  t.ok(carrier.submitted.slice(0, 2_020).length === 2_020)
-  t.equal(carrier.submitted.length, 2_020 + count)
+  t.equal(carrier.submitted.length, 20 + 200 + count)
 })
 
 story('a submit_multi goes to each of its addresses, and every receipt carries the id of the answer', async t => {
@@ -203,25 +203,26 @@ story('a submit_multi goes to each of its addresses, and every receipt carries t
     Array.from({ length: 254 }, (_, i) => address(`1202555${1000 + i}`)),
   )
   t.same(most.failed, [])
-  const listed = await multi(shop, [dl('many'), ...Array.from({ length: 20 }, () => dl('many'))])
+  const reports = await shop.take(254)
+  t.ok(reports.every(one => one.receipt.id === most.message_id))
+  // As many as one may name; they wait, for on their way they would show no more than those before.
+  const later = { schedule_delivery_time: formatRelative(3_600_000) }
+  const listed = await multi(shop, [dl('many'), ...Array.from({ length: 20 }, () => dl('many'))], later)
   t.match(listed, { status: 'ESME_ROK', failed: ['many ESME_RCNTSUBDL'] })
-  const reports = await shop.take(254 + 10_000)
-  t.equal(reports.filter(one => one.receipt.id === most.message_id).length, 254)
-  t.equal(reports.filter(one => one.receipt.id === listed.message_id).length, 10_000)
+  t.equal(await daemon.metric('trunkline_waiting_messages'), 10_000)
 })
 
-story('a validity of either kind that passes ends the message as EXPIRED, over a kill too', async t => {
+lodger('a validity of either kind that passes ends the message as EXPIRED, over a kill too', async t => {
   const carrier = await away(t)
-  const daemon = await house(t, { carriers: { up: carrier } })
-  const shop = await esme(t, daemon.smpp)
+  const daemon = await lodge(t, { carriers: { up: carrier } })
+  const shop = await daemon.enter(t)
   const [a, b] = [
     await shop.submit({ validity_period: formatRelative(1_000) }),
     await shop.submit({ validity_period: formatAbsolute(Date.now() + 1_500) }),
   ]
   await shop.submit({ validity_period: formatRelative(3_600_000), short_message: Buffer.from('lives') })
-  await daemon.kill9()
-  await daemon.start()
-  const again = await esme(t, daemon.smpp)
+  await daemon.again('kill9')
+  const again = await daemon.enter(t)
   const told = await again.take(2)
   t.same(
     told.map(one => `${one.receipt.id} ${one.receipt.stat}`).sort(),

@@ -185,7 +185,7 @@ lodger(
     for (let n = 0; n < 10; n++) {
       t.equal((await ask('generate', { phone_number: `+${newNumber()}`, ip: '2001:db8::7' })).status, 200)
     }
-    t.match(await ask('generate', { phone_number: `+${newNumber()}`, ip: '2001:db8::7' }), {
+    t.match(await ask('generate', { phone_number: `+${newNumber()}`, ip: '2001:db8::8' }), {
       status: 429,
       json: { limit: 'address' },
     })

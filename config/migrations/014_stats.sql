@@ -78,6 +78,9 @@ create index on stats_day_1 (account, hour);
 create index on stats_day_3 (account, hour);
 create index on stats_day_5 (account, hour);
 create index on stats_day_7 (account, hour);
+-- For accounts told apart of one country.
+create index on stats_day_5 (country, hour);
+create index on stats_day_7 (country, carrier, hour);
 
 -- What slices of history came to and the tables above do not have yet: written in the transaction that writes history, and
 -- moved from here to there every few seconds. So no writer waits for another, and a row there is not written for each slice.

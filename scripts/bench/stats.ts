@@ -1,7 +1,7 @@
 // What the analytics cost on the way of history: a row counted, and a slice written, for traffic that is all alike and for
 // traffic in which hardly two messages are. Run by hand on a PostgreSQL of its own: node dist/scripts/bench/stats.js
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { firstIdAt } from '../../src/base/ids.js'
@@ -43,6 +43,8 @@ function rowsOf(accounts: number, carriers: number, countries: number, classes: 
 }
 
 const dataDir = mkdtempSync(join(tmpdir(), 'trunkline-stats-'))
+// The server runs as a user of its own, and what it writes goes with this directory.
+chmodSync(dataDir, 0o711)
 const store = openStore({ url: null, dataDir, log: createLog({ level: 'error', pretty: false }) })
 try {
   await store.firstTry

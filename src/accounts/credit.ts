@@ -16,6 +16,7 @@ import type { Log } from '../base/log.js'
 import { logged } from '../store/retry.js'
 import type { Account } from './account.js'
 import type { CreditRows, Move, Moved, Round } from './creditRows.js'
+import { Purse } from './purse.js'
 
 /** Unused for so long, a lease is given back; and as often it is looked at whether it is larger than what is spent. */
 const IDLE_MS = 10_000
@@ -28,14 +29,6 @@ const CONTENDED_MS = 700
 /** Messages wait so long for an answer of a database that gives none. */
 const PATIENCE_MS = 2_000
 const RETRY_MS = 250
-/** A lease is for what was spent in so long. */
-const AHEAD_MS = 4_000
-/** One that is used up sooner is followed by a larger one. */
-const SOON_MS = 1_000
-const LARGER = 4
-/** Messages in the first. */
-const FIRST = 1_000
-const LEAST = 100
 /** Leases that one tick looks at. */
 const LOOKED = 2_000
 /** Leases in one transaction. */
@@ -50,43 +43,6 @@ export interface CreditHost {
   isUp(): boolean
   /** What rows of this node's log beyond `position` hold, by account. */
   held(position: number): Promise<ReadonlyMap<number, number>>
-}
-
-class Purse {
-  readonly account: number
-  /** Of the lease, what no message holds. */
-  left = 0
-  turn = 0
-  /** Below this more is asked for. */
-  low = 0
-  /** Of one message, the last. */
-  price = 0
-  /** The dearest that waits for more; 0 = none does. */
-  need = 0
-  isAsked = false
-  isMoving = false
-  /** On its way back. */
-  giving = 0
-  /** There was not enough for this, until then. */
-  deniedNeed = 0
-  deniedUntilMs = Number.NEGATIVE_INFINITY
-  /** Other nodes were asked for what they have, and have so long; 0 = they were not. */
-  contendedUntilMs = 0
-  usedMs = Number.NEGATIVE_INFINITY
-  /** Since ever. */
-  spent = 0
-  /** At the last ask, and at the last look. */
-  askedMs = Number.NEGATIVE_INFINITY
-  askedSpent = 0
-  asked = 0
-  lookedMs: number
-  lookedSpent = 0
-  waiters: { readonly sinceMs: number; readonly told: (again: boolean) => void }[] = []
-
-  constructor(account: number, nowMs: number) {
-    this.account = account
-    this.lookedMs = nowMs
-  }
 }
 
 export interface CreditFigures {
@@ -342,33 +298,17 @@ export class Credit {
       purse.isMoving = true
       moves.push({ account: purse.account, turn: purse.turn, give: purse.giving, want: 0, least: 0 })
     }
+    const nowMs = this.host.clock.mono()
     for (const purse of this.asking) {
       if (moves.length >= ROUND) break
       if (purse.isMoving) continue
       this.asking.delete(purse)
       purse.isMoving = true
       const least = Math.max(0, purse.need - purse.left)
-      moves.push({ account: purse.account, turn: purse.turn, give: 0, want: this.wantOf(purse, least), least })
+      moves.push({ account: purse.account, turn: purse.turn, give: 0, want: purse.wantOf(nowMs, least), least })
       this.host.counters.add('credit_leases_asked')
     }
     return moves
-  }
-
-  private wantOf(purse: Purse, least: number): number | undefined {
-    const nowMs = this.host.clock.mono()
-    const sinceMs = Math.max(1, nowMs - purse.askedMs)
-    const isFirst = purse.askedMs === Number.NEGATIVE_INFINITY
-    const rate = isFirst ? 0 : (purse.spent - purse.askedSpent) / sinceMs
-    purse.askedMs = nowMs
-    purse.askedSpent = purse.spent
-    if (purse.price === 0) return undefined
-    const soon = sinceMs < SOON_MS && !isFirst ? purse.asked * LARGER : 0
-    const most = Math.floor(Number.MAX_SAFE_INTEGER / LARGER / 2)
-    purse.asked = Math.min(
-      most,
-      Math.ceil(Math.max((isFirst ? FIRST : LEAST) * purse.price, rate * AHEAD_MS, soon, least)),
-    )
-    return purse.asked
   }
 
   private conclude(round: Round): void {

@@ -7,10 +7,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { DirectoryOwned } from '../admin/lock.js'
 import { createLog } from '../base/log.js'
 import type { ConfigInput } from '../config.js'
-import { BootstrapFaulty, type Daemon, startDaemon } from '../daemon.js'
+import type { Daemon } from '../daemon.js'
 import { CommandError, EXIT } from './exit.js'
 import { type GlobalOptions, optionsOf, readSettings, requireSettings } from './settings.js'
 
@@ -80,6 +79,9 @@ async function serve(options: ServeOptions): Promise<void> {
     log.error({ err: error }, 'a fault of ours: ending')
     process.exit(70)
   })
+  // Only now: faulty settings are told of, and help is shown, without the 400 files of the daemon.
+  const { BootstrapFaulty, startDaemon } = await import('../daemon.js')
+  const { DirectoryOwned } = await import('../admin/lock.js')
   try {
     daemon = await startDaemon({ config, log, version: versionOf(), fatal: code => process.exit(code) })
   } catch (error) {

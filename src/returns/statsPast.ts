@@ -9,7 +9,7 @@ import { type Bucket, bucketsOf, type Interval, type Piece, piecesOf } from './s
 const DAY_MS = 86_400_000
 const PATIENCE_MS = 8_000
 const CANCELED = '57014'
-const MOST_BUCKETS = 4_000
+const MOST_BUCKETS = 2_500
 /** So many buckets are asked for at first; more while they have few rows. */
 const FIRST = 4
 const GROWTH = 4

@@ -3,6 +3,8 @@
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
+const WEEK_MS = 7 * DAY_MS
+const MOST_OFFSETS = 4_096
 
 export const intervals = ['hour', 'day', 'week', 'month', 'none'] as const
 export type Interval = (typeof intervals)[number]
@@ -57,10 +59,31 @@ export function isZone(zone: string): boolean {
 /** What the clocks there show, as if it were UTC. */
 function shown(ms: number, zone: string): number {
   if (zone === 'UTC') return ms
+  const week = Math.floor(ms / WEEK_MS)
+  const before = offsetOf(week, zone)
+  // No clock is changed and changed back within a week: to ask the calendar for each day would take thirty times as long.
+  return before === offsetOf(week + 1, zone) ? ms + before : exactly(ms, zone)
+}
+
+/** By zone and week since 1970: how far its clocks are ahead of UTC as it begins, in ms. */
+const offsets = new Map<string, number>()
+
+function offsetOf(week: number, zone: string): number {
+  const key = `${week} ${zone}`
+  let offset = offsets.get(key)
+  if (offset === undefined) {
+    offset = exactly(week * WEEK_MS, zone) - week * WEEK_MS
+    if (offsets.size >= MOST_OFFSETS) offsets.clear()
+    offsets.set(key, offset)
+  }
+  return offset
+}
+
+function exactly(ms: number, zone: string): number {
   const part: Record<string, number> = {}
   for (const { type, value } of formatOf(zone).formatToParts(ms)) part[type] = Number(value)
   const { year = 0, month = 1, day = 1, hour = 0, minute = 0, second = 0 } = part
-  return Date.UTC(year, month - 1, day, hour, minute, second)
+  return Date.UTC(year, month - 1, day, hour, minute, second) + (((ms % 1_000) + 1_000) % 1_000)
 }
 
 /** The first moment of a date there, given as its midnight in UTC: where clocks jump over midnight, that after the jump. */
@@ -107,6 +130,8 @@ function datesOf(dateMs: number, interval: Interval): [number, number] {
   return [monday, monday + 7 * DAY_MS]
 }
 
+const LONGEST_DAYS = { day: 1, week: 7, month: 31 } as const
+
 const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS) * HOUR_MS
 
 /**
@@ -128,6 +153,8 @@ export function bucketsOf(
     for (let at = first; at < end; at += HOUR_MS) buckets.push({ labelMs: at, fromMs: at, toMs: at + HOUR_MS })
     return buckets
   }
+  // Sure to be too many, they are not even counted.
+  if ((end - first) / DAY_MS > most * LONGEST_DAYS[interval]) return undefined
   let [date, next] = datesOf(dateOf(first, zone), interval)
   for (let labelMs = startOf(date, zone); hourOf(labelMs) < end; ) {
     if (buckets.length === most) return undefined

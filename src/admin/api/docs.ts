@@ -24,7 +24,8 @@ Where the sandbox is on, messages with a **test key**, and messages to these num
 |---|---|
 ${sandboxWords()}
 
-All other numbers of +999 000 0001, and any number with a test key, are delivered at once. The numbers work over SMPP and SMTP too.`
+A test key touches nothing that is live: it makes, replaces and revokes keys for tests alone, cancels messages of the sandbox
+alone, and changes no webhook. All other numbers of +999 000 0001, and any number with a test key, are delivered at once. The numbers work over SMPP and SMTP too.`
 
 /** Scripts are files of the page's own; it sets styles where they are needed, and asks this port. */
 const PAGE_POLICY =

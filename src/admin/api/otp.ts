@@ -4,6 +4,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
+import { networkOf } from '../../../protocols/net/address.js'
 import type { Clock } from '../../base/clock.js'
 import { idText } from '../../base/ids.js'
 import { numberOf } from '../../intake/web/message.js'
@@ -79,7 +80,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async (request, reply) => {
       const { session_id, otp_code, phone_number, email, purpose, payee, amount } = request.body
-      const destination = phone_number === undefined ? email : numberOf(phone_number)
+      const destination = phone_number === undefined ? email?.toLowerCase() : numberOf(phone_number)
       const named = {
         ...(destination === undefined ? {} : { destination }),
         ...(purpose === undefined ? {} : { purpose }),
@@ -134,7 +135,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async (request, reply) => {
       const { session_id } = request.params
-      const made = good(await otp().resend(askerOf(request), session_id, request.body?.ip))
+      const made = good(await otp().resend(askerOf(request), session_id, networkIn(request.body?.ip)))
       return text(reply, madeText(made))
     },
   )
@@ -298,12 +299,15 @@ function wantedOf(body: z.output<typeof shapes.generateBody>): Wanted {
       channel,
       timeoutMs: timeout_s === undefined ? DEFAULT_TIMEOUT_MS : timeout_s * 1_000,
     })),
-    ip: body.ip,
+    network: networkIn(body.ip),
     domain: body.domain,
     appHash: body.app_hash,
     source: body.from_number,
   }
 }
+
+/** Of IPv6 whoever has an address has many more beside it. */
+const networkIn = (ip: string | undefined): string | undefined => (ip === undefined ? undefined : networkOf(ip))
 
 /** By code; the door's own stand with faults. */
 const statuses: Readonly<Record<string, number>> = {

@@ -97,7 +97,8 @@ export function sandboxRoutes(app: Api, desk: SandboxDesk | null): void {
       ...needs('messages:send'),
       schema: {
         summary: 'Get a message as if a phone had sent it',
-        description: 'It takes every way of a real one: rules, STOP and START, your binds and webhooks.',
+        description:
+          'It takes every way of a real one: rules, your binds and webhooks. STOP and START hold for numbers of the sandbox alone.',
         tags,
         body: inbound,
         response: { 202: z.object({ status: z.literal('received') }), ...app.problems },

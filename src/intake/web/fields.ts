@@ -67,7 +67,7 @@ export const messageFields = z.object({
         "template's, or transactional.",
     ),
   provider: z.string().min(1).max(64).optional().describe('The carrier, by name; left out, the routes decide.'),
-  schedule_at: moment.optional().describe('Not before this moment.'),
+  schedule_at: moment.optional().describe('Not before this moment, which may be 366 days ahead.'),
   expire_at: moment.optional().describe('Not after this moment.'),
   priority: z.int().min(1).max(MAX_PRIORITY).default(1).describe('Among your own messages; 4 goes first.'),
   callback_url: z

@@ -106,6 +106,7 @@ export class Guard {
     const old = cell.sum(Math.floor((nowMs - graceMs) / SLOT_MS))
     if (old.sent < from || old.verified * 100 >= old.sent * percent) return undefined
     const block: PrefixBlock = { account, prefix, ...old, atMs: nowMs, untilMs: nowMs + blockMs }
+    for (const [old, { untilMs }] of this.blocks) if (untilMs <= nowMs) this.blocks.delete(old)
     this.blocks.set(name, block)
     this.spool.keep(`otp b ${name}`, Buffer.from(JSON.stringify(block)), block.untilMs)
     // What was counted has been judged.

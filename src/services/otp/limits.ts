@@ -43,9 +43,9 @@ export class SendCounts {
     return new Sends(this.limits, moments, nowMs, all => this.write(key, all, nowMs + DAY_MS))
   }
 
-  overAddress(account: number, ip: string, nowMs: number): Over | undefined {
+  overAddress(account: number, network: string, nowMs: number): Over | undefined {
     const until = full(
-      this.moments(addressKey(account, ip), nowMs - HOUR_MS, nowMs),
+      this.moments(addressKey(account, network), nowMs - HOUR_MS, nowMs),
       this.limits.perAddressHour,
       HOUR_MS,
     )
@@ -58,8 +58,8 @@ export class SendCounts {
     return count < most ? undefined : { what: 'account', untilMs: fromMs + HOUR_MS }
   }
 
-  countAddress(account: number, ip: string, nowMs: number): void {
-    const key = addressKey(account, ip)
+  countAddress(account: number, network: string, nowMs: number): void {
+    const key = addressKey(account, network)
     this.write(key, [...this.moments(key, nowMs - HOUR_MS, nowMs), nowMs], nowMs + HOUR_MS)
   }
 
@@ -137,5 +137,5 @@ function full(moments: readonly number[], most: number, windowMs: number): numbe
 }
 
 const destinationKey = (account: number, destination: string): string => `otp d ${account} ${destination}`
-const addressKey = (account: number, ip: string): string => `otp i ${account} ${ip}`
+const addressKey = (account: number, network: string): string => `otp i ${account} ${network}`
 const accountKey = (account: number): string => `otp a ${account}`

@@ -31,8 +31,8 @@ export interface Wanted {
   readonly template: Session['template']
   readonly metadata: Session['metadata']
   readonly workflow: readonly { readonly channel: Channel; readonly timeoutMs: number }[]
-  /** Of the client whom it is for. */
-  readonly ip?: string | undefined
+  /** Of the client whom it is for: its address, of IPv6 its /64. */
+  readonly network?: string | undefined
   readonly domain?: string | undefined
   readonly appHash?: string | undefined
   readonly source?: string | undefined

@@ -80,12 +80,12 @@ export class Otp {
     for (;;) {
       const before =
         first.channel === 'email' || session.template !== null
-          ? this.objection(asker, session, wanted.ip, this.sendsOf(session), this.standingOf(session))
+          ? this.objection(asker, session, wanted.network, this.sendsOf(session), this.standingOf(session))
           : undefined
       if (before !== undefined) return before
       const written = await this.sender.write(session, first, code, account)
       if (isRefusal(written)) return written
-      const done = this.begin(asker, session, written, wanted.ip)
+      const done = this.begin(asker, session, written, wanted.network)
       if (!isRefusal(done)) {
         const left = session.isSandboxed ? null : done.left
         const made: Made = { session, left, ...(session.isSandboxed ? { code } : {}) }
@@ -110,7 +110,7 @@ export class Otp {
   private objection(
     { account }: Asker,
     session: Session,
-    ip: string | undefined,
+    network: string | undefined,
     sends: Sends,
     standing: Standing | undefined,
   ): Refusal | undefined {
@@ -142,7 +142,7 @@ export class Otp {
       })
     }
     const over =
-      (ip === undefined ? undefined : this.counts.overAddress(id, ip, nowMs)) ??
+      (network === undefined ? undefined : this.counts.overAddress(id, network, nowMs)) ??
       (otp.perHour === null ? undefined : this.counts.overAccount(id, otp.perHour, nowMs)) ??
       sends.over()
     return over && this.limited(over, sends.left)
@@ -155,11 +155,11 @@ export class Otp {
   }
 
   /** Takes the message and writes the session, or nothing at all; in one turn of the event loop. */
-  private begin(asker: Asker, session: Session, written: Written, ip: string | undefined): Refusal | Sends {
+  private begin(asker: Asker, session: Session, written: Written, network: string | undefined): Refusal | Sends {
     const sends = this.sendsOf(session)
     // Others may have come while it was written.
     const standing = this.standingOf(session)
-    const late = this.objection(asker, session, ip, sends, standing)
+    const late = this.objection(asker, session, network, sends, standing)
     if (late !== undefined) return late
     const { account } = asker
     const { sessions, counts, course, told } = this
@@ -194,7 +194,7 @@ export class Otp {
       if (before?.status === 'pending' && course.close(before, 'superseded')) told.tell(before, 'superseded')
       sessions.writeStanding(session)
       sends.count()
-      if (ip !== undefined) counts.countAddress(account.id, ip, nowMs)
+      if (network !== undefined) counts.countAddress(account.id, network, nowMs)
       if (account.otp.perHour !== null) counts.countAccount(account.id, nowMs)
       if (one.channel === 'sms' && account.otp.guard) this.watch(account.id, session.destination, nowMs)
     }
@@ -211,7 +211,7 @@ export class Otp {
   }
 
   /** The same code once more, over the channel that it went last; durable when it resolves. */
-  async resend(asker: Asker, id: string, ip?: string): Promise<Made | Refusal> {
+  async resend(asker: Asker, id: string, network?: string): Promise<Made | Refusal> {
     const { account } = asker
     for (;;) {
       const session = this.open(asker, id)
@@ -224,7 +224,7 @@ export class Otp {
       const now = this.open(asker, id)
       if (isRefusal(now)) return now
       const sends = this.counts.to(account.id, (now.steps[now.step] as Step).to, this.host.clock.now())
-      const objection = this.resendObjection(now, ip, sends)
+      const objection = this.resendObjection(now, network, sends)
       if (objection !== undefined) return objection
       if (now.step !== step) continue
       const done = this.sender.submit(now, step, written, account)
@@ -237,7 +237,7 @@ export class Otp {
       this.sessions.write(now)
       if (!now.isSandboxed) {
         sends.count()
-        if (ip !== undefined) this.counts.countAddress(account.id, ip, nowMs)
+        if (network !== undefined) this.counts.countAddress(account.id, network, nowMs)
       }
       this.told.tell(now, 'sent', done)
       await this.host.spool.synced()
@@ -246,10 +246,11 @@ export class Otp {
     }
   }
 
-  private resendObjection(session: Session, ip: string | undefined, sends: Sends): Refusal | undefined {
+  private resendObjection(session: Session, network: string | undefined, sends: Sends): Refusal | undefined {
     if (session.isSandboxed) return undefined
     const nowMs = this.host.clock.now()
-    const over = (ip === undefined ? undefined : this.counts.overAddress(session.account, ip, nowMs)) ?? sends.over()
+    const over =
+      (network === undefined ? undefined : this.counts.overAddress(session.account, network, nowMs)) ?? sends.over()
     return over && this.limited(over, sends.left)
   }
 
