@@ -28,6 +28,8 @@ const DENIED_MS = 1_000
 const CONTENDED_MS = 700
 /** Messages wait so long for an answer of a database that gives none. */
 const PATIENCE_MS = 2_000
+/** And so long for one that is slow. */
+const SLOW_MS = 10_000
 const RETRY_MS = 250
 /** Leases that one tick looks at. */
 const LOOKED = 2_000
@@ -201,8 +203,9 @@ export class Credit {
 
   private hurry(purse: Purse, nowMs: number): void {
     if (purse.need === 0 && purse.waiters.length === 0) this.needy.delete(purse)
-    if (purse.waiters.length > 0 && this.failingMs > 0) {
-      const late = purse.waiters.filter(({ sinceMs }) => nowMs - sinceMs > PATIENCE_MS)
+    if (purse.waiters.length > 0) {
+      const mostMs = this.failingMs > 0 ? PATIENCE_MS : SLOW_MS
+      const late = purse.waiters.filter(({ sinceMs }) => nowMs - sinceMs > mostMs)
       purse.waiters = purse.waiters.filter(one => !late.includes(one))
       for (const { told } of late) told(false)
       if (late.length > 0) this.host.counters.add('credit_pending', late.length)

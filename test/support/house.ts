@@ -8,12 +8,8 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { applyGateway } from '../../src/accounts/gatewayApply.js'
-import { parseGateway } from '../../src/accounts/gatewayFile.js'
-import { Secrets, serverKey } from '../../src/accounts/secrets.js'
 import { adminSocketPath } from '../../src/config/adminSocket.js'
 import type { ConfigInput } from '../../src/config.js'
-import { openStore } from '../../src/store/postgres.js'
 import type { Ran } from './clerk.js'
 import { PATIENCE_MS, Waiting, within } from './peer.js'
 import { connect, type Databases, janitor, silent, someDatabases, temporaryDirectory } from './postgres.js'
@@ -295,6 +291,13 @@ export class House {
 
   /** Makes the running daemon's accounts, carriers and routes those, as the command of the CLI does. */
   async apply(gateway: Gateway): Promise<void> {
+    // Most files change nothing so: they do without the schemas of all that a gateway file may hold.
+    const [{ parseGateway }, { applyGateway }, { Secrets, serverKey }, { openStore }] = await Promise.all([
+      import('../../src/accounts/gatewayFile.js'),
+      import('../../src/accounts/gatewayApply.js'),
+      import('../../src/accounts/secrets.js'),
+      import('../../src/store/postgres.js'),
+    ])
     const parsed = parseGateway(JSON.stringify(written(gateway)))
     if (!parsed.ok) throw new Error(JSON.stringify(parsed.faults))
     const store = openStore({ url: this.directUrl, dataDir: this.dataDir, log: silent, pool: 1 })

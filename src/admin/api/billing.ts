@@ -182,7 +182,7 @@ export function billingRoutes(app: Api, host: () => BillingHost): void {
           summary: isJson ? 'One invoice with its lines' : `The same as ${format.slice(1).toUpperCase()}`,
           tags,
           params: byNumber,
-          ...(isJson ? { response: { 200: invoiceAnswer, ...app.problems } } : { response: app.problems }),
+          response: { 200: isJson ? invoiceAnswer : z.string().describe(format.slice(1)), ...app.problems },
         },
       },
       async (request, reply) => {
