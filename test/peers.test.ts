@@ -28,6 +28,7 @@ lodger('a wrong password, an unknown name and a suspended account are refused wi
     t.equal(await one.bind({ systemId }), 'ESME_ROK', 'it may try again')
     await one.unbind()
   }
+  await daemon.line(() => daemon.lines('bind refused').length >= wrongs.length)
   t.match(
     daemon.lines('bind refused').map(line => line.why),
     [/^password /, /^unknown account /, /^suspended /],
