@@ -10,9 +10,10 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { ManualClock } from '../src/base/clock.js'
-import { type Message, state } from '../src/model/message.js'
+import { Message, state } from '../src/model/message.js'
 import type { Reply } from '../src/model/outcome.js'
 import type { HistoryRow } from '../src/spool/contract.js'
+import { Log } from '../src/spool/lmdb/log.js'
 import { LmdbSpool, type LmdbSpoolSettings } from '../src/spool/lmdb/spool.js'
 import {
   commitAll,
@@ -427,4 +428,29 @@ t.test('generations of references go when nothing in them is awaited any more', 
   await sweep(spool, clock)
   t.match(spool.figures(), { sent: 0, outbox: 200 })
   t.equal(refs.getCount(), 0)
+})
+
+t.test('rows of addresses in any octets never outgrow the chunk of a commit, wherever in it they fall', async t => {
+  const wide = Object.assign(new Message(), { source_addr: 'ÿ'.repeat(20), destination_addr: 'ÿ'.repeat(20), id: 1 })
+  const ending = { state: state.REJECTED, error: '11', doneMs: 0 }
+  const COUNT = 2_000
+  for (let shift = 0; shift < 150; shift += 2) {
+    let octets = Buffer.alloc(0) as Buffer
+    const table = {
+      getKeys: () => [],
+      put(_: number, chunk: Buffer) {
+        octets = chunk
+      },
+    }
+    const log = new Log(table as never, 0)
+    log.accepted(Object.assign(new Message(), { clientRef: 'x'.repeat(shift) }), 0)
+    for (let n = 0; n < COUNT; n++) log.ended(wide, ending, 0, 0, 0)
+    log.write()
+    const first = octets.readUInt16LE(1) + 2
+    const each = octets.readUInt16LE(1 + first) + 2
+    if (octets.length !== 1 + first + COUNT * each) t.fail(`moved by ${shift}: ${octets.length}`)
+    const last = octets.subarray(octets.length - each + 2 + 40)
+    if (last.utf8Slice(1, 41) !== wide.source_addr) t.fail(`moved by ${shift}: ${last.utf8Slice(1, 41)}`)
+  }
+  t.pass()
 })

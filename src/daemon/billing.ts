@@ -62,7 +62,7 @@ export class Billing implements Money {
       isUp: () => store.ready,
       held: position => this.held(position),
     })
-    this.posting = new Posting({ spool: spool.identity, clock, carrierName: id => this.carrierNames.get(id) })
+    this.posting = new Posting({ spool: spool.identity, carrierName: id => this.carrierNames.get(id) })
     this.nameCarriers()
     for (const { id } of host.directory.tariffs()) this.stale.add(id)
   }

@@ -88,9 +88,12 @@ export class Past {
       const $number = more(number)
       where.push(`and (a.source = ${$number} or a.destination = ${$number})`)
     }
-    if (state === null) where.push('and e.id is null')
-    // Of those whose end is still in the log, SQL would say that they have not ended.
-    else if (state !== undefined) where.push(`and (e.state = ${more(state)} or a.id = any(${more([...ended.keys()])}))`)
+    // Of those whose end is still in the log, SQL would say that they have not ended; and a page must be full of what fits.
+    if (state === null) where.push(`and e.id is null and not a.id = any(${more([...ended.keys()])})`)
+    else if (state !== undefined) {
+      const inLog = [...ended.values()].filter(row => row.state === state).map(({ id }) => id)
+      where.push(`and (e.state = ${more(state)} or a.id = any(${more(inLog)}))`)
+    }
     const text = state === undefined ? latestOf(where.join(' ')) : latestEnded(where.join(' '))
     for (const pair of await this.pairs(text, values)) {
       accepted.set(pair.accepted.id, pair.accepted)

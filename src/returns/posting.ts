@@ -2,8 +2,6 @@
 // customers' balances and this node's leases; what carriers take is owed to them. One entry a node and hour of the rows, so
 // that an hour's lines and its history say the same. Knows rows of the log; prices and leases were settled before.
 
-import type { Clock } from '../base/clock.js'
-import { idTimeMs } from '../base/ids.js'
 import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient } from '../store/postgres.js'
 import type { SlicePart } from './history.js'
@@ -36,7 +34,6 @@ interface Hour {
 export interface PostingHost {
   /** Identity of the spool. */
   readonly spool: string
-  readonly clock: Pick<Clock, 'now'>
   /** undefined: it is gone. */
   carrierName(id: number): string | undefined
 }
@@ -46,7 +43,6 @@ export class Posting implements SlicePart {
   private accounts = new Map<number, Moved>()
   private readonly hours = new Map<number, Hour>()
   private lastHour = 0
-  private nowMs = 0
   private hour: Hour | undefined
 
   constructor(host: PostingHost) {
@@ -54,22 +50,19 @@ export class Posting implements SlicePart {
   }
 
   begin(): void {
-    this.nowMs = this.host.clock.now()
     this.accounts.clear()
     this.hours.clear()
     this.hour = undefined
   }
 
-  take({ kind, id, atMs, account, carrier, priceMicros, backMicros, costMicros, isHeld }: HistoryRow): void {
+  take({ kind, atMs, account, carrier, priceMicros, backMicros, costMicros, isHeld }: HistoryRow): void {
     if (kind === 'accepted') {
       if (priceMicros === 0) return
       this.move(atMs, account, -priceMicros, isHeld ? priceMicros : 0, 1)
-    } else if (kind === 'ended' && (backMicros !== 0 || costMicros !== 0)) {
-      // When it ended is the carrier's word, which may be any: nothing is booked before its message, or in days to come.
-      const bookedMs = Math.min(Math.max(atMs, idTimeMs(id)), this.nowMs)
-      if (backMicros !== 0) this.move(bookedMs, account, backMicros, 0, 0)
+    } else if (kind === 'ended') {
+      if (backMicros !== 0) this.move(atMs, account, backMicros, 0, 0)
       if (costMicros === 0) return
-      const { carriers } = this.hourOf(bookedMs)
+      const { carriers } = this.hourOf(atMs)
       const line = carriers.get(carrier) ?? noLine()
       carriers.set(carrier, line)
       line.micros += costMicros

@@ -18,7 +18,7 @@ export class Node {
     this.store = store
     this.posting = new Posting({
       spool: `spool-${node}`,
-      clock: { now: () => Date.UTC(2040, 0) },
+
       carrierName: () => 'up',
     })
   }

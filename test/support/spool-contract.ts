@@ -1648,6 +1648,7 @@ function history(t: Test, open: OpenSpool): void {
     spool.commit(two)
     spool.accepted(claimOne(claimer), 0, CARRIER, 'r', true)
     await spool.synced()
+    clock.advance(20)
     spool.receipt(CARRIER, failed('r', START_MS + 20))
     await spool.synced()
     const [a, b, c, ...others] = rowsOf(spool)
@@ -1689,7 +1690,7 @@ function history(t: Test, open: OpenSpool): void {
     })
     t.ok(spool.converted({ ...one, lane: 3, rank: 2, carrier: CARRIER }))
     await spool.synced()
-    const counted = { kind: 'converted', id: one.id, account: 9, carrier: CARRIER, priceMicros: 0, atMs: START_MS + 10 }
+    const counted = { kind: 'converted', id: one.id, account: 9, carrier: CARRIER, priceMicros: 0, atMs: START_MS + 30 }
     t.match(rowsOf(spool)[3], counted)
     const endings = spool.endings(0, 100)
     t.same(endings.rows, [c])
@@ -1697,6 +1698,27 @@ function history(t: Test, open: OpenSpool): void {
     t.same(ofOne?.rows, [b])
     t.same(spool.readLog(0, 100, { account: 4_711 }), { position: ofOne?.position, rows: [] })
     t.same(spool.endings(endings.position, 100), { position: endings.position, rows: [] })
+  })
+
+  t.test('an end stands in history between the acceptance and now, whatever a carrier says', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const claimer = claimerOf(spool)
+    for (const [ref, doneMs, atMs] of [
+      ['old', Date.UTC(2000, 0), START_MS],
+      ['new', Date.UTC(2070, 0), START_MS + 50],
+    ] as const) {
+      const m = message()
+      await commitAll(spool, [m])
+      spool.accepted(claimOne(claimer), 0, CARRIER, ref, true)
+      await spool.synced()
+      clock.advance(25)
+      spool.receipt(CARRIER, failed(ref, doneMs))
+      await spool.synced()
+      const end = rowsOf(spool).at(-1)
+      t.equal(end?.id, m.id)
+      t.ok(end !== undefined && end.atMs >= START_MS && end.atMs <= atMs + 25, `${ref}: ${end?.atMs}`)
+    }
   })
 
   t.test('positions never go back, over a restart with an empty log neither', async t => {

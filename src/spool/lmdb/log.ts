@@ -3,6 +3,7 @@
 // octets of a row; knows nothing of SQL.
 
 import { assert } from '../../base/assert.js'
+import { idTimeMs } from '../../base/ids.js'
 import { type Message, type MessageState, state } from '../../model/message.js'
 import type { Conversion, Ending, HistoryRow, LogFilter, LogSlice } from '../contract.js'
 import type { Database } from './store.js'
@@ -71,9 +72,13 @@ export class Log {
     this.append(m.isHeld ? ACCEPTED | HELD : ACCEPTED, atMs, m, state.ENROUTE, '')
   }
 
-  /** It has ended, and `backMicros` of its charge are given back. */
-  ended(m: Message, { doneMs, state, error }: Ending, backMicros: number, costMicros: number): void {
-    this.append(ENDED, doneMs, m, state, error, backMicros, costMicros)
+  /**
+   * It has ended, and `backMicros` of its charge are given back. When, is the carrier's word, which may be any: what is said to
+   * be before its acceptance or after now would be in no day that is looked into, or dropped with an old one.
+   */
+  ended(m: Message, { doneMs, state, error }: Ending, backMicros: number, costMicros: number, nowMs: number): void {
+    const atMs = Math.min(Math.max(doneMs, Math.min(idTimeMs(m.id), nowMs)), nowMs)
+    this.append(ENDED, atMs, m, state, error, backMicros, costMicros)
   }
 
   converted(message: Conversion, atMs: number): void {
@@ -89,7 +94,9 @@ export class Log {
     backMicros = 0,
     costMicros = 0,
   ): void {
-    const texts = m.source_addr.length + m.destination_addr.length + error.length * 3 + m.clientRef.length * 3
+    // Addresses are octets, of which half are two in UTF-8.
+    const addresses = (m.source_addr.length + m.destination_addr.length) * 2
+    const texts = addresses + (error.length + m.clientRef.length) * 3
     const most = ROW_HEAD + 4 + texts + ROW_END
     if (this.used + most + 1 > this.chunk.length) this.grow(most)
     const { chunk: to, view } = this

@@ -151,8 +151,9 @@ export class Settling {
     const { priceMicros, costMicros } = spool.settles(m, ending)
     const backMicros = m.priceMicros - priceMicros
     m.priceMicros = priceMicros
-    log.ended(m, ending, backMicros, costMicros)
-    tellEnd(outbox, m, ending, spool.tells(m, ending), clock.now())
+    const now = clock.now()
+    log.ended(m, ending, backMicros, costMicros, now)
+    tellEnd(outbox, m, ending, spool.tells(m, ending), now)
     spool.events.ended(m, ending)
     if (m.joined !== null) {
       joins.leave(m)
