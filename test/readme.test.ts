@@ -226,7 +226,7 @@ t.test('every command and option of trunkline that a document names is one', asy
         file,
         name,
         // One of its own commands, where it has any.
-        called: [name, ...(/^ ([a-z]+)/.exec(rest)?.slice(1) ?? [])],
+        called: [name, ...(/^ ([a-z]+(?:-[a-z]+)?)/.exec(rest)?.slice(1) ?? [])],
         options: rest.match(/--[a-z-]+/g) ?? [],
       })),
     ),
