@@ -293,7 +293,7 @@ export const schema = z.strictObject({
     .prefault({}),
   otp: z
     .strictObject({
-      length: whole(6, 4, 10, 'Digits of a one-time password, where neither account nor request say.'),
+      length: whole(6, 6, 10, 'Digits of a one-time password, where neither account nor request say.'),
       expiryMs: whole(300_000, 60_000, 600_000, 'It is good for so long.'),
       attempts: whole(3, 1, 5, 'Wrong codes that a session takes.'),
       attemptsMs: whole(
@@ -305,7 +305,12 @@ export const schema = z.strictObject({
       cooldownMs: whole(60_000, 0, 3_600_000, 'From one code to the next for a number.'),
       perHour: whole(5, 1, 1_000, 'Codes for a number in an hour.'),
       perDay: whole(10, 1, 10_000, 'The same in a day.'),
-      perAddressHour: whole(10, 1, 1_000_000, 'Codes in an hour for one IP address of a client, where it is told.'),
+      perAddressHour: whole(
+        10,
+        0,
+        1_000_000,
+        'Codes in an hour for one IP address of a client, where it is told; 0 is no limit.',
+      ),
       pepperHours: whole(24, 1, 8_760, 'Codes are hashed under a new secret after so long.'),
       guardPercent: whole(
         35,

@@ -135,7 +135,7 @@ async function start({ config, log, version, fatal }: DaemonOptions, opened: (()
     },
   })
   opened.push(() => consent.close())
-  const templates = openTemplates({ dataDir, store, clock, log, counters })
+  const templates = openTemplates({ dataDir, store, clock, log, counters, keepDays: config.history.retentionDays })
   opened.push(() => templates.close())
   const spool = await LmdbSpool.open({
     path: join(dataDir, 'spool'),

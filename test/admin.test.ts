@@ -334,6 +334,16 @@ t.test('what may be done', async t => {
     t.same((await near('/api/v1/admin/trace')).json, { names: ['acme', 'up'], written: true })
     t.same((await put([])).json, { names: [], written: true })
   })
+  t.test('metrics are open to whoever reaches the port itself, and through a proxy ask for a key', async t => {
+    const { far, near } = await side(t, { key: KEY })
+    t.equal((await far('/metrics')).status, 200)
+    const through = { 'x-forwarded-for': '192.0.2.1' }
+    t.match(await far('/metrics', { headers: through }), { status: 401, json: { code: 'key_missing' } })
+    t.match(await far('/metrics', { headers: { forwarded: 'for=127.0.0.1' } }), { status: 401 })
+    t.equal((await far('/metrics', { headers: { ...through, 'x-api-key': KEY } })).status, 200)
+    t.equal((await near('/metrics', { headers: through })).status, 200, 'over the socket')
+    t.equal((await far('/health', { headers: through })).status, 200)
+  })
   t.test('while it stops, what would ask the closed directory is refused and the status is not', async t => {
     const { subject, near } = await side(t, { metricsAccounts: ['acme'] })
     subject.accounts = [account(1, 'acme')]

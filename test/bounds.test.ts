@@ -128,6 +128,8 @@ async function rooms(
     idForm: 'decimal',
     account,
     transactions: 0,
+    awaitsCredit: false,
+    awaitCredit: () => faults.push('nothing costs anything'),
     took() {},
     answerStatus: (_id, code, n) => answers.get(n)?.({ code: statusName(code), fields: {} }),
     answerPdu(pdu) {

@@ -2,6 +2,7 @@
 // middle of a commit and take each other's leases back, drawn from a seed. Never is more spent than there is, nothing is
 // lost, and the books sum to zero. LONG=1 is a million steps, SEED=n repeats a run.
 
+import type { Test } from 'tap'
 import t from 'tap'
 import { Credit } from '../src/accounts/credit.js'
 import { granted, type Leases, type Round } from '../src/accounts/creditRows.js'
@@ -27,6 +28,8 @@ interface Money {
   /** What was paid in, and what rows have moved. */
   paid: number
   posted: number
+  /** What an operator has released of leases: their nodes may spend it all the same. */
+  released: number
 }
 
 /** A connection that waits for the word of the model. */
@@ -51,7 +54,14 @@ class Model {
   constructor(random: () => number) {
     this.random = random
     for (let account = 1; account <= ACCOUNTS; account++)
-      this.money.set(account, { balance: 0, leased: 0, limit: account === 1 ? 500 : 0, paid: 0, posted: 0 })
+      this.money.set(account, {
+        balance: 0,
+        leased: 0,
+        limit: account === 1 ? 500 : 0,
+        paid: 0,
+        posted: 0,
+        released: 0,
+      })
     this.nodes = Array.from({ length: NODES }, (_, n) => new Node(this, n))
   }
 
@@ -67,33 +77,39 @@ class Model {
     return this.money.get(account) as Money
   }
 
-  lease(node: Node, account: number): { micros: number; turn: number } {
-    const key = `${node.n} ${account}`
-    let lease = this.leases.get(key)
-    if (lease === undefined) {
-      lease = { micros: 0, turn: 0 }
-      this.leases.set(key, lease)
-    }
-    return lease
+  lease(node: Node, account: number): { micros: number; turn: number } | undefined {
+    return this.leases.get(`${node.n} ${account}`)
+  }
+
+  /** What {@link releaseLeases} does in SQL. */
+  release(node: Node, account: number): void {
+    const lease = this.lease(node, account)
+    if (lease === undefined) return
+    this.count('leases released')
+    this.leases.delete(`${node.n} ${account}`)
+    const money = this.of(account)
+    money.leased -= lease.micros
+    money.released += lease.micros
+    for (const one of this.nodes) one.credit.more(account)
   }
 
   /** The transaction: what {@link CreditRows.move} does in SQL. */
   commit({ node, round }: Asked): void {
     const wanted: number[] = []
-    round.moved = round.moves.map(({ account, give, want, least }) => {
+    round.moved = round.moves.map(({ account, turn, give, want, least }) => {
       const money = this.of(account)
       const micros = give > 0 ? -give : granted(money.balance + money.limit - money.leased, want, least)
       let others = 0
       if (give === 0 && micros < least)
-        for (const other of this.nodes) if (other !== node) others += this.lease(other, account).micros
+        for (const other of this.nodes) if (other !== node) others += this.lease(other, account)?.micros ?? 0
       if (others > 0) wanted.push(account)
-      return { account, micros, others }
+      const isLost = micros !== 0 && (this.lease(node, account)?.turn ?? 0) !== turn
+      return { account, micros: isLost ? 0 : micros, others, isLost }
     })
     for (const { account, micros } of round.moved) {
       if (micros === 0) continue
-      const lease = this.lease(node, account)
-      lease.micros += micros
-      lease.turn++
+      const lease = this.lease(node, account) ?? { micros: 0, turn: 0 }
+      this.leases.set(`${node.n} ${account}`, { micros: lease.micros + micros, turn: lease.turn + 1 })
       this.of(account).leased += micros
     }
     for (const account of wanted)
@@ -125,7 +141,7 @@ class Node {
   log: Row[] = []
   unsynced: Row[] = []
   position = 0
-  private readonly model: Model
+  readonly model: Model
   private life = 0
 
   constructor(model: Model, n: number) {
@@ -143,6 +159,7 @@ class Node {
       log: { warn: () => {} },
       isUp: () => model.isUp,
       held: async () => {
+        this.sync()
         const held = new Map<number, number>()
         for (const row of this.log) held.set(row.account, (held.get(row.account) ?? 0) + row.held)
         return held
@@ -153,10 +170,13 @@ class Node {
             // Of a life that is over nobody hears.
             if (life === this.life) model.asked.push({ node: this, round, done, failed })
           }),
-        turns: async accounts => new Map(accounts.map(account => [account, model.lease(this, account).turn])),
+        turns: async accounts => new Map(accounts.map(account => [account, model.lease(this, account)?.turn ?? 0])),
         leases: async (): Promise<Leases> => ({
           position: this.position,
-          leases: Array.from(model.money.keys(), account => ({ account, ...model.lease(this, account) })),
+          leases: Array.from(model.money.keys()).flatMap(account => {
+            const lease = model.lease(this, account)
+            return lease === undefined ? [] : [{ account, ...lease }]
+          }),
         }),
       },
     })
@@ -193,8 +213,11 @@ class Node {
       const money = this.model.of(account)
       money.balance -= micros
       money.posted -= micros
-      money.leased -= held
-      this.model.lease(this, account).micros -= held
+      const lease = this.model.lease(this, account)
+      if (lease !== undefined) {
+        money.leased -= held
+        lease.micros -= held
+      }
       // What failed is given back some time.
       if (micros > 0 && this.model.random() < 0.2) this.log.push({ account, micros: -micros, held: 0 })
     }
@@ -210,12 +233,15 @@ type Step = (node: Node, account: number) => void
 
 /** What must hold at every moment; '' = it does. */
 function fault(model: Model): string {
-  for (const [account, { balance, leased, limit, paid, posted }] of model.money) {
+  for (const [account, { balance, leased, limit, paid, posted, released }] of model.money) {
     if (balance !== paid + posted) return `the books of ${account}: ${balance} is not ${paid} and ${posted}`
-    if (balance + limit - leased < 0) return `${account} has leased more than it has: ${balance} ${limit} ${leased}`
+    if (balance + limit - leased < -released)
+      return `${account} has leased more than it has: ${balance} ${limit} ${leased}`
     let leases = 0
     for (const node of model.nodes) {
-      const { micros } = model.lease(node, account)
+      const lease = model.lease(node, account)
+      if (lease === undefined) continue
+      const { micros } = lease
       leases += micros
       const held = node.held(account) + node.held(account, node.unsynced)
       if (held > micros) return `node ${node.n} holds ${held} of a lease of ${micros} of ${account}`
@@ -225,7 +251,7 @@ function fault(model: Model): string {
   return ''
 }
 
-t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep the books`, async t => {
+async function run(t: Test, more: [weight: number, step: Step][]): Promise<void> {
   t.comment(`SEED=${SEED}`)
   const model = new Model(dice(SEED))
   const { nodes } = model
@@ -264,6 +290,7 @@ t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep 
       },
     ],
     [0.3, () => model.clock.advance(11_000)],
+    ...more,
   ]
   const whole = steps.reduce((sum, [weight]) => sum + weight, 0)
   const drawn = (at: number): Step => {
@@ -312,4 +339,10 @@ t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep 
     [0, 0, 0],
     'nothing stays leased that nobody uses',
   )
-})
+}
+
+t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep the books`, t => run(t, []))
+
+t.test('a node whose lease was released while it lived spends what was left of it once, and no more', t =>
+  run(t, [[0.3, (node, account) => node.model.release(node, account)]]),
+)

@@ -8,6 +8,7 @@ import t from 'tap'
 import { command } from '../protocols/smpp/commands.js'
 import { status, statusName } from '../protocols/smpp/status.js'
 import { formatRelative } from '../protocols/smpp/time.js'
+import { tlv, writeTlvBytes } from '../protocols/smpp/tlv.js'
 import { api, KEY } from './support/api.js'
 import { dice } from './support/dice.js'
 import { type Esme, esme, stranger } from './support/esme.js'
@@ -274,14 +275,23 @@ story(
     await daemon.start()
     shop = await esme(t, daemon.smpp)
     const waiting = shop.submit()
+    const payload = Buffer.alloc(5)
+    writeTlvBytes(payload, 0, tlv.message_payload, Buffer.from('y'))
+    const to = { source_addr: '1000', destination_addr: '12025550123' }
+    const data = shop.peer.request(command.data_sm, to, payload)
+    const last = shop.submit()
     await daemon.line(
       'bound',
       daemon.log.findLastIndex(({ msg }) => msg === 'ready'),
     )
     await way.open()
-    t.equal((await waiting).status, 'ESME_ROK', 'what came before the database was back is taken then')
+    const first = await waiting
+    t.equal(first.status, 'ESME_ROK', 'what came before the database was back is taken then')
+    const second = (await data).pdu as { fields: { message_id: string } }
+    const ids = [first.message_id, second.fields.message_id, (await last).message_id]
+    t.same(ids, [...ids].sort(), 'in the order in which it came, whatever its command')
     const rest = await statuses(shop.submitAll(120))
-    t.same(rest, { ESME_ROK: 97, ESME_RSUBMITFAIL: 23 })
+    t.same(rest, { ESME_ROK: 95, ESME_RSUBMITFAIL: 25 })
     await daemon.history(rows => rows.filter(({ kind }) => kind === 'e').length === 100)
     t.match(await books(daemon), { sum: 0, wrong: 0, balance: 0, charged: 100 * PRICE })
   },

@@ -71,6 +71,12 @@ async function priced(t: Test, daemon: House, command: Command): Promise<void> {
   t.match(await near('PUT', '/pricing-rules/retail/2', rule), { status: 404, json: { code: 'no_rule' } })
   t.match(await near('PUT', '/pricing-rules/retail/1', { percent: 'x' }), { status: 422, json: { code: 'invalid' } })
   t.match(await near('POST', '/tariffs', { name: 'retail' }), { status: 409 })
+  const twice = [
+    { prefix: '49', price: 1 },
+    { prefix: '+49', price: 2 },
+  ]
+  t.match(await near('POST', '/tariffs', { name: 'twice', prices: twice }), { status: 422, json: { code: 'invalid' } })
+  t.match(await near('PATCH', '/tariffs/retail/prices', { set: twice }), { status: 422, json: { code: 'invalid' } })
   t.match(await near('GET', '/tariffs/none'), { status: 404, json: { code: 'no_tariff' } })
   t.match(await near('PATCH', '/accounts/shop', { set: { tariff: 'retail' } }), { status: 200 })
   t.match(await near('PATCH', '/accounts/other', { set: { tariff: 'retail' } }), { status: 200 })

@@ -3,16 +3,28 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { balance, balances, billTo, creditNews, releaseLeases, tellBelow } from '../src/accounts/balances.js'
+import { CreditRows, type Move, type Moved, type Round } from '../src/accounts/creditRows.js'
 import { createInvoice, createInvoices, monthSpan } from '../src/accounts/invoiceMaking.js'
 import { coinMicros, inCoins, percentOf, sumsOf } from '../src/accounts/invoiceSums.js'
-import { type Invoice, invoiceEntries, invoiceShown, payInvoice, voidInvoice } from '../src/accounts/invoices.js'
+import {
+  type Invoice,
+  type InvoiceEntry,
+  invoiceEntries,
+  invoiceShown,
+  payInvoice,
+  voidInvoice,
+} from '../src/accounts/invoices.js'
 import { type Booked, type BookingKind, BookingRefused, bookFor } from '../src/accounts/ledger.js'
 import { type StatementLine, statementPage, wholeStatement } from '../src/accounts/statement.js'
 import { exportPrices, importPrices, PricesFaulty, type TariffImport } from '../src/accounts/tariffImport.js'
 import { priceRowOf } from '../src/accounts/tariffRows.js'
 import type { StoredPrice } from '../src/accounts/tariffs.js'
-import { csvLine } from '../src/admin/csv.js'
+import { statementCsv } from '../src/admin/credit.js'
+import { answerCsv, csvLine } from '../src/admin/csv.js'
 import { invoiceCsv, invoiceHtml } from '../src/admin/invoiceText.js'
+import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
+import { Billing, type BillingHost } from '../src/daemon/billing.js'
 import type { ClassRank } from '../src/model/message.js'
 import { unitsText } from '../src/model/money.js'
 import { moveCells } from '../src/returns/stats.js'
@@ -112,6 +124,47 @@ t.test('sums of an invoice are whole coins, and percent is exact', async t => {
 
 t.test('a cell that a spreadsheet would calculate is text, and a quote stays in its cell', async t => {
   t.equal(csvLine(['=1+1', '-2', '@x', 'a,"b"\n', -3, '+49']), `'=1+1,'-2,'@x,"a,""b""\n",-3,'+49\r\n`)
+})
+
+t.test('a long CSV that is read slowly leaves nobody listening, and ends when its reader hangs up', async t => {
+  const line = 'x'.repeat(100_000)
+  for (const isLeft of [false, true]) {
+    let lines = 0
+    let end = (_: unknown): void => {}
+    const ended = new Promise(resolve => {
+      end = resolve
+    })
+    const reply = { type: () => reply, header: () => reply, send: (stream: Readable) => stream }
+    const out = (await answerCsv(reply as never, 'x.csv', async write => {
+      try {
+        for (; lines < 40; lines++) await write(line)
+        end(undefined)
+      } catch (error) {
+        end(error)
+        throw error
+      }
+    })) as unknown as Readable
+    const before = ['close', 'error'].map(name => out.listenerCount(name))
+    let octets = 0
+    for (let chunk: Buffer | null = null; octets < 20 * line.length; ) {
+      chunk = out.read()
+      octets += chunk?.length ?? 0
+      if (chunk === null) await new Promise(resolve => setImmediate(resolve))
+    }
+    t.ok(lines > 10, 'it waited again and again')
+    const after = ['close', 'error'].map(name => out.listenerCount(name))
+    t.ok(
+      after.every((count, i) => count <= (before[i] as number) + 1),
+      `${before} ${after}`,
+    )
+    if (isLeft) {
+      out.destroy()
+      t.match(await ended, /nobody reads/)
+    } else {
+      for await (const chunk of out) octets += (chunk as Buffer).length
+      t.equal(octets, 40 * line.length)
+    }
+  }
 })
 
 t.test('no name, address or reason on an invoice becomes markup, and its page loads nothing', async t => {
@@ -366,7 +419,7 @@ t.test('an invoice is made once by however many ask, and nobody is asked to pay 
   t.match(again, { number: '2030-000003', made: true })
   t.match(await invoiceShown(store, number), { status: 'void', replaced_by: '2030-000003' })
   t.match(await invoiceShown(store, '2030-000003'), { tax_percent: '8.1', due_micros: 0, status: 'paid' })
-  t.equal((await balance(store, 'shop')).balance_micros, 5_700_000)
+  t.equal((await balance(store, 'shop')).balance_micros, 3_270_000, 'at the lower rate less of it is tax')
   const coin = (await invoiceEntries(store, { account: post, limit: 1 }))[0]
   t.match(coin, { net_micros: 10_005_000, tax_micros: 1_900_000, due_micros: 11_910_000 })
   await payInvoice(store, ACTOR, coin?.number as string, '')
@@ -374,9 +427,151 @@ t.test('an invoice is made once by however many ask, and nobody is asked to pay 
   t.match(await wrongs(store), SOUND)
 })
 
+t.test('what an older month asks for does not depend on which month was billed first', async t => {
+  const store = await opened(t)
+  const [shop, post] = (await accounts(store, 'shop', 'post')) as [number, number]
+  const node = new Node(store, 1)
+  const charge = (account: number, month: number, units: number): Promise<void> =>
+    node.write([node.accepted(account, Date.UTC(2030, month, 15), units * UNIT, '4917112345', 1)])
+  const invoice = async (account: number, month: string, again = false): Promise<Invoice> => {
+    const asked = { account, month, again, nowMs: Date.UTC(2030, 5) }
+    return invoiceShown(store, (await createInvoice(store, ACTOR, SETTINGS, asked)).number)
+  }
+  for (const id of [shop, post]) for (const [month, units] of [100, 50].entries()) await charge(id, month, units)
+  const first = await invoice(shop, '2030-01')
+  t.match(await invoice(shop, '2030-02'), { net_micros: 50 * UNIT, covered_micros: 0 })
+  await voidInvoice(store, ACTOR, first.number, 'wrong address')
+  t.match(await invoice(shop, '2030-01', true), { net_micros: 100 * UNIT, covered_micros: 0 })
+  await payInvoice(store, ACTOR, (await invoice(post, '2030-02')).number, '')
+  const second = await invoice(post, '2030-01')
+  t.match(second, { net_micros: 100 * UNIT, covered_micros: 0 })
+  await charge(post, 0, 7)
+  await charge(post, 2, 1)
+  t.match(await invoice(post, '2030-03'), { net_micros: 8 * UNIT, covered_micros: 0 })
+  await voidInvoice(store, ACTOR, second.number, 'wrong address')
+  const again = await invoice(post, '2030-01', true)
+  t.match(again, { net_micros: 100 * UNIT, covered_micros: 0 }, 'what a later invoice has billed is not billed again')
+  t.match(again.lines, [
+    { what: 'messages', micros: 107 * UNIT },
+    { what: 'earlier', month: '2030-01', micros: -7 * UNIT },
+  ])
+  t.match(invoiceHtml(again), 'Billed with a later invoice')
+  t.match(await wrongs(store), SOUND)
+})
+
+t.test('an invoice in place of one that was paid takes its tax again, under the rate that holds then', async t => {
+  const store = await opened(t)
+  const [shop] = (await accounts(store, 'shop')) as [number]
+  const node = new Node(store, 1)
+  await node.write([node.accepted(shop, Date.UTC(2030, 0, 15), 100 * UNIT, '4917112345', 1)])
+  const at = async (): Promise<[number, number]> => {
+    const { rows } = await store.query<{ tax: number }>(
+      `select coalesce(sum(micros), 0)::bigint as tax from ledger_lines where book = 'tax'`,
+    )
+    return [(await balance(store, 'shop')).balance_micros, rows[0]?.tax as number]
+  }
+  const invoice = async (taxPercent: string, again = true): Promise<Invoice> => {
+    const asked = { account: shop, month: '2030-01', again, nowMs: Date.UTC(2030, 1) }
+    return invoiceShown(store, (await createInvoice(store, ACTOR, { ...SETTINGS, taxPercent }, asked)).number)
+  }
+  let last = await invoice('8', false)
+  for (const [percent, due, left, tax] of [
+    ['8', 0, 0, 8 * UNIT],
+    ['8', 0, 0, 8 * UNIT],
+    ['19', 11 * UNIT, 0, 19 * UNIT],
+    ['5', 0, 14 * UNIT, 5 * UNIT],
+  ] as const) {
+    await payInvoice(store, ACTOR, last.number, '')
+    await voidInvoice(store, ACTOR, last.number, 'wrong address')
+    last = await invoice(percent)
+    t.match(last, { net_micros: 100 * UNIT, due_micros: due, status: due === 0 ? 'paid' : 'open' }, percent)
+    if (due > 0) await payInvoice(store, ACTOR, last.number, '')
+    const [balanceMicros, taxMicros] = await at()
+    t.ok(Math.abs(balanceMicros - left) <= 10_000, `at ${percent} % ${balanceMicros} is left`)
+    t.ok(Math.abs(taxMicros - tax) <= 10_000, `at ${percent} % the tax is ${taxMicros}`)
+  }
+  await booked(store, 'top_up', 500 * UNIT)
+  await voidInvoice(store, ACTOR, last.number, 'wrong address')
+  t.match(await at(), [619 * UNIT, 0])
+  t.match(await invoice('5'), { due_micros: 0 })
+  t.match(await at(), [514 * UNIT, 5 * UNIT], 'a top-up pays nothing that was paid already')
+  t.match(await wrongs(store), SOUND)
+})
+
+const DEEDS = ['make', 'pay', 'redo', 'void'] as const
+
+t.test('in whatever order months are billed, paid and billed again, what credit has not paid is paid once', async t => {
+  const store = await opened(t)
+  await accounts(store)
+  const node = new Node(store, 1)
+  const settings = { ...SETTINGS, taxPercent: '8' }
+  const months = ['2030-01', '2030-02', '2030-03']
+  const units = fc.integer({ min: 1, max: 100 })
+  const deed = fc.tuple(fc.constantFrom(...DEEDS), fc.nat(2))
+  let n = 0
+  await fc.assert(
+    fc.asyncProperty(
+      fc.tuple(units, units, units),
+      fc.integer({ min: 0, max: 200 }),
+      fc.array(deed, { minLength: 3, maxLength: 12 }),
+      async (charges, credit, deeds) => {
+        const name = `account ${++n}`
+        const { rows } = await store.query<{ id: number }>(
+          'insert into accounts (system_id, credit_micros) values ($1, 0) returning id',
+          [name],
+        )
+        const account = rows[0]?.id as number
+        if (credit > 0) await booked(store, 'top_up', credit * UNIT, undefined, name)
+        await node.write(
+          charges.map((amount, i) => node.accepted(account, Date.UTC(2030, i, 15), amount * UNIT, '4917112345', 1)),
+        )
+        const invoices = async (): Promise<InvoiceEntry[]> =>
+          (await invoiceEntries(store, { account, limit: 1_000 })).filter(one => one.replaced_by === null)
+        const make = async (month: string): Promise<void> => {
+          const present = (await invoices()).find(one => one.month === month)
+          const asked = { account, month, again: present?.status === 'void', nowMs: Date.UTC(2030, 5) }
+          await createInvoice(store, ACTOR, settings, asked)
+        }
+        for (const [what, place] of deeds) {
+          const month = months[place] as string
+          const one = (await invoices()).find(one => one.month === month)
+          if (what === 'make') await make(month)
+          else if (one === undefined || one.status === 'void') continue
+          else if (what === 'pay') await payInvoice(store, ACTOR, one.number, '')
+          else {
+            await voidInvoice(store, ACTOR, one.number, 'dice')
+            if (what === 'redo') await make(month)
+          }
+        }
+        for (const month of months) await make(month)
+        for (const { number } of await invoices()) await payInvoice(store, ACTOR, number, '')
+        const left = credit - charges.reduce((sum, one) => sum + one)
+        const { balance_micros } = await balance(store, name)
+        const off = balance_micros - Math.max(0, left) * UNIT
+        if (Math.abs(off) > 50_000) throw new Error(`${balance_micros} is left`)
+        // What is void while another month is billed is credit like any other, with its tax.
+        if (deeds.some(([what]) => what === 'void')) return
+        const tax = await store.query<{ micros: number }>(TAX_OF, [`customer:${account}`])
+        const expected = Math.max(0, -left) * UNIT * 0.08
+        if (Math.abs((tax.rows[0]?.micros as number) - expected) > 50_000)
+          throw new Error(`the tax is ${tax.rows[0]?.micros}`)
+      },
+    ),
+    { numRuns: process.env.LONG ? 300 : 15 },
+  )
+  t.match(await wrongs(store), SOUND)
+})
+
+const TAX_OF = `
+  select coalesce(sum(t.micros), 0)::bigint as micros from ledger_lines c join ledger_lines t on t.entry = c.entry
+  where c.book = $1 and t.book = 'tax'`
+
 t.test('an account is told once that little is left, once that it is used up, and again after it had more', async t => {
   const store = await opened(t)
-  const [shop] = (await accounts(store, 'shop', 'never', 'fresh')) as [number]
+  const [shop, , fresh] = (await accounts(store, 'shop', 'never', 'fresh')) as [number, number, number]
+  // As its first bind makes it.
+  await store.query('insert into credit (account) values ($1)', [fresh])
+  await tellBelow(store, ACTOR, 'fresh', { micros: UNIT, percent: 10 })
   await store.query(`insert into tariff_prices (tariff, prefix, micros) select id, '49', 50000 from tariffs`)
   const node = new Node(store, 1)
   const spend = (micros: number): Promise<void> =>
@@ -402,6 +597,86 @@ t.test('an account is told once that little is left, once that it is used up, an
   await tellBelow(store, ACTOR, 'shop', { micros: 15 * UNIT, percent: 10 })
   await spend(6 * UNIT)
   t.same(await news(), ['account.credit_low'])
+  await booked(store, 'top_up', UNIT, undefined, 'fresh')
+  await booked(store, 'withdrawal', -UNIT, undefined, 'fresh')
+  t.same(await news(), ['account.credit_exhausted'], 'it has had money now')
+})
+
+t.test('statements that nobody reads hold no connection and no place of other accounts for long', async t => {
+  const store = await opened(t)
+  const [shop, post, third] = (await accounts(store, 'shop', 'post', 'third')) as [number, number, number]
+  await store.query(
+    `with made as (
+       insert into ledger_entries (kind, memo) select 'adjustment', repeat('x', 50) from generate_series(1, 2500) returning id
+     ) insert into ledger_lines (entry, book, micros)
+     select id, book, micros from made, (select 'customer:' || id as book, 1 as micros from accounts
+       union all select 'adjustments', -3) sides`,
+  )
+  const file = async (id: number): Promise<Readable> => {
+    const reply = { type: () => reply, header: () => reply, send: (stream: Readable) => stream }
+    const named = { account: `account ${id}`, id, currency: 'EUR', withWho: false }
+    return (await statementCsv(reply as never, store, named, ALL)) as unknown as Readable
+  }
+  const one = await file(shop)
+  const other = await file(post)
+  await t.rejects(file(shop), { status: 429, code: 'busy' })
+  await t.rejects(file(third), { status: 503, code: 'busy' })
+  const { rows } = await store.query(
+    `select count(*) as n from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
+  )
+  t.same(rows, [{ n: 0 }], 'no transaction waits for a reader')
+  other.destroy()
+  let text = ''
+  for await (const chunk of one) text += chunk
+  const lines = text.split('\r\n')
+  t.equal(lines.length, 2_500 + 4)
+  t.match(lines.at(-2), /closing,,,,,0\.0025,EUR/)
+  for (const id of [shop, third]) (await file(id)).destroy()
+})
+
+t.test('a tariff that cannot be compiled keeps its prices, and the newest always wins', async t => {
+  const counters = new Counters()
+  const pages = new Map<number, StoredPrice[][]>()
+  const pricesOf = (id: number): StoredPrice[][] => {
+    const found = pages.get(id)
+    if (found === undefined) throw new Error('torn')
+    return found
+  }
+  const billing = new Billing({
+    directory: {
+      ...{ tariffs: () => [], carriers: () => [], pricesOf },
+      tariff: (id: number) => ({ id, name: `tariff ${id}`, margins: [] }),
+    },
+    ...{ spool: { identity: 'x' }, store: {}, node: 1, counters, log: silent, clock: new ManualClock(0) },
+    priceMicros: () => undefined,
+  } as unknown as BillingHost)
+  const put = (id: number, micros: number, count: number): void => {
+    pages.set(
+      id,
+      Array.from({ length: count }, (_, i) => [[`4${i}`, -1, null, micros]]),
+    )
+    billing.tariffsChanged([id])
+  }
+  const asked = { rank: 1, carrierName: '' } as const
+  const price = (id: number): unknown => billing.segmentMicros(id, asked, '40123', undefined, 0)
+  put(1, 10, 1)
+  put(2, 20, 1)
+  await billing.priced()
+  pages.delete(1)
+  billing.tariffsChanged([1])
+  put(2, 21, 1)
+  await billing.priced()
+  t.same([price(1), price(2)], [10, 21])
+  t.equal(counters.get('tariff_faulty'), 1)
+  put(1, 11, 1)
+  await billing.priced()
+  t.equal(price(1), 11)
+  put(2, 22, 20)
+  const first = billing.priced()
+  await new Promise(resolve => setImmediate(resolve))
+  put(2, 23, 1)
+  await Promise.all([first, billing.priced()])
+  t.equal(price(2), 23)
 })
 
 t.test('the lease of a node that is gone is freed, that of one that lives is not', async t => {
@@ -420,6 +695,60 @@ t.test('the lease of a node that is gone is freed, that of one that lives is not
   await t.rejects(release('nobody'), /nothing is leased/)
   t.same(await release('gone'), { leases: 1, micros: 5 * UNIT })
   t.match(await balance(store, 'shop'), { leased_micros: 2 * UNIT, free_micros: 8 * UNIT })
+})
+
+t.test('a node that comes back gives nothing back of a lease that was released, and asks for a new one', async t => {
+  const store = await opened(t)
+  const [shop, post] = (await accounts(store, 'shop', 'post')) as [number, number]
+  await booked(store, 'top_up', 10 * UNIT)
+  await booked(store, 'top_up', 10 * UNIT, undefined, 'post')
+  const rows = new CreditRows(store, 'away', 3)
+  const move = async (...moves: Partial<Move>[]): Promise<readonly Moved[]> => {
+    const round: Round = {
+      moves: moves.map(one => ({ account: shop, turn: 0, give: 0, want: 0, least: 0, ...one })),
+      moved: [],
+    }
+    await rows.move(round)
+    return round.moved
+  }
+  const got = await move({ want: 4 * UNIT }, { account: post, want: UNIT })
+  t.match(got, [
+    { micros: 4 * UNIT, isLost: false },
+    { micros: UNIT, isLost: false },
+  ])
+  t.match(await move({ turn: 1, want: UNIT }), [{ micros: UNIT, isLost: false }])
+  await store.query(`update credit_leases set at = now() - interval '1 day'`)
+  t.match(await releaseLeases(store, ACTOR, { spool: 'away', account: 'shop', reason: 'fire' }), { micros: 5 * UNIT })
+  const back = await move({ turn: 2, give: 3 * UNIT }, { account: post, turn: 1, give: UNIT })
+  t.match(back, [
+    { micros: 0, isLost: true },
+    { micros: -UNIT, isLost: false },
+  ])
+  t.match(await move({ turn: 2, want: UNIT }), [{ micros: 0, isLost: true }])
+  t.match(await balance(store, 'shop'), { leased_micros: 0, free_micros: 10 * UNIT })
+  t.match(await rows.leases(), { leases: [{ account: post, micros: 0, turn: 2 }] })
+  t.match(await move({ want: UNIT }), [{ micros: UNIT, isLost: false }])
+  t.match(await rows.turns([shop, post]), new Map([[shop, 1], [post, 2]]))
+})
+
+t.test('what a killed node was giving back is over before its next life reads what it has', async t => {
+  const store = await opened(t)
+  const [shop] = (await accounts(store, 'shop')) as [number]
+  await booked(store, 'top_up', 10 * UNIT)
+  const rows = new CreditRows(store, 'killed', 3)
+  await rows.move({ moves: [{ account: shop, turn: 0, give: 0, want: 4 * UNIT, least: 0 }], moved: [] })
+  let isOver = false
+  let read: Promise<unknown> = Promise.resolve()
+  await store.transaction(async client => {
+    await client.query('select from credit where account = $1 for update', [shop])
+    read = rows.leases().then(({ leases }) => t.match([isOver, leases], [true, [{ micros: UNIT, turn: 2 }]]))
+    const waits = `select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
+    while ((await client.query(waits)).rowCount === 0) await new Promise(setImmediate)
+    await client.query('update credit_leases set micros = $2, turn = 2 where account = $1', [shop, UNIT])
+    await client.query('update credit set leased_micros = $2 where account = $1', [shop, UNIT])
+    isOver = true
+  })
+  await read
 })
 
 const MERGE: TariffImport = { replaces: false, dryRun: false, progress: () => {} }
@@ -456,6 +785,9 @@ t.test('a file of prices is taken whole or not at all, and each of its faults is
     '49,0.07,,',
     '54,1,,,',
     '55',
+    '56,1,,2030-02-30',
+    '57,1,,2030-02-28T24:00:00Z',
+    '58,1,,2031-02-29T01:00:00+02:00',
   ].join('\n')
   const error = await put(store, 'retail', bad).catch(error => error)
   t.ok(error instanceof PricesFaulty)
@@ -473,6 +805,9 @@ t.test('a file of prices is taken whole or not at all, and each of its faults is
       [10, 'is'],
       [11, 'has'],
       [12, 'price'],
+      [13, 'from'],
+      [14, 'from'],
+      [15, 'from'],
     ],
   )
   t.equal(await out(store, 'retail'), before)

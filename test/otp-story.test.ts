@@ -68,11 +68,16 @@ lodger('a code goes to the phone alone, is right once, and stands in no answer, 
   t.match(await ask('verify', { session_id, otp_code: code }), invalid, 'for another purpose')
   t.match((await ask(session_id)).json, { status: 'pending', attempts_left: 1, messages: [{ status: 'delivered' }] })
   const right = await ask('verify', { session_id, otp_code: `${code.slice(0, 3)} ${code.slice(3)}`, purpose: 'login' })
-  t.match(right, { status: 200, json: { verified: true, purpose: 'login', metadata: { user: 7 } } })
+  const carried_by = [{ channel: 'sms', to: number, status: 'delivered' }]
+  const proven = { verified: true, purpose: 'login', metadata: { user: 7 }, carried_by, sandbox: false }
+  t.match(right, { status: 200, json: proven })
   t.match(await ask('verify', { session_id, otp_code: code, purpose: 'login' }), invalid, 'once')
   const { verified_token } = right.json
   t.match(await ask('redeem', { verified_token }), { status: 422 }, 'bound to its purpose')
-  t.match(await ask('redeem', { verified_token, purpose: 'login' }), { status: 200, json: { session_id, to: number } })
+  t.match(await ask('redeem', { verified_token, purpose: 'login' }), {
+    status: 200,
+    json: { session_id, to: number, carried_by, sandbox: false },
+  })
   t.match(await ask('redeem', { verified_token, purpose: 'login' }), { status: 422 }, 'once')
 
   const events = await told.first(3)
@@ -193,12 +198,18 @@ lodger(
       status: 403,
       json: { code: 'otp_country_refused' },
     })
-    t.match(await ask('generate', { phone_number: `+${newNumber()}`, length: 4 }), { status: 422, json: { min: 5 } })
+    t.match(await ask('generate', { phone_number: `+${newNumber()}`, length: 5 }), { status: 422, json: { min: 6 } })
     t.match(await ask('generate', { phone_number: `+${newNumber()}`, workflow: [{ channel: 'voice' }] }), {
       status: 501,
     })
     t.match(await ask('generate', { phone_number: 'nobody' }), { status: 422, json: { code: 'destination_invalid' } })
     t.match(await ask('generate', {}), { status: 422, json: { code: 'invalid' } })
+    const paid = { phone_number: `+${newNumber()}`, custom_message: '{otp} for {payee}' }
+    t.match(await ask('generate', paid), { status: 422, json: { code: 'invalid' } }, 'nobody is paid')
+    t.match(await ask('generate', { ...paid, payee: 'Shop', amount: '9 EUR' }), {
+      status: 422,
+      json: { code: 'otp_text_invalid', detail: /amount/ },
+    })
   },
 )
 
@@ -260,7 +271,10 @@ lodger(
       status: 'pending',
       messages: [{ status: 'sent' }, { channel: 'email' }],
     })
-    t.match(await ask('verify', { session_id: silent.session_id, otp_code: code }), { status: 200 })
+    t.match(await ask('verify', { session_id: silent.session_id, otp_code: code }), {
+      status: 200,
+      json: { carried_by: [{ channel: 'sms' }, { channel: 'email', to: 'silent@shop.example' }] },
+    })
 
     carrier.script.submit = sm => sm.refuse(0x0b)
     const refused = (await begin('refused@shop.example', 300)).json
@@ -301,7 +315,10 @@ lodger('in the sandbox the code is told and no limit holds; a test key’s sessi
   for (let n = 0; n < 12; n++) {
     const one = await ask('generate', { phone_number: '+999000000100' })
     t.match(one.json, { sandbox: true, limits: null, code: /^\d{6}$/ })
-    t.equal((await ask('verify', { session_id: one.json.session_id, otp_code: one.json.code })).status, 200)
+    const right = await ask('verify', { session_id: one.json.session_id, otp_code: one.json.code })
+    t.match(right, { status: 200, json: { sandbox: true } })
+    const { verified_token } = right.json
+    t.match(await ask('redeem', { verified_token }), { status: 200, json: { sandbox: true } })
   }
   const { session_id, code } = (await ask('generate', { phone_number: `+${newNumber()}`, format: 'words' }, test)).json
   t.match(await ask('verify', { session_id, otp_code: code }), invalid)
@@ -320,6 +337,22 @@ lodger('an operator sends and checks codes of an account with the command line',
   t.match(await run('verify', ...account, ...session, '--code', 'no such words'), { code: 1, stderr: /no longer good/ })
   t.match(await run('verify', ...account, ...session, '--code', code), { code: 0, stdout: /verified for verification/ })
   t.match(await run('show', ...account, session_id), { code: 0, stdout: /verified/ })
+  t.match(await run('release', ...account, '--to', '+4915112345678'), { code: 1, stderr: /not blocked/ })
+  t.match(await run('release', ...account), { code: 1, stderr: /a prefix, or to/ })
+
+  const rows = async (): Promise<Record<string, unknown>[]> =>
+    JSON.parse((await daemon.get(`/api/v1/admin/audit?action=otp.&subject=${lodging.named('shop')}`)).body).audit
+  let audit = await rows()
+  while (audit.length < 3) audit = await rows()
+  t.match(
+    audit.sort((a, b) => Number(a.id) - Number(b.id)),
+    [
+      { action: 'otp.generate', who: 'admin.sock', changes: { status: 200 } },
+      { action: 'otp.verify', changes: { session_id, status: 422 } },
+      { action: 'otp.verify', changes: { session_id, status: 200 } },
+    ],
+  )
+  t.notOk(JSON.stringify(audit).includes(code), 'without the code')
 })
 
 lodger(

@@ -2,24 +2,33 @@
 
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { isGsm } from '../protocols/gsm/alphabet.js'
 import { countSegmentsOfText } from '../protocols/gsm/segment.js'
 import type { Account } from '../src/accounts/account.js'
 import { otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
+import { type Fault, fault } from '../src/model/fault.js'
 import { excerpt, isOfOtp, Message, recordSize, state, writeRecord } from '../src/model/message.js'
 import { extrasOfWeb } from '../src/model/webExtras.js'
 import { LENGTHS, newCode, plainCode } from '../src/services/otp/codes.js'
 import { Guard } from '../src/services/otp/guard.js'
-import { type CodeOutcome, isRefusal } from '../src/services/otp/host.js'
+import { type CodeOutcome, isRefusal, type OtpSettings, type OtpTemplates } from '../src/services/otp/host.js'
 import { SendCounts } from '../src/services/otp/limits.js'
 import { Otp } from '../src/services/otp/otp.js'
 import { Peppers } from '../src/services/otp/peppers.js'
-import { type Binding, isCode, newSessionId, type Session, tagOf } from '../src/services/otp/session.js'
+import {
+  type Binding,
+  type Channel,
+  carriedBy,
+  isCode,
+  newSessionId,
+  type Session,
+  tagOf,
+} from '../src/services/otp/session.js'
 import { languages, type Wording, withSuffix, wordsFor } from '../src/services/otp/texts.js'
-import { masked } from '../src/services/otp/told.js'
+import { masked, Told } from '../src/services/otp/told.js'
 import { words } from '../src/services/otp/words.js'
 import { silent, temporaryDirectory } from './support/postgres.js'
 
@@ -153,6 +162,8 @@ t.test(
     }
     t.equal(wordsFor({ ...wording, payee: 'Shop', amount: '9.90 EUR' }, '1', 5).split('\n')[1], 'Shop: 9.90 EUR')
     t.equal(wordsFor({ ...wording, custom: '{otp}! {otp}, {expiry}' }, '12', 3), '12! 12, 3')
+    const paid = { ...wording, custom: '{payee}: {amount}, {otp}', payee: '$& {otp}', amount: '9.90 EUR' }
+    t.equal(wordsFor(paid, '12', 3), '$& {otp}: 9.90 EUR, 12', 'a value is no place')
     t.equal(withSuffix('x', { ...wording, domain: 'shop.example' }, 'amber tiger'), 'x\n\n@shop.example #ambertiger')
     t.equal(withSuffix('x', { ...wording, appHash: 'He42w354ol9' }, '1'), 'x\nHe42w354ol9')
   },
@@ -239,6 +250,20 @@ t.test('codes for a number are a minute apart, five an hour and ten a day, and a
     counts.countAddress(1, '192.0.2.1', clock.now())
   }
   t.match(counts.overAddress(1, '192.0.2.1', clock.now()), { what: 'address' })
+  const busy = new SendCounts(kept, { ...limits, perAddressHour: 1_000_000 })
+  const whole = new SendCounts(kept, { ...limits, perAddressHour: 0 })
+  for (let n = 0; n < 3_000; n++) {
+    clock.advance(2_000)
+    busy.countAddress(1, '192.0.2.9', clock.now())
+    whole.countAddress(1, '192.0.2.8', clock.now())
+  }
+  t.ok((kept.kept('otp n 1 192.0.2.9')?.length as number) < 1_000, 'a proxy’s thousands are sixty numbers')
+  t.match(new SendCounts(kept, { ...limits, perAddressHour: 1_700 }).overAddress(1, '192.0.2.9', clock.now()), {
+    what: 'address',
+  })
+  t.equal(counts.overAddress(1, '192.0.2.1', clock.now()), undefined, 'an hour later')
+  t.equal(whole.overAddress(1, '192.0.2.8', clock.now()), undefined, '0 is no limit')
+  t.equal(kept.kept('otp n 1 192.0.2.8'), undefined)
   t.equal(counts.overAccount(1, 1, clock.now()), undefined)
   counts.countAccount(1, clock.now())
   t.match(counts.overAccount(1, 1, clock.now()), { what: 'account' })
@@ -279,11 +304,44 @@ t.test(
 
 /** Without a daemon: what it kept, and what it would do with messages. */
 async function lonely(clock: ManualClock, kept: KeptThings, tell: (type: string, data: string) => void = () => {}) {
+  return alone(clock, kept, { tell })
+}
+
+interface Alone {
+  readonly tell?: (type: string, data: string) => void
+  readonly profile?: object
+  readonly settings?: Partial<OtpSettings>
+  readonly sandbox?: boolean
+  readonly render?: OtpTemplates['render']
+  /** Of the door, for one message. */
+  readonly refuse?: (m: Message) => Fault | undefined
+}
+
+async function alone(
+  clock: ManualClock,
+  kept: KeptThings,
+  {
+    tell = () => {},
+    profile = {},
+    settings = {},
+    sandbox = false,
+    render = () => Promise.reject(new Error('none')),
+    refuse = () => undefined,
+  }: Alone,
+) {
   const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), clock)
   const hooks = [{ of: 1, disabled: null, events: [] }]
-  const account = { id: 1, otp: readOtpProfile({}), hooks } as unknown as Account
+  const account = { id: 1, otp: readOtpProfile(profile), hooks } as unknown as Account
   const learned: CodeOutcome[] = []
-  let id = 1
+  const notices: string[] = []
+  const used: string[] = []
+  const messages: Message[] = []
+  const take = (m: Message): Fault | undefined => {
+    const fault = refuse(m)
+    if (fault !== undefined) return fault
+    m.id = messages.push(m)
+    return undefined
+  }
   const otp = new Otp({
     spool: Object.assign(kept, {
       cancel: () => false,
@@ -298,12 +356,9 @@ async function lonely(clock: ManualClock, kept: KeptThings, tell: (type: string,
     door: {
       admit: () => undefined,
       preview: () => undefined,
-      submitMail: () => undefined,
+      submitMail: take,
       creditKnown: async () => false,
-      submitAdmitted: (m: Message) => {
-        m.id = id++
-        return undefined
-      },
+      submitAdmitted: take,
     },
     store: { ready: false, query: () => Promise.reject(new Error('away')) },
     counters: new Counters(),
@@ -312,15 +367,16 @@ async function lonely(clock: ManualClock, kept: KeptThings, tell: (type: string,
       ...{ length: 6, expiryMs: 300_000, attempts: 3, attemptsMs: 600_000, keepDays: 90 },
       limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 10 },
       guard: { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS },
+      ...settings,
     },
-    ...{ clock, peppers, sandbox: false, postmaster: 'a@b.example', hostname: 'b.example' },
-    templates: { render: () => Promise.reject(new Error('none')), used: () => {} },
+    ...{ clock, peppers, sandbox, postmaster: 'a@b.example', hostname: 'b.example' },
+    templates: { render, used: id => void used.push(id) },
     account: () => account,
-    notice: () => {},
+    notice: (_, type) => void notices.push(type),
     learned: outcome => void learned.push(outcome),
     fault: error => t.fail(String(error)),
   })
-  return { otp, account, learned }
+  return { otp, account, learned, notices, used, messages, asker: { account, isTest: false } }
 }
 
 const wantedFor = (phone: string, purpose = 'verification') => ({
@@ -373,6 +429,220 @@ t.test(
     t.match(after.otp.show({ account: after.account, isTest: false }, id), { status: 'expired', sealed: '' })
   },
 )
+
+const over = (phone: string, email: string, channels: readonly Channel[], more: object = {}) => ({
+  ...wantedFor(phone),
+  email,
+  workflow: channels.map(channel => ({ channel, timeoutMs: 30_000 })),
+  ...more,
+})
+const FEW = { percent: 35, from: 5, graceMs: 0, blockMs: 12 * HOUR_MS }
+const MANY = { cooldownMs: 60_000, perHour: 1_000, perDay: 10_000, perAddressHour: 0 }
+const number = (n: number, prefix = '4915112'): string => `${prefix}${String(n).padStart(6, '0')}`
+const codeOf = (m: Message | undefined): string => /\d{6}/.exec(String(m?.body))?.[0] as string
+const made = (t: Test, answer: object): Session => {
+  if (isRefusal(answer)) t.fail(answer.text)
+  return (answer as { session: Session }).session
+}
+
+t.test('no later channel and no second message is a way around what keeps the first one back', async t => {
+  const clock = new ManualClock(START_MS)
+  const at = await alone(clock, new KeptThings(clock), {
+    profile: { countries: ['DE'], perHour: 20 },
+    settings: { guard: FEW },
+  })
+  const { otp, asker } = at
+  t.match(
+    await otp.generate(asker, over('33612345678', 'a@b.example', ['email', 'sms'])),
+    { code: 'otp_country_refused' },
+    'a country of a later channel',
+  )
+  const early = made(t, await otp.generate(asker, over(number(100), 'e@b.example', ['sms'])))
+  const first = made(t, await otp.generate(asker, over(number(101), 'f@b.example', ['email', 'sms'])))
+  for (let n = 0; n < 4; n++) made(t, await otp.generate(asker, wantedFor(number(n))))
+  t.match(at.notices, ['otp.prefix_blocked'])
+  t.match(await otp.next(asker, first.id), { code: 'otp_prefix_blocked' }, 'a prefix, with the next channel')
+  clock.advance(60_000)
+  t.match(await otp.resend(asker, early.id), { code: 'otp_prefix_blocked' }, 'and once more')
+
+  for (let n = 0; n < 5; n++) {
+    const one = made(t, await otp.generate(asker, over(number(n, '4917312'), 'all@b.example', ['sms', 'email'])))
+    t.match(await otp.next(asker, one.id), { step: 1 })
+  }
+  const sixth = made(t, await otp.generate(asker, over(number(6, '4917412'), 'all@b.example', ['sms', 'email'])))
+  t.match(await otp.next(asker, sixth.id), { code: 'otp_limited', more: { limit: 'hour' } }, 'mails are counted')
+  t.match(await otp.resend(asker, sixth.id), { code: 'otp_limited' })
+  t.equal(at.messages.length, 17)
+})
+
+t.test('of an account’s hour each message is one, whichever channel it takes', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker } = await alone(clock, new KeptThings(clock), { profile: { perHour: 3 } })
+  const one = made(t, await otp.generate(asker, over(number(1), 'a@b.example', ['sms', 'sms', 'email'])))
+  clock.advance(60_000)
+  made(t, await otp.resend(asker, one.id))
+  t.match(await otp.next(asker, one.id), { step: 1 })
+  t.match(await otp.next(asker, one.id), { code: 'otp_limited', more: { limit: 'account' }, retryable: false })
+  t.match(await otp.generate(asker, wantedFor(number(2))), { code: 'otp_limited', more: { limit: 'account' } })
+})
+
+t.test('a code that was read in a mail speaks for no prefix, and one that was sent thrice for all three', async t => {
+  const clock = new ManualClock(START_MS)
+  const at = await alone(clock, new KeptThings(clock), { settings: { guard: FEW, limits: MANY } })
+  const { otp, asker, messages } = at
+  const ended = (m: Message | undefined, session: Session): void => {
+    const done = Object.assign(new Message(), { id: m?.id, account: 1, carrier: 3 })
+    done.extras = extrasOfWeb({ otp: session.id, sms_type: 'otp' }, [])
+    otp.course.ended(done, { state: state.DELIVERED, error: '', doneMs: clock.now() })
+  }
+  for (let n = 0; n < 5; n++) {
+    const one = made(t, await otp.generate(asker, over(number(n), 'a@b.example', ['sms', 'email'])))
+    const code = codeOf(messages.at(-1))
+    await otp.next(asker, one.id)
+    ended(messages.at(-1), one)
+    const right = await otp.checks.verify(asker, one.id, code, {})
+    t.match(carriedBy(made(t, right)), [
+      { channel: 'sms', to: number(n), status: 'sent' },
+      { channel: 'email', to: 'a@b.example', status: 'delivered' },
+    ])
+  }
+  t.match(await otp.generate(asker, wantedFor(number(9))), { code: 'otp_prefix_blocked' })
+  for (let n = 0; n < 9; n++) {
+    const one = made(t, await otp.generate(asker, wantedFor(number(n, '4917999'))))
+    for (let again = 0; n < 8 && again < 2; again++) {
+      clock.advance(60_000)
+      made(t, await otp.resend(asker, one.id))
+    }
+    made(t, await otp.checks.verify(asker, one.id, codeOf(messages.at(-1)), {}))
+  }
+})
+
+t.test('of the sandbox is what goes to its numbers alone, or is asked for with a test key', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker } = await alone(clock, new KeptThings(clock), { sandbox: true })
+  const magic = '999000000100'
+  t.match(made(t, await otp.generate(asker, wantedFor(magic))), { isSandboxed: true })
+  t.match(await otp.generate(asker, over(magic, 'a@b.example', ['sms', 'email'])), { code: 'otp_sandbox_mixed' })
+  t.match(
+    made(t, await otp.generate(asker, over(magic, 'a@b.example', ['email']))),
+    { isSandboxed: false },
+    'a number that nothing goes to lifts no limit',
+  )
+  const test = { ...asker, isTest: true }
+  t.match(made(t, await otp.generate(test, over(magic, 'a@b.example', ['sms', 'email']))), { isSandboxed: true })
+})
+
+t.test('a template is filled in the language with payee and amount, and counted once its message is taken', async t => {
+  const clock = new ManualClock(START_MS)
+  const rendered: unknown[] = []
+  let isFull = true
+  const noRoute = fault('no_route', 'no route to this destination', false)
+  const { otp, asker, used } = await alone(clock, new KeptThings(clock), {
+    refuse: () => (isFull ? noRoute : undefined),
+    render: async (_, id, variables, version, locale) => {
+      const { otp, ...others } = variables
+      rendered.push([id, others, version, locale])
+      return { text: `${otp} ${id === 'whole' ? Object.values(others).join(' ') : ''}`, templateId: '7' }
+    },
+  })
+  const paid = { payee: 'Shop', amount: '9.90 EUR', language: 'de', template: { id: 'whole', variables: { x: 'y' } } }
+  t.match(await otp.generate(asker, over(number(1), '', ['sms'], paid)), { code: 'no_route' })
+  t.same(rendered, [['whole', { x: 'y', expiry: '5', payee: 'Shop', amount: '9.90 EUR' }, undefined, 'de']])
+  t.same(used, [])
+  isFull = false
+  made(t, await otp.generate(asker, over(number(1), '', ['sms'], paid)))
+  t.same(used, ['7'])
+  for (const mute of [
+    { template: { id: 'mute', variables: {} } },
+    { template: null, custom: 'Pay {payee} with {otp}' },
+  ]) {
+    const refused = await otp.generate(asker, over(number(2), '', ['sms'], { ...paid, ...mute }))
+    t.match(refused, { code: 'otp_text_invalid' }, 'who pays must read what')
+  }
+  const said = { ...paid, template: null, custom: '{amount} to {payee}: {otp}' }
+  made(t, await otp.generate(asker, over(number(3), '', ['sms'], said)))
+})
+
+t.test('a crash between a channel that failed and the next one leaves a moment for the next', async t => {
+  const clock = new ManualClock(START_MS)
+  const kept = new KeptThings(clock)
+  const noRoute = fault('no_route', 'no route to this destination', false)
+  const { otp, asker } = await alone(clock, kept, {
+    refuse: m => (m.destination_addr.includes('@') ? noRoute : undefined),
+  })
+  const one = made(t, await otp.generate(asker, over(number(1), 'a@b.example', ['sms', 'email', 'sms'])))
+  clock.advance(1_000)
+  const seen: Session[] = []
+  const keep = kept.keep.bind(kept)
+  kept.keep = (key, octets, untilMs) => {
+    if (key.startsWith('otp s ')) seen.push(JSON.parse(octets.toString()))
+    return keep(key, octets, untilMs)
+  }
+  t.match(await otp.next(asker, one.id), { step: 2 })
+  t.match(seen, [
+    { step: 1, nextMs: clock.now(), tries: [{}, { error: 'no_route' }] },
+    { step: 2, nextMs: 0 },
+  ])
+  t.ok([...kept.things.keys()].some(key => key.startsWith(`otp t ${clock.now() + 5_000} `)))
+})
+
+t.test('after a hundred wrong codes in a row nothing is right for a destination until it is released', async t => {
+  const clock = new ManualClock(START_MS)
+  const kept = new KeptThings(clock)
+  const at = await alone(clock, kept, { profile: { guard: false }, settings: { limits: { ...MANY, cooldownMs: 0 } } })
+  const { otp, asker, messages } = at
+  const begin = async (purpose: string): Promise<Session> =>
+    made(t, await otp.generate(asker, wantedFor(number(1), purpose)))
+  const wrong = async ({ id, purpose }: Session, count: number): Promise<void> => {
+    for (let n = 0; n < count; n++) await otp.checks.verify(asker, id, 'nothing', { purpose })
+  }
+  for (let n = 0; n < 33; n++) await wrong(await begin(`p${n}`), 3)
+  const good = await begin('good')
+  t.ok(made(t, await otp.checks.verify(asker, good.id, codeOf(messages.at(-1)), { purpose: 'good' })))
+  for (let n = 0; n < 33; n++) await wrong(await begin(`q${n}`), 3)
+  t.same(at.notices, [], 'a right one began anew')
+  const other = await begin('other')
+  const code = codeOf(messages.at(-1))
+  await wrong(await begin('last'), 3)
+  t.same(at.notices, ['otp.destination_blocked'])
+  t.match(await otp.checks.verify(asker, other.id, code, { purpose: 'other' }), { code: 'otp_invalid' })
+  t.match(await otp.generate(asker, wantedFor(number(1), 'new')), { code: 'otp_destination_blocked' })
+  t.match(await otp.resend(asker, other.id), { code: 'otp_destination_blocked' })
+  t.match(otp.blockedDestinations(), [{ account: 1, destination: number(1) }])
+  t.equal(await otp.releaseDestination(1, number(2)), false)
+  t.equal(await otp.releaseDestination(1, number(1)), true)
+  t.same(otp.blockedDestinations(), [])
+  t.ok(made(t, await otp.checks.verify(asker, other.id, code, { purpose: 'other' })))
+})
+
+t.test('fewer digits than six an account must have said that it wants', async t => {
+  const clock = new ManualClock(START_MS)
+  for (const [length, shortCodes, isGood] of [
+    [5, false, false],
+    [4, false, false],
+    [4, true, true],
+    [5, true, true],
+  ]) {
+    const { otp, asker } = await alone(clock, new KeptThings(clock), { profile: { shortCodes } })
+    const answer = await otp.generate(asker, { ...wantedFor(number(1)), length: length as number })
+    t.equal(!isRefusal(answer), isGood, `${length} ${shortCodes}`)
+  }
+})
+
+t.test('old rows are cleaned away a slice at a time until none is left', async t => {
+  const clock = new ManualClock(START_MS)
+  const cleaned = [20_000, 20_000, 7, 99]
+  let asked = 0
+  const store = { ready: true, query: async () => ({ rowCount: cleaned[asked++], rows: [] }) }
+  const told = new Told({
+    ...{ clock, store, log: silent, settings: { keepDays: 90 } },
+  } as unknown as ConstructorParameters<typeof Told>[0])
+  for (let n = 0; n < 10; n++) await told.flush()
+  t.equal(asked, 3)
+  clock.advance(HOUR_MS)
+  await told.flush()
+  t.equal(asked, 4)
+})
 
 t.test('of a message with a code nothing of its text stays once a carrier has it', async t => {
   const m = new Message()

@@ -4,9 +4,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
 import { ownersWords, personWords, RESET } from '../src/daemon/noticeMails.js'
+import { Notices } from '../src/daemon/notices.js'
 import { type Answer, api, KEY } from './support/api.js'
 import { house, story } from './support/house.js'
+import { silent } from './support/postgres.js'
 import { receiver, SECRET } from './support/receiver.js'
 import { smsc } from './support/smsc.js'
 
@@ -20,6 +24,22 @@ t.test('a mail says what there is to do, and no notice that is none of a personâ
   t.notMatch(linked?.subject, /tlp/)
   t.equal(personWords('a@b.example', 'message.delivered', {}, null), undefined)
   t.equal(ownersWords('shop', 'account.other', {}), undefined)
+})
+
+t.test('what else is mailed to somebody, whoever brings it about, holds no token back', async t => {
+  const to: string[] = []
+  const counters = new Counters()
+  const notices = new Notices({
+    ...{ counters, log: silent, clock: new ManualClock(0), resetUrl: null },
+    mail: async ({ subject }: { subject: string }) => to.push(subject) > 0,
+    store: { query: async () => ({ rows: [] }) },
+  } as never)
+  for (let n = 0; n < 20; n++) notices.notifyPerson('a@b.example', 'user.registered_again', {})
+  for (let n = 0; n < 6; n++) notices.notifyPerson('a@b.example', RESET, { token: `tlp_${n}`, expires_at: '' })
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(to.filter(subject => subject === 'Another password').length, 5)
+  t.equal(to.length, 10)
+  t.equal(counters.get('notice_mails_held'), 16)
 })
 
 story('a token for another password goes by mail and nowhere else, and owners hear of quotas', async t => {
@@ -75,7 +95,8 @@ story('a token for another password goes by mail and nowhere else, and owners he
 
   // An operator too; and a phone, which is sent no mail, has the webhook that was there before.
   await auth('password-reset/request', { email: 'ops@acme.example' })
-  t.match(await mails('ops@acme.example', 1), [{ subject: 'Another password' }])
+  const [first] = await mails('ops@acme.example', 1)
+  t.match(first, { subject: 'Another password' })
   await auth('password-reset/request', { email: '15550001@sms.example.com' })
   t.match((await told.first(1))[0], { type: 'user.password_reset', data: { email: '15550001@sms.example.com' } })
 
@@ -84,8 +105,22 @@ story('a token for another password goes by mail and nowhere else, and owners he
   await auth('register', { email: 'ann@acme.example', password: PASSWORD })
   t.match((await told.first(2))[1], { type: 'user.registered_again', data: { email: 'ann@acme.example' } })
   t.equal((await mails('ann@acme.example', 2)).length, 2)
-  while ((await daemon.metric('trunkline_events_total', { name: 'notice_mails_held' })) < 4) {}
+  while ((await daemon.metric('trunkline_events_total', { name: 'password_resets_held' })) < 4) {}
   t.equal((await mails('ops@acme.example', 5)).length, 5)
+  // And takes from nobody what they were told: the first token is good, and none of the others then.
+  const tokens = await Promise.all(
+    (await mails('ops@acme.example', 5)).map(
+      async ({ id }) => /token=(tlp_[\w-]+)/.exec((await local('GET', `/catch/${id}`)).text)?.[1] ?? '',
+    ),
+  )
+  const oldest = /token=(tlp_[\w-]+)/.exec((await local('GET', `/catch/${first?.id}`)).text)?.[1] ?? ''
+  t.equal(new Set(tokens).size, 5)
+  t.match(JSON.parse((await daemon.ask('POST', '/api/v1/admin/users/ops@acme.example/reset', {})).body), {
+    token: /^tlp_/,
+  })
+  const confirm = (token: string) => auth('password-reset/confirm', { token, password: 'another password' })
+  t.equal((await confirm(oldest)).status, 200)
+  for (const token of tokens) t.equal((await confirm(token)).status, 422, 'used up')
 
   // The day's last message.
   for (const to of ['+4915112345678', '+4915112345679']) {

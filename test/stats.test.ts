@@ -363,8 +363,7 @@ t.test('counted anew from history, also beside a writer and twice, the counts ar
   await log.drained()
   await moveCells(store)
   const wanted = sorted(naive(log.rows))
-  const rebuild = (): Promise<void> =>
-    rebuildStats(store, { fromMs: 0, toMs: NOON_MS, hoursFromMs: NOON_MS - 30 * DAY_MS }, () => {})
+  const rebuild = (): Promise<void> => rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, () => {})
   await rebuild()
   t.same(sorted(await stored(db)), wanted, 'over what was right')
   // Whatever is wrong is mended, but for conversions, which history does not have.
@@ -400,7 +399,161 @@ t.test('hours that are old go and their days stay; what is older than days goes 
   t.equal((await db.query(`select from stats_day where hour < $1`, [new Date(today - 2 * DAY_MS)])).rowCount, 0)
 })
 
+/** Counts written and moved, as the daemon does it. */
+async function counted(store: Store, rows: readonly HistoryRow[]): Promise<void> {
+  const stats = new Stats()
+  stats.begin()
+  for (const one of rows) stats.take(one)
+  await store.transaction(client => stats.write(client))
+  await moveCells(store)
+}
+
+/** Messages of these moments, each with its end and a code that was used. */
+const whole = (moments: readonly number[]): HistoryRow[] =>
+  moments.flatMap((ms, n) => {
+    const base = row(firstIdAt(ms) + n)
+    const end = { ...base, carrier: 1, state: 2 as const, atMs: ms + 1_000 }
+    return [base, { ...end, kind: 'ended' as const }, { ...end, kind: 'converted' as const, segments: 0 }]
+  })
+
+t.test('a day that history has no more is not wiped because of a message that came as it ended', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  await store.firstTry
+  const today = Math.floor(NOON_MS / DAY_MS) * DAY_MS
+  // Its id is of yesterday, its row of today: by rows history drops its days.
+  const late = row(firstIdAt(today - 1), { atMs: today + 1 })
+  const rows = [...whole([today - HOUR_MS, today - 2 * HOUR_MS, today + HOUR_MS]), late]
+  const log = new TestLog(rows)
+  const writer = new HistoryWriter({
+    ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+    parts: [new Stats()],
+  })
+  t.teardown(() => writer.stop())
+  writer.start()
+  await log.drained()
+  await moveCells(store)
+  await db.query('delete from history where at < $1', [new Date(today)])
+  const days: string[] = []
+  await rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, ({ day }) => days.push(day))
+  t.same(days, ['2026-11-20'])
+  t.same(sorted(await stored(db)), sorted(naive(rows)))
+})
+
+t.test(
+  'days whose hours were dropped are told by days when hours are kept for longer, and keep their conversions',
+  async t => {
+    const url = await databases.database()
+    const db = await reader(t, url)
+    const store = opened(t, url)
+    await store.firstTry
+    const today = Math.floor(NOON_MS / DAY_MS) * DAY_MS
+    const rows = whole([0, 1, 2, 3, 4, 5].map(n => today - n * DAY_MS + 10 * HOUR_MS))
+    const log = new TestLog(rows)
+    const writer = new HistoryWriter({
+      ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+      parts: [new Stats()],
+    })
+    t.teardown(() => writer.stop())
+    writer.start()
+    await log.drained()
+    await moveCells(store)
+    await dropOld(store, { hoursDays: 2, days: 30 }, NOON_MS)
+    // One of a day without hours ends once more: a part of its hours is back.
+    const again = { ...(rows[10] as HistoryRow), state: 5 as const }
+    await counted(store, [again])
+    const past = new StatsPast(store, { hoursDays: 30, days: 60 }, () => NOON_MS)
+    t.equal(await past.hoursFromMs(), today - 2 * DAY_MS)
+    const span = { fromMs: today - 5 * DAY_MS, toMs: NOON_MS }
+    const ask = { ...span, interval: 'day', by: [], only: {} } as const
+    const figures = async (zone: string) =>
+      (await past.page({ ...ask, zone }, null, 100)).rows.map(({ counts }) => [
+        counts[column.accepted],
+        counts[column.converted],
+      ])
+    t.same(
+      await figures('Europe/Berlin'),
+      [1, 2, 3, 4, 5, 6].map(() => [1, 1]),
+    )
+    await t.rejects(
+      past.page({ ...ask, zone: 'UTC', interval: 'hour' }, null, 100),
+      /hours are kept from 2026-11-18 on/,
+    )
+    await rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, () => {})
+    t.same(
+      await figures('UTC'),
+      [1, 2, 3, 4, 5, 6].map(() => [1, 1]),
+      'counted anew',
+    )
+    const { rows: sums } = await db.query(
+      'select sum(converted)::int as n from stats_hour where level = 7 union all select sum(converted)::int from stats_day where level = 0',
+    )
+    t.same(sums, [{ n: 6 }, { n: 6 }])
+    const later = new StatsPast(store, { hoursDays: 30, days: 60 }, () => NOON_MS)
+    t.equal(await later.hoursFromMs(), today - 30 * DAY_MS, 'and has its hours again')
+  },
+)
+
 // ---- questions
+
+t.test('of centuries only what is kept is looked at, and a page of accounts reads no more than it tells', async t => {
+  const url = await databases.database()
+  const store = opened(t, url)
+  await store.firstTry
+  const today = Math.floor(NOON_MS / DAY_MS) * DAY_MS
+  const rows: HistoryRow[] = []
+  for (let account = 1; account <= 300; account++) {
+    for (let day = 0; day < 4; day++) rows.push(row(firstIdAt(today - day * DAY_MS + account), { account }))
+  }
+  await counted(store, rows)
+  let [read, most] = [0, 0]
+  const counting: ConstructorParameters<typeof StatsPast>[0] = {
+    transaction: work =>
+      store.transaction(client => {
+        const query = async (text: string | { rowMode?: string }, values?: unknown[]) => {
+          const answer = await client.query(text as string, values)
+          if (typeof text === 'object' && text.rowMode === 'array') {
+            read += answer.rows.length
+            most = Math.max(most, answer.rows.length)
+          }
+          return answer
+        }
+        return work({ query } as never)
+      }),
+  }
+  const past = new StatsPast(counting, { hoursDays: 30, days: 60 }, () => NOON_MS)
+  const ages = { fromMs: Date.UTC(1895, 0), toMs: Date.UTC(2100, 0) }
+  for (const interval of ['none', 'month', 'day'] as const) {
+    const q: StatsQuestion = { ...ages, zone: 'Asia/Tehran', interval, by: [], only: {} }
+    const page = await past.page(q, null, 100)
+    t.equal(
+      page.rows.reduce((sum, { counts }) => sum + (counts[column.accepted] as number), 0),
+      1_200,
+      interval,
+    )
+  }
+  const q: StatsQuestion = {
+    ...ages,
+    fromMs: today - 3 * DAY_MS,
+    zone: 'UTC',
+    interval: 'day',
+    by: ['account'],
+    only: {},
+  }
+  read = most = 0
+  const seen = new Set<string>()
+  let pages = 0
+  for (let after: StatsKey | null = null; pages === 0 || after !== null; pages++) {
+    const page: Awaited<ReturnType<StatsPast['page']>> = await past.page(q, after, 100)
+    for (const { atMs, account } of page.rows) seen.add(`${atMs} ${account}`)
+    after = page.next
+  }
+  t.equal(seen.size, 1_200)
+  t.equal(pages, 12)
+  t.ok(most <= 200, `at most ${most} rows at a time`)
+  t.ok(read <= 12 * 250, `${read} rows read`)
+})
 
 /** The answer of whoever looks at each row. */
 function answerOf(rows: readonly HistoryRow[], q: StatsQuestion): Map<string, number[]> {
@@ -468,7 +621,7 @@ t.test('any question, read in pages of any size, is answered as the rows themsel
     for (const one of some) stats.take(one)
     await store.transaction(client => stats.write(client))
   }
-  const past = new StatsPast(store, 30, () => NOON_MS)
+  const past = new StatsPast(store, { hoursDays: 30, days: 60 }, () => NOON_MS)
   const question = fc.record({
     fromMs: fc.integer({ min: NOON_MS - 6 * DAY_MS, max: NOON_MS }),
     toMs: fc.integer({ min: NOON_MS - 6 * DAY_MS, max: NOON_MS + DAY_MS }),
@@ -525,7 +678,14 @@ t.test('a day is as long as clocks make it, and begins when they first show it',
   t.equal(momentText(startOf(Date.UTC(2026, 9, 25), 'Europe/Berlin'), 'Europe/Berlin'), '2026-10-25T00:00:00+02:00')
   t.equal(momentText(NOON_MS, 'Asia/Kolkata'), '2026-11-20T17:30:00+05:30')
   t.equal(momentText(NOON_MS, 'UTC'), '2026-11-20T12:00:00Z')
-  for (const text of ['2026-02-30x', 'tomorrow', '20261120', '']) t.equal(momentOf(text, 'UTC', false), undefined, text)
+  for (const text of ['2026-02-30x', 'tomorrow', '20261120', '', '2026-02-31', '2026-02-31T10:00:00Z', '2026-13-01']) {
+    t.equal(momentOf(text, 'UTC', false), undefined, text)
+  }
+  for (const text of ['0050-01-01', '1999-12-31', '3000-01-01', '0050-01-01T00:00:00Z', '9999-12-31T23:59:59Z']) {
+    t.equal(momentOf(text, 'Europe/Berlin', true), undefined, text)
+  }
+  t.equal(momentText(momentOf('2999-12-31', 'Asia/Tokyo', true) as number, 'Asia/Tokyo'), '3000-01-01T00:00:00+09:00')
+  t.equal(momentOf('2028-02-29T23:30:00+01:00', 'UTC', false), Date.UTC(2028, 1, 29, 22, 30))
   const span = { fromMs: Date.UTC(2026, 9, 24, 22), toMs: Date.UTC(2026, 9, 26, 23) }
   const days = bucketsOf(span, 'day', 'Europe/Berlin', 10) as { fromMs: number; toMs: number }[]
   t.same(

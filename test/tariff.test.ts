@@ -2,11 +2,17 @@
 
 import fc from 'fast-check'
 import t from 'tap'
+import type { Account } from '../src/accounts/account.js'
 import { parseGateway } from '../src/accounts/gatewayFile.js'
 import { readTariff, type StoredPrice, storedTariffSettings, tariffSettings } from '../src/accounts/tariffs.js'
-import { state } from '../src/model/message.js'
+import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
+import { Billing, type BillingHost } from '../src/daemon/billing.js'
+import { Message, state } from '../src/model/message.js'
 import { microsOf, unitsText } from '../src/model/money.js'
-import { TariffTable, withMargin } from '../src/routing/tariffTable.js'
+import type { RouteRule } from '../src/routing/table.js'
+import { type TariffMargin, TariffTable, withMargin } from '../src/routing/tariffTable.js'
+import { silent } from './support/postgres.js'
 
 const NOW = Date.UTC(2026, 10, 20)
 const DAY_MS = 86_400_000
@@ -168,6 +174,75 @@ accounts: [{systemId: a, tariff: nobody}]
     'tariffs[0].prices[1] is a second price of its prefix, class and moment',
     'accounts[0].tariff names no tariff: nobody',
   ])
+})
+
+/** Of carriers `cheap` and `dear`, and the tariff 1 of these prices. */
+function billing(pages: StoredPrice[][], margins: readonly TariffMargin[]) {
+  const known = new Set<number>()
+  const costs: Record<string, number> = { cheap: 10_000, dear: 40_000, third: 90_000 }
+  return {
+    known,
+    money: new Billing({
+      directory: {
+        tariffs: () => [],
+        carriers: () => Object.keys(costs).map((name, i) => ({ id: i + 1, name })),
+        account: () => undefined,
+        tariff: (id: number) => (known.has(id) ? { id, name: `tariff ${id}`, margins } : undefined),
+        pricesOf: () => pages,
+      },
+      ...{ spool: { identity: 'x' }, store: {}, node: 1, log: silent, clock: new ManualClock(0) },
+      ...{ counters: new Counters(), priceMicros: (carrier: string) => costs[carrier] },
+    } as unknown as BillingHost),
+  }
+}
+
+const anywhere = { prefix: '', country: '', rank: -1, hundredths: 1_000, fixedMicros: 0, minimumMicros: 0 }
+const rule = { to: [{ carrier: 'cheap' }, { carrier: 'dear' }], named: 'any' } as unknown as RouteRule
+
+t.test('a margin is on the carrier that a message names, though its route does not, else on the dearest', async t => {
+  const { money, known } = billing([], [anywhere])
+  known.add(1)
+  money.tariffsChanged([1])
+  await money.priced()
+  const price = (carrierName: string) => money.segmentMicros(1, { rank: 1, carrierName }, '4915', rule, NOW)
+  t.equal(price(''), 44_000)
+  t.equal(price('cheap'), 11_000)
+  t.equal(price('third'), 99_000)
+  t.equal(price('nobody'), undefined)
+})
+
+t.test('a tariff that has just come is waited for while it is read in pieces, and by nobody twice', async t => {
+  const pages = Array.from({ length: 50 }, (_, i): StoredPrice[] => [[`49${i}`, -1, null, i]])
+  const { money, known } = billing(pages, [])
+  const account = (tariff: number) => ({ id: 1, tariff }) as Account
+  const price = () => money.segmentMicros(1, { rank: 1, carrierName: '' }, '4949', undefined, NOW)
+  t.equal(price(), undefined, 'there is none')
+  known.add(1)
+  t.equal(price(), 'wait')
+  let turns = 0
+  let isOver = false
+  const turn = (): void => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  turn()
+  const ready = Promise.all(Array.from({ length: 20 }, () => money.ready(account(1))))
+  money.tariffsChanged([1])
+  t.same(new Set(await ready), new Set([true]))
+  isOver = true
+  t.ok(turns >= 50 && turns < 200, `${turns} turns`)
+  t.equal(price(), 49)
+})
+
+t.test('a part whose text went in another message costs nothing more of its carrier', async t => {
+  const { money } = billing([], [])
+  const ending = { state: state.ACCEPTED, error: '', doneMs: NOW }
+  const part = Object.assign(new Message(), { destination_addr: '4915', carrier: 1 })
+  t.equal(money.settles(part, ending).costMicros, 10_000)
+  part.joined = { waits: false, of: 0, ids: [7] }
+  t.equal(money.settles(part, ending).costMicros, 10_000)
+  part.joined = { waits: false, of: 8, ids: [] }
+  t.equal(money.settles(part, ending).costMicros, 0)
 })
 
 t.test('among 200,000 prices the right one is found', async t => {

@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { countSegmentsOfText } from '../protocols/gsm/segment.js'
 import { readProfile } from '../src/accounts/smppProfile.js'
-import { systemClock } from '../src/base/clock.js'
+import { type Clock, ManualClock, systemClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
 import type { Door } from '../src/intake/submit.js'
 import { segmentsOf } from '../src/intake/text.js'
@@ -20,8 +20,9 @@ import type { Message } from '../src/model/message.js'
 import { TemplateProgram } from '../src/model/templateText.js'
 import { ValuePattern } from '../src/model/valuePattern.js'
 import { contentOf, TemplateFaulty, templateFields } from '../src/services/templates/content.js'
+import { TemplateRows } from '../src/services/templates/rows.js'
 import { Templates } from '../src/services/templates/templates.js'
-import { openStore } from '../src/store/postgres.js'
+import { openStore, type SqlClient } from '../src/store/postgres.js'
 import { account } from './support/admin-subject.js'
 import { freshDatabase } from './support/house.js'
 import { within } from './support/peer.js'
@@ -66,7 +67,12 @@ t.test('what is missing, not known or not allowed is a fault with a name and a p
   const one = program('{{code}} {{who}} {{note}}', { variables })
   t.equal(one.render({ code: '12' }), '12 you ')
   t.equal(one.render({ code: '12', who: '', note: 'x' }), '12 you x', 'an empty value is none')
-  t.equal(one.render({ who: 'me' }, { code: '1', who: 'all' }), '1 me ', 'own values go before those of all')
+  const all = one.common({ code: '1', who: 'all' })
+  t.equal(one.render({ who: 'me' }, all), '1 me ', 'own values go before those of all')
+  const bads = one.common({ code: 'x', who: '' })
+  t.equal(one.render({ code: '1' }, bads), '1 you ', 'and what they replace is not judged')
+  t.match(one.render({}, bads), { code: 'variable_invalid', pointer: '/code' })
+  t.match(one.render({ code: '1' }, one.common({ no: 1 })), { code: 'variable_unknown', pointer: '/no' })
   const bad: [values: Record<string, string>, code: string, pointer: string | undefined][] = [
     [{}, 'variable_missing', '/code'],
     [{ code: '' }, 'variable_missing', '/code'],
@@ -108,6 +114,36 @@ t.test('a template that could not be filled in is refused, and says where', asyn
   t.same(faultsOf('{{b}}', { variables: [{ name: 'b', pattern: '(a+)+' }] }), ['/variables/0/pattern'])
   t.same(faultsOf('{{b}}', { variables: [{ name: 'b', max_length: 2, default: 'abc' }] }), ['/variables/0/default'])
   t.same(faultsOf('{{b}}', { variables: [{ name: 'b', default: '{{c}}' }] }), ['/variables/0/default'])
+  const long = ['a', 'b', 'c'].map(name => ({ name, default: 'x'.repeat(801), pattern: '.*' }))
+  t.same(faultsOf('{{a}}{{b}}{{c}}', { variables: long }), ['/variables/1/default'])
+})
+
+t.test('values cost no more than a text has room for, and those of all are judged once', async t => {
+  const names = Array.from({ length: 50 }, (_, i) => `v${i}`)
+  const variables = names.map(name => ({ name, pattern: '.*'.repeat(64) }))
+  const one = program(names.map(name => `{{${name}}}`).join(''), { variables })
+  const { matches } = ValuePattern.prototype
+  let characters = 0
+  ValuePattern.prototype.matches = function (value) {
+    characters += value.length
+    return matches.call(this, value)
+  }
+  t.teardown(() => {
+    ValuePattern.prototype.matches = matches
+  })
+  const filled = (length: number) => Object.fromEntries(names.map(name => [name, 'x'.repeat(length)]))
+  t.match(one.render(filled(1_600)), { code: 'too_long' })
+  t.match(one.render(undefined, one.common(filled(1_600))), { code: 'too_long' })
+  t.equal(characters, 0, 'what makes no text is held against no pattern')
+  const common = one.common(filled(20))
+  for (let i = 0; i < 100; i++)
+    t.equal((one.render({ v0: String(i) }, common) as string).length, String(i).length + 980)
+  t.equal(characters, 49 * 20 + 190)
+  const slow = program('{{a}}', { variables: [{ name: 'a', pattern: '[^a]*'.repeat(40) }] })
+  t.type(slow.render({ a: 'é'.repeat(800) }), 'string')
+  t.match(slow.render({ a: 'é'.repeat(801) }), { code: 'variable_invalid', pointer: '/a' })
+  const other = program('{{a}}', { locales: { de: '{{b}}' } })
+  t.equal(other.render({ a: 'x'.repeat(1_600), b: 'y'.repeat(1_600) }, undefined, 'de'), 'y'.repeat(1_600))
 })
 
 t.test('a language has its text, or that of the language at large, or the main one', async t => {
@@ -282,15 +318,69 @@ t.test('a request that a crash has cut short goes on with the version that it wa
   t.equal(used, 400)
 })
 
-async function node(t: Test, url: string): Promise<{ templates: Templates; up(): Promise<void> }> {
+t.test('others have their turn while texts that take long are made, and a crash then repeats none', async t => {
+  const kept = new Map<string, Buffer>()
+  const taken: number[] = []
+  let ids = 0
+  const spool = {
+    takeIds: (count: number) => Array.from({ length: count }, () => ++ids),
+    find: () => undefined,
+    keep: (key: string, octets: Buffer) => kept.set(key, octets),
+    kept: (key: string) => kept.get(key),
+  }
+  const door = {
+    spool,
+    admit: () => undefined,
+    preview: () => undefined,
+    submitAdmitted: (m: Message) => {
+      if (taken.length === 20) throw new Error('killed')
+      taken.push(m.id)
+    },
+  } as unknown as Door
+  let elapsedMs = 0
+  const clock = { now: () => 0, mono: () => elapsedMs++ }
+  const templates: TemplateSource = {
+    find: () => ({ id: 5, name: 't', version: 1, category: '', smsType: 'otp', program: program('{{a}}') }),
+    used: () => {},
+    refused: () => {},
+  }
+  const host = { door, clock, templates, hasEnded: async (id: number) => taken.includes(id) }
+  const fields = messageFields.parse({ template_id: 't' })
+  const recipients = numbersOf(60).map(number => ({ number, variables: { a: '1' } }))
+  const shop = account(7, 'shop')
+  let turns = 0
+  let isOver = false
+  const tick = (): void => {
+    turns++
+    if (!isOver) setImmediate(tick)
+  }
+  tick()
+  await new WebSender(host).preview(shop, fields, recipients)
+  isOver = true
+  t.ok(turns >= 15 && turns <= 32, `${turns} turns for 60 ms`)
+
+  const first = new WebSender(host)
+  t.same(first.once(shop, 'k', 'request'), { kind: 'first' })
+  await t.rejects(first.send(shop, fields, recipients, { key: 'k' }), /killed/)
+  t.match(new WebSender(host).once(shop, 'k', 'request'), { cutShort: { ids: { length: 60 } } })
+})
+
+const numbersOf = (count: number): string[] => Array.from({ length: count }, (_, i) => `+49151${10_000_000 + i}`)
+
+async function node(
+  t: Test,
+  url: string,
+  clock: Clock = systemClock,
+): Promise<{ templates: Templates; up(): Promise<void> }> {
   const path = temporaryDirectory()
   const store = openStore({ url, dataDir: path, log: silent, pool: 2 })
   const templates = new Templates({
     path: join(path, 'templates'),
     store,
-    clock: systemClock,
+    clock,
     log: silent,
     counters: new Counters(),
+    keepDays: 90,
   })
   t.teardown(async () => {
     await templates.close()
@@ -391,3 +481,119 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   t.match(await here.rows.one(shop, Number(id), 1), { content: 'one {{a}}', newest: 3 }, 'its versions can be read')
   await t.rejects(here.rows.edit(by, Number(id), { content: 'x' }), { message: 'gone' })
 })
+
+t.test(
+  'what many edits leave is loaded in pieces, two at once are two versions, and what was removed goes in the end',
+  async t => {
+    const url = await freshDatabase()
+    const db = await connect(url)
+    t.teardown(() => db.end())
+    const [{ id: shop }] = (await db.query(`insert into accounts (system_id) values ('shop') returning id`)).rows
+    const clock = new ManualClock(Date.now())
+    const { templates: here } = await node(t, url, clock)
+    const { rows } = here
+    const fields = (name: string) => templateFields.parse({ name, content: 'one {{a}}' })
+    const id = await rows.create(by, shop, fields('a'))
+    // Another's edit is not committed yet when this one begins.
+    await db.query('begin')
+    await db.query('update templates set version = 2 where id = $1', [id])
+    await db.query(`insert into template_versions (template, version, content) values ($1, 2, 'two')`, [id])
+    const edited = rows.edit(by, id, { content: 'three' })
+    const isWaiting = async () => (await db.query('select from pg_locks where not granted')).rowCount !== 0
+    await until('this one waits for it', isWaiting)
+    await db.query('commit')
+    t.equal(await edited, 3)
+
+    // Some megabytes: more than one page by their octets, and more than one by their number.
+    const others = await Promise.all(['b', 'c', 'd'].map(name => rows.create(by, shop, fields(name))))
+    await here.refresh()
+    const takesA = JSON.stringify([{ name: 'a', required: true, default: null, maxLength: null, pattern: null }])
+    const [big = 0, many = 0, last = 0] = others
+    await db.query(
+      `insert into template_versions (template, version, content, locales, variables)
+       select $1, v, v || ' {{a}}', jsonb_build_object('de', repeat('x', 100000)), $2 from generate_series(2, 30) as v`,
+      [big, takesA],
+    )
+    await db.query(
+      `insert into template_versions (template, version, content, variables)
+       select $1, v, v || ' {{a}}', $2 from generate_series(2, 250) as v`,
+      [many, takesA],
+    )
+    let isAway = true
+    const pages: [octets: number, isMore: boolean][] = []
+    const { versionsAbove } = rows
+    rows.versionsAbove = async (ids, known) => {
+      const page = await versionsAbove.call(rows, ids, known)
+      pages.push([JSON.stringify(page.versions).length, page.isMore])
+      if (isAway && pages.length > 1) throw new Error('the database went away')
+      return page
+    }
+    await db.query(
+      `update templates set category = 'seen', version = (select max(version) from template_versions where template = id)
+       where id <> $1`,
+      [id],
+    )
+    await t.rejects(here.refresh(), /went away/)
+    t.equal(await textIn(here, shop, 'b'), '1 one 1', 'a template is what it was until all of it is here')
+    isAway = false
+    await here.refresh()
+    t.same([await textIn(here, shop, 'b'), await textIn(here, shop, 'c')], ['30 30 1', '250 250 1'])
+    const missing: string[] = []
+    for (const [template, count] of [[many, 250] as const, [big, 30] as const]) {
+      for (let v = 2; v <= count; v++) {
+        if ((await textIn(here, shop, String(template), v)) !== `${v} ${v} 1`) missing.push(`${template}/${v}`)
+      }
+    }
+    t.same(missing, [])
+    t.match(await here.render(shop, 'd', { a: '1' }), { category: 'seen' })
+    t.ok(pages.length >= 6 && pages.every(([octets]) => octets < 1_200_000), JSON.stringify(pages))
+    const full = await db.query(
+      `insert into template_versions (template, version, content) select $1, v, 'x' from generate_series(2, 500) as v`,
+      [last],
+    )
+    t.equal(full.rowCount, 499)
+    await db.query('update templates set version = 500 where id = $1', [last])
+    await t.rejects(rows.edit(by, last, { content: 'one too many' }), { message: 'too_many' })
+
+    // Removed: one that nobody used, one of which something was made the other day.
+    await rows.remove(by, big)
+    await rows.remove(by, many)
+    here.used(many)
+    await here.writeUses()
+    await here.refresh()
+    t.equal(await here.forget(), 0, 'it can be read for so long as messages are told of')
+    clock.advance(91 * 86_400_000)
+    t.equal(await here.forget(), 1)
+    t.equal(await rows.one(shop, big), undefined)
+    t.match(here.find(shop, String(big), 1, true), { code: 'template_unknown' }, 'nor is it in the copy')
+    t.match(here.find(shop, String(many), 250, true), { version: 250 })
+    clock.advance(366 * 86_400_000)
+    t.equal(await here.forget(), 1)
+    t.match(here.find(shop, String(many), 250, true), { code: 'template_unknown' })
+    t.match(await rows.list({ owner: shop, after: 0, offset: 0, limit: 9 }), [{ id }, { id: last }])
+
+    // Statements find an account's templates by an index, however many others there are.
+    const [{ id: other }] = (await db.query(`insert into accounts (system_id) values ('other') returning id`)).rows
+    await db.query(`insert into templates (account, name) select $1, 'n' || n from generate_series(1, 10000) as n`, [
+      other,
+    ])
+    await db.query('analyze templates')
+    const plans: string[] = []
+    async function explained(text: string, values: unknown[]): Promise<{ rows: never[] }> {
+      const { rows } = await db.query(`explain ${text}`, values)
+      plans.push(rows.map(row => row['QUERY PLAN']).join('\n'))
+      return { rows: [] }
+    }
+    const client = { query: explained } as unknown as SqlClient
+    const looking = new TemplateRows({ transaction: work => work(client), query: explained as never })
+    for (const owner of [shop, null]) {
+      await looking.list({ owner, after: 0, offset: 0, limit: 50 })
+      await t.rejects(looking.create(by, owner, fields('e')), { message: 'too_many' })
+    }
+    t.equal(plans.length, 4)
+    for (const plan of plans) t.match(plan, /templates_account_id_idx/)
+
+    await db.query('update templates set deleted_at = now() where account = $1', [other])
+    await t.rejects(rows.create(by, other, fields('f')), { message: 'too_many' }, 'making and removing has a bound')
+  },
+)

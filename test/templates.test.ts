@@ -150,7 +150,13 @@ async function versions(t: Test, daemon: House, carrier: Smsc): Promise<void> {
     body: { to: TO, template_id: 'all', template_variables: { who: 'us' } },
   })
   t.equal(ofAll.status, 200)
-  t.match(await ask('DELETE', `/api/templates/${JSON.parse(shared.body).id}`), {
+  const atAll = `/api/templates/${JSON.parse(shared.body).id}`
+  const writer = (body: { versions: { created_by: string }[] }) => body.versions[0]?.created_by
+  t.equal(writer((await ask('GET', atAll)).json), 'gateway', 'who of the gateway wrote it is not told')
+  const told = await daemon.ask('GET', atAll.replace('/api/', '/api/v1/admin/'))
+  t.notMatch(writer(JSON.parse(told.body)), /^(gateway)?$/, 'but to whoever administers')
+  t.match(writer((await ask('GET', at)).json), /shop/, "and an account's own say who")
+  t.match(await ask('DELETE', atAll), {
     status: 403,
     json: { code: 'template_shared' },
   })

@@ -45,6 +45,12 @@ t.test(
       ],
       ['10.0.0.1', { forwarded: 'proto=http;host="a,b;for=203.0.113.9";for=198.51.100.7' }, '198.51.100.7'],
       ['10.0.0.1', { forwarded: 'for=203.0.113.9, for=_hidden' }, '10.0.0.1'],
+      [
+        '10.0.0.1',
+        { forwarded: 'host="a\\",for=203.0.113.9" ; FOR="198.51.100\\.7";for=203.0.113.9,,' },
+        '198.51.100.7',
+      ],
+      ['10.0.0.1', { forwarded: '=,;,for,by=for=203.0.113.9' }, '10.0.0.1'],
       ['10.0.0.1', { forwarded: 'for=203.0.113.9, proto=https' }, '10.0.0.1'],
       ['10.0.0.1', { forwarded: 'for=198.51.100.7', 'x-forwarded-for': '198.51.100.7' }, '198.51.100.7'],
     ]
@@ -54,6 +60,19 @@ t.test(
     const two = asked('10.0.0.1', { forwarded: 'for=203.0.113.9', 'x-forwarded-for': '198.51.100.7' })
     t.throws(() => peers.address(two), { status: 400, code: 'forwarded_twice' })
     t.equal(peers.address(two), '10.0.0.1', 'whoever is refused is logged as the proxy')
+    // A quote that a client opened would swallow what its proxy adds.
+    const open = asked('10.0.0.1', { forwarded: 'for=203.0.113.9;x=", for="[2001:db8::7]"' })
+    t.throws(() => peers.address(open), { status: 400, code: 'forwarded_unread' })
+    for (const name of ['forwarded', 'x-forwarded-for']) {
+      const long = asked('10.0.0.1', { [name]: `${'a'.repeat(15_000)}, for=198.51.100.7` })
+      const startedMs = performance.now()
+      t.throws(() => peers.address(long), { status: 400, code: 'forwarded_unread' })
+      t.ok(performance.now() - startedMs < 20, `${name} of 15 kB holds nobody up`)
+    }
+    t.equal(peers.address(asked('192.0.2.1', { forwarded: 'a'.repeat(15_000) })), '192.0.2.1', 'no proxy is read')
+    t.equal(peers.isProxied(asked('10.0.0.1', {})), true)
+    t.equal(peers.isProxied(asked('192.0.2.1', { via: '1.1 x' })), true)
+    t.equal(peers.isProxied(asked('192.0.2.1', {})), false)
     t.equal(peers.endpoint(asked('192.0.2.1', {})), '192.0.2.1:9')
     t.equal(peers.endpoint(asked('10.0.0.1', { 'x-forwarded-for': '198.51.100.7' })), '198.51.100.7')
     const here = new Peers(['127.0.0.2'])

@@ -21,6 +21,7 @@ create table templates (
 );
 create unique index templates_name on templates (coalesce(account, 0), name) where deleted_at is null;
 create index on templates (account, id);
+create index on templates (deleted_at) where deleted_at is not null;
 create index on templates (change);
 
 -- What was said stays said.

@@ -202,8 +202,9 @@ const LESS_LEASED = `
   update credit c set leased_micros = c.leased_micros - l.micros
   from unnest($1::int[], $2::bigint[]) l (account, micros) where c.account = l.account`
 /**
- * Credit is used up when not even the cheapest message of the tariff can be paid: that is looked for only where little is
- * left. An account that has never had any money is told nothing.
+ * Credit is used up when not even the cheapest message that the tariff names a price of can be paid: that is looked for only
+ * where little is left. What margins come to nobody knows before the message: with those alone it is used up at zero. An
+ * account that has never had any money is told nothing, though its first bind has made it a row of credit.
  */
 const NEWS = `
   with standing as (
@@ -213,7 +214,8 @@ const NEWS = `
     from (
       select a.id as account, a.tariff, coalesce(c.balance_micros, 0) + a.credit_micros as spendable, ${LOW} as low
       from accounts a join credit c on c.account = a.id left join billing b on b.account = a.id
-      where a.tariff is not null and a.credit_micros is not null
+      where a.tariff is not null and a.credit_micros is not null and (c.balance_micros <> 0 or a.credit_micros > 0
+        or exists (select from ledger_lines where book = 'customer:' || a.id))
     ) s where s.low is not null
   ), changed as (
     insert into billing as b (account, told) select n.account, n.told from standing n left join billing o on o.account = n.account

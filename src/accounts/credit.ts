@@ -9,6 +9,7 @@
 // lease and left by the same amount, and of a return left goes down first. So at most what was leased is ever spent, and
 // after a crash what is left is the lease minus what the log holds beyond the position that the books know. Until that is
 // known nothing is held, asked for or given back, and nothing may be posted: else rows would be counted twice.
+// A lease that somebody else has ended is lost whole: the next one begins when all that the log held of it is in the books.
 
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
@@ -31,6 +32,8 @@ const PATIENCE_MS = 2_000
 /** And so long for one that is slow. */
 const SLOW_MS = 10_000
 const RETRY_MS = 250
+/** Whether the books know all that was held of a lost lease. */
+const RENEW_MS = 1_000
 /** Leases that one tick looks at. */
 const LOOKED = 2_000
 /** Leases in one transaction. */
@@ -43,7 +46,7 @@ export interface CreditHost {
   readonly rows: Pick<CreditRows, 'move' | 'turns' | 'leases'>
   /** The database answers. */
   isUp(): boolean
-  /** What rows of this node's log beyond `position` hold, by account. */
+  /** What rows of this node's log beyond `position` hold, by account: of all that was held before it is asked. */
   held(position: number): Promise<ReadonlyMap<number, number>>
 }
 
@@ -62,6 +65,9 @@ export class Credit {
   private readonly giving = new Set<Purse>()
   /** Something waits for more of these. */
   private readonly needy = new Set<Purse>()
+  /** Whose lease was ended by somebody else. */
+  private readonly lost = new Set<Purse>()
+  private renewMs = Number.NEGATIVE_INFINITY
   /** Where the next tick looks on. */
   private around = this.purses.values()
   /** What crashes and restarts have left is known. */
@@ -140,7 +146,7 @@ export class Credit {
   }
 
   private ask(purse: Purse): void {
-    if (purse.isAsked || this.isStopping) return
+    if (purse.isAsked || this.isStopping || this.lost.has(purse)) return
     purse.isAsked = true
     this.asking.add(purse)
     this.kick()
@@ -205,8 +211,10 @@ export class Credit {
     if (purse.need === 0 && purse.waiters.length === 0) this.needy.delete(purse)
     if (purse.waiters.length > 0) {
       const mostMs = this.failingMs > 0 ? PATIENCE_MS : SLOW_MS
-      const late = purse.waiters.filter(({ sinceMs }) => nowMs - sinceMs > mostMs)
-      purse.waiters = purse.waiters.filter(one => !late.includes(one))
+      const late: typeof purse.waiters = []
+      const others: typeof purse.waiters = []
+      for (const one of purse.waiters) (nowMs - one.sinceMs > mostMs ? late : others).push(one)
+      purse.waiters = others
       for (const { told } of late) told(false)
       if (late.length > 0) this.host.counters.add('credit_pending', late.length)
     }
@@ -223,8 +231,9 @@ export class Credit {
 
   private kick(): void {
     if (this.isWorking) return
-    if (this.asking.size === 0 && this.giving.size === 0 && this.open === undefined) return
     const nowMs = this.host.clock.mono()
+    const isRenewing = this.lost.size > 0 && nowMs >= this.renewMs
+    if (this.asking.size === 0 && this.giving.size === 0 && this.open === undefined && !isRenewing) return
     if (!this.host.isUp()) {
       if (this.failingMs === 0) this.failingMs = nowMs
       return
@@ -253,6 +262,7 @@ export class Credit {
 
   private async run(): Promise<void> {
     await this.settle()
+    if (this.lost.size > 0 && this.host.clock.mono() >= this.renewMs) await this.renew()
     while (this.giving.size > 0 || this.asking.size > 0) {
       const moves = this.nextMoves()
       if (moves.length === 0) return
@@ -275,10 +285,46 @@ export class Credit {
       purse.left = micros - (held.get(account) ?? 0)
       purse.turn = turn
     }
+    const leased = new Set(leases.map(({ account }) => account))
+    for (const [account, micros] of held)
+      if (micros > 0 && !leased.has(account)) this.lose(this.purses.get(account) ?? this.made(account))
     this.isKnown = true
     this.failingMs = 0
     for (const purse of this.purses.values()) if (purse.need > 0 && purse.left >= purse.need) this.satisfied(purse)
     this.kick()
+  }
+
+  /** What was left of it may be leased to others already. */
+  private lose(purse: Purse): void {
+    this.host.counters.add('credit_leases_lost')
+    purse.left = 0
+    purse.low = 0
+    purse.giving = 0
+    purse.isAsked = false
+    this.giving.delete(purse)
+    this.asking.delete(purse)
+    this.lost.add(purse)
+  }
+
+  /** Begins anew where all that was held of a lost lease is in the books: of the next one they will be told nothing of it. */
+  private async renew(): Promise<void> {
+    this.renewMs = this.host.clock.mono() + RENEW_MS
+    const { position } = await this.host.rows.leases()
+    const held = await this.host.held(position)
+    const over = [...this.lost].filter(({ account }) => (held.get(account) ?? 0) === 0)
+    if (over.length === 0) return
+    // As they are now that nothing more will be posted of them.
+    const { leases } = await this.host.rows.leases()
+    const leased = new Map(leases.map(one => [one.account, one]))
+    for (const purse of over) {
+      const { micros, turn } = leased.get(purse.account) ?? { micros: 0, turn: 0 }
+      this.lost.delete(purse)
+      purse.left = micros
+      purse.turn = turn
+      if (purse.need === 0) continue
+      if (purse.left >= purse.need) this.satisfied(purse)
+      else this.ask(purse)
+    }
   }
 
   /** Finds out what became of a round whose end was not heard of. */
@@ -319,6 +365,10 @@ export class Credit {
     for (const one of round.moved) {
       const purse = this.purses.get(one.account) as Purse
       purse.isMoving = false
+      if (one.isLost) {
+        this.lose(purse)
+        continue
+      }
       if (one.micros !== 0) purse.turn++
       const { give, least } = round.moves.find(({ account }) => account === one.account) as Move
       if (give > 0) {

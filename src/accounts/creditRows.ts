@@ -27,6 +27,8 @@ export interface Moved {
   readonly micros: number
   /** What other nodes have leased; asked for only where the least could not be had. */
   readonly others: number
+  /** Nothing was changed: the lease is not the one that the node knows. */
+  readonly isLost: boolean
 }
 
 /** One transaction's worth; `moved` says what it does as soon as that is known, and stays where COMMIT was not answered. */
@@ -70,12 +72,12 @@ export class CreditRows {
         round.moves.map(({ account }) => account),
       )
       const moved = round.moves.map(({ account, give, want, least }): { one: Moved; isShort: boolean } => {
-        if (give > 0) return { one: { account, micros: -give, others: 0 }, isShort: false }
+        if (give > 0) return { one: { account, micros: -give, others: 0, isLost: false }, isShort: false }
         const row = known.get(account)
         // Unlimited since a moment ago: it asks no more once its node has heard of it.
         const free = row === undefined ? 0 : row.limit === null ? Number.MAX_SAFE_INTEGER : row.free
         const micros = granted(free, row?.limit === null ? Math.max(want ?? 0, least) : want, least)
-        return { one: { account, micros, others: 0 }, isShort: micros < least }
+        return { one: { account, micros, others: 0, isLost: false }, isShort: micros < least }
       })
       const short = moved.filter(({ isShort }) => isShort).map(({ one }) => one.account)
       const others = short.length === 0 ? NONE : await this.others(client, short)
@@ -84,10 +86,23 @@ export class CreditRows {
       if (changed.length > 0) {
         const accounts = changed.map(({ account }) => account)
         const amounts = changed.map(({ micros }) => micros)
-        await client.query(CHANGE, [accounts, amounts, this.spool, this.node])
+        const turnOf = new Map(round.moves.map(({ account, turn }) => [account, turn]))
+        const turns = accounts.map(account => turnOf.get(account))
+        const { rows } = await client.query<{ account: number }>(CHANGE, [
+          accounts,
+          amounts,
+          turns,
+          this.spool,
+          this.node,
+        ])
+        if (rows.length < changed.length) {
+          const done = new Set(rows.map(({ account }) => account))
+          const isDone = ({ account, micros }: Moved): boolean => micros === 0 || done.has(account)
+          round.moved = round.moved.map(one => (isDone(one) ? one : { ...one, micros: 0, isLost: true }))
+        }
       }
       const told = [
-        ...changed.filter(({ micros }) => micros < 0).map(({ account }) => [CREDIT_CHANNEL, String(account)]),
+        ...round.moved.filter(({ micros }) => micros < 0).map(({ account }) => [CREDIT_CHANNEL, String(account)]),
         ...[...others.keys()].map(account => [WANTED_CHANNEL, `${account} ${this.spool}`]),
       ]
       if (told.length > 0) await client.query(TELL, [told.map(([channel]) => channel), told.map(([, text]) => text)])
@@ -103,16 +118,16 @@ export class CreditRows {
     })
   }
 
-  /** Ours, and up to where they are spent in the books, as of one moment. */
-  async leases(): Promise<Leases> {
-    const { rows } = await this.store.query<{ position: number; account: number | null; micros: number; turn: number }>(
-      LEASES,
-      [this.spool],
-    )
-    return {
-      position: rows[0]?.position ?? 0,
-      leases: rows.flatMap(({ account, micros, turn }) => (account === null ? [] : [{ account, micros, turn }])),
-    }
+  /** Ours, and up to where they are spent in the books, as of one moment: once whatever is under way about them is over. */
+  leases(): Promise<Leases> {
+    return this.store.transaction(async client => {
+      await client.query(LOCK_OURS, [this.spool])
+      const { rows } = await client.query<LeaseRow>(LEASES, [this.spool])
+      return {
+        position: rows[0]?.position ?? 0,
+        leases: rows.flatMap(({ account, micros, turn }) => (account === null ? [] : [{ account, micros, turn }])),
+      }
+    })
   }
 
   /** The rows of these accounts' money, locked in the order in which everybody locks them. */
@@ -134,6 +149,14 @@ export class CreditRows {
 
 const NONE: ReadonlyMap<number, number> = new Map()
 
+interface LeaseRow {
+  position: number
+  /** null: there is none. */
+  account: number | null
+  micros: number
+  turn: number
+}
+
 interface Known {
   account: number
   /** The account is there. */
@@ -148,13 +171,20 @@ const LOCKED = `
   from credit c left join accounts a on a.id = c.account
   where c.account = any($1) order by c.account for update of c`
 const MAKE = 'insert into credit (account) select a from unnest($1::int[]) a order by a on conflict do nothing'
+/** Only of leases that are still the ones that the node knows; of those who waited for the lock, another may have ended one. */
 const CHANGE = `
-  with moved as (select * from unnest($1::int[], $2::bigint[]) as m(account, micros)),
+  with moved as (
+      select m.account, m.micros from unnest($1::int[], $2::bigint[], $3::bigint[]) as m(account, micros, turn)
+        left join credit_leases l on l.account = m.account and l.spool = $4
+      where coalesce(l.turn, 0) = m.turn),
     summed as (
       update credit c set leased_micros = c.leased_micros + m.micros from moved m where c.account = m.account)
-  insert into credit_leases (account, spool, node, micros, turn) select account, $3::text, $4::int, micros, 1 from moved
+  insert into credit_leases (account, spool, node, micros, turn) select account, $4::text, $5::int, micros, 1 from moved
   on conflict (account, spool) do update set micros = credit_leases.micros + excluded.micros, node = excluded.node,
-    at = now(), turn = credit_leases.turn + 1`
+    at = now(), turn = credit_leases.turn + 1
+  returning account`
+const LOCK_OURS = `
+  select from credit where account in (select account from credit_leases where spool = $1) order by account for update`
 const TELL = 'select pg_notify(channel, text) from unnest($1::text[], $2::text[]) as t(channel, text)'
 const OTHERS = `
   select account, sum(micros)::bigint as micros from credit_leases where account = any($1) and spool <> $2 and micros > 0

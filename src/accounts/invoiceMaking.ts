@@ -4,8 +4,8 @@
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
-import { sumsOf } from './invoiceSums.js'
-import { type InvoiceLine, InvoiceRefused } from './invoices.js'
+import { netOfTax, type PaidBefore, sumsOf, taxAgain } from './invoiceSums.js'
+import { AGAIN_TAX, type InvoiceLine, InvoiceRefused } from './invoices.js'
 import { book } from './ledger.js'
 
 export interface InvoiceSettings {
@@ -40,10 +40,7 @@ export async function createInvoice(
   const { from } = monthSpan(month, nowMs)
   return store.transaction(async client => {
     await client.query(TAKE_TURN)
-    const present = await client.query<{ id: number; number: string; status: string; net: number }>(PRESENT, [
-      account,
-      from,
-    ])
+    const present = await client.query<Replaced & { status: string }>(PRESENT, [account, from])
     const [before] = present.rows
     if (before !== undefined && !again) return { number: before.number, made: false }
     if (before !== undefined && before.status !== 'void') {
@@ -89,13 +86,35 @@ export async function createInvoices(
   return { looked, made }
 }
 
+/** The void one in whose place another is made. */
+interface Replaced {
+  id: number
+  number: string
+  net: number
+  tax_percent: string
+  /** What was paid with it; 0 = nothing, or credit had paid all. */
+  paid: number
+  paid_tax: number
+  /** Taken again of what had been paid for the one before it. */
+  again_tax: number
+}
+
+/** All that was paid for it, and those before it, beyond credit. */
+function paidFor({ tax_percent, paid, paid_tax, again_tax }: Replaced): PaidBefore {
+  const netMicros = paid - paid_tax + netOfTax(again_tax, tax_percent)
+  return { netMicros, grossMicros: netMicros + paid_tax + again_tax }
+}
+
 interface Bill {
   account: number
   system_id: string
   customer: string
   balance: number
-  /** What the ledger charged in the month, and since then. */
+  /** What the ledger charged in the month. */
   charged: number
+  /** Of it, what later invoices have billed. */
+  elsewhere: number
+  /** What the ledger charged since then and no invoice has yet: they will ask for it, or credit will pay it. */
   since: number
   /** What open invoices will bring to the balance. */
   open: number
@@ -106,11 +125,12 @@ interface Bill {
 }
 
 /** Their sum is what the ledger charged and no invoice has yet. */
-function linesOf({ charged, accepted, late }: Bill, month: string): InvoiceLine[] {
+function linesOf({ charged, elsewhere, accepted, late }: Bill, month: string): InvoiceLine[] {
   const lines: InvoiceLine[] = accepted.map(one => ({ what: 'messages', month, ...one }))
   const rest = charged - lines.reduce((sum, { micros }) => sum + micros, 0)
   const none = { country: '', rank: -1, messages: 0, segments: 0 }
   if (rest !== 0) lines.push({ what: rest < 0 ? 'back' : 'other', month, ...none, micros: rest })
+  if (elsewhere !== 0) lines.push({ what: 'earlier', month, ...none, micros: -elsewhere })
   for (const one of late) if (one.micros !== 0) lines.push({ what: 'earlier', ...none, ...one })
   return lines
 }
@@ -123,7 +143,7 @@ async function make(
   accounts: readonly number[],
   month: string,
   nowMs: number,
-  replaced?: { id: number; number: string; net: number },
+  replaced?: Replaced,
 ): Promise<string[]> {
   if (accounts.length === 0) return []
   const { from, to } = monthSpan(month, nowMs)
@@ -139,17 +159,24 @@ async function make(
     if (lines.every(({ micros }) => micros === 0)) continue
     const net = lines.reduce((sum, { micros }) => sum + micros, 0)
     // What the void one was credited with is charged again with this one.
-    const owed = -(bill.balance + bill.since - (replaced?.net ?? 0)) - bill.open
-    const sums = sumsOf(net, owed, taxPercent, currency)
+    const rest = bill.balance + bill.since - (replaced?.net ?? 0) + bill.open
+    // Nor does the tax that it was credited with pay for messages.
+    const tax = replaced === undefined ? 0 : taxAgain(net, paidFor(replaced), rest + net, taxPercent, currency)
+    const sums = sumsOf(net, tax - rest, taxPercent, currency)
     const year = new Date(nowMs).getUTCFullYear()
     const number = `${year}-${String(await nextNumber(client, year)).padStart(6, '0')}`
     const isPaid = sums.dueMicros === 0
     if (replaced !== undefined) {
       await client.query('update invoices set replaced_by = $2 where id = $1', [replaced.id, number])
       const memo = `Invoice ${number} in place of ${replaced.number}`
-      const micros = -replaced.net
-      const reference = `again:${number}`
-      await book(client, actor, bill.system_id, { kind: 'adjustment', account: bill.account, micros, reference, memo })
+      await book(client, actor, bill.system_id, {
+        kind: 'adjustment',
+        account: bill.account,
+        micros: -(replaced.net + tax),
+        taxMicros: tax,
+        reference: `again:${number}`,
+        memo,
+      })
     }
     const inserted = await client.query<{ id: number }>(INSERT, [
       number,
@@ -184,14 +211,17 @@ async function nextNumber(client: SqlClient, year: number): Promise<number> {
 /** One maker of invoices at a time: so that nobody makes one twice, and the numbers rise with their ids. */
 const TAKE_TURN = 'select pg_advisory_xact_lock(5494789)'
 const PRESENT = `
-  select id, number, status, net_micros as net from invoices where account = $1 and month = $2 and replaced_by is null`
+  select id, number, status, net_micros as net, tax_percent::text as tax_percent,
+    case when paid_at is null then 0 else due_micros end as paid,
+    case when paid_at is null then 0 else due_tax_micros end as paid_tax, ${AGAIN_TAX} as again_tax
+  from invoices where account = $1 and month = $2 and replaced_by is null`
 /** Whoever was charged has a balance, also when the account is gone. */
 const NEXT_ACCOUNTS = `
   select c.account, exists (select from invoices i where i.account = c.account and i.month = $2) as has
   from credit c where c.account > $1 order by c.account limit $3`
 /**
- * One statement, one moment: what the ledger charged in the month and since, and in the twelve months before it behind their
- * invoices; what was accepted, by the rows of stats_day that tell accounts and countries apart, and those that wait to be
+ * One statement, one moment: what the ledger charged in the month and since, without what other invoices have billed of it,
+ * void ones too, for what is credited is settled; and in the twelve months before it behind their invoices; what was accepted, by the rows of stats_day that tell accounts and countries apart, and those that wait to be
  * summed up there; and how the account stands.
  */
 const BILLS = `
@@ -203,6 +233,13 @@ const BILLS = `
       and i.month < ($2::timestamptz at time zone 'UTC')::date
       and i.month >= ($2::timestamptz at time zone 'UTC' - interval '12 months')::date
     group by i.account, i.month
+  ), elsewhere as (
+    select o.account, coalesce(sum(l.micros) filter (where l.month < ($3::timestamptz at time zone 'UTC')::date), 0)::bigint as month,
+      coalesce(sum(l.micros) filter (where l.month >= ($3::timestamptz at time zone 'UTC')::date), 0)::bigint as since
+    from invoices o join invoice_lines l on l.invoice = o.id
+    where o.account = any($1) and o.replaced_by is null and o.id <> $4
+      and l.month >= ($2::timestamptz at time zone 'UTC')::date
+    group by o.account
   ), late as (
     select m.account, jsonb_agg(jsonb_build_object('month', to_char(m.month, 'YYYY-MM'),
       'micros', charged(m.account, m.month::timestamp at time zone 'UTC',
@@ -223,13 +260,14 @@ const BILLS = `
   )
   select c.account, coalesce(a.system_id, '#' || c.account) as system_id,
     coalesce(nullif(b.address, ''), o.name, a.system_id, '#' || c.account) as customer, c.balance_micros as balance,
-    charged(c.account, $2, $3) as charged, charged(c.account, $3, 'infinity') as since,
+    charged(c.account, $2, $3) as charged, coalesce(elsewhere.month, 0) as elsewhere,
+    charged(c.account, $3, 'infinity') - coalesce(elsewhere.since, 0) as since,
     (select coalesce(sum(due_micros - due_tax_micros), 0)::bigint from invoices i
       where i.account = c.account and i.status = 'open') as open,
     coalesce(accepted.lines, '[]') as accepted, coalesce(late.lines, '[]') as late
   from credit c left join accounts a on a.id = c.account left join organisations o on o.id = a.organisation
     left join billing b on b.account = c.account left join accepted on accepted.account = c.account
-    left join late on late.account = c.account
+    left join late on late.account = c.account left join elsewhere on elsewhere.account = c.account
   where c.account = any($1) order by c.account`
 const NEXT_NUMBER = `
   insert into invoice_years (year, last) values ($1, 1)

@@ -36,6 +36,41 @@ export function percentOf(percent: string, micros: number): number {
 }
 const HUNDRED = 100_000_000n
 
+/** What was paid for an invoice that is void, as far as tax was paid with it. */
+export interface PaidBefore {
+  netMicros: number
+  /** With its tax. */
+  grossMicros: number
+}
+
+/**
+ * The tax to be taken again of what was paid for the invoice in whose place another is: it pays for the new one first, so much
+ * of it as there is still, and of what it pays tax is due again.
+ * @param thereMicros all the credit there is for the new one, with what was paid before
+ */
+export function taxAgain(
+  netMicros: number,
+  before: PaidBefore,
+  thereMicros: number,
+  taxPercent: string,
+  currency: string,
+): number {
+  const gross = Math.max(0, Math.min(before.grossMicros, thereMicros))
+  const covered = Math.min(Math.max(0, netMicros), before.netMicros, withoutTax(gross, taxPercent))
+  return inCoins(percentOf(taxPercent, covered), coinMicros(currency))
+}
+
+/** Of what with its tax is so much, the part that is not tax: whole micros, rounded down. */
+export function withoutTax(grossMicros: number, taxPercent: string): number {
+  return Number((BigInt(grossMicros) * HUNDRED) / (HUNDRED + BigInt(microsOf(taxPercent) ?? 0)))
+}
+
+/** What has so much tax, as near as the coins of the tax tell; without tax nobody can say. */
+export function netOfTax(taxMicros: number, taxPercent: string): number {
+  const percent = BigInt(microsOf(taxPercent) ?? 0)
+  return percent === 0n ? 0 : Number((BigInt(taxMicros) * HUNDRED) / percent)
+}
+
 /**
  * @param netMicros what messages cost
  * @param owedMicros what the account owes beyond its credit and its open invoices; 0 = nothing

@@ -35,7 +35,7 @@ export interface InvoiceEntry {
 export interface InvoiceLine {
   /**
    * messages: accepted; back: given back; other: of messages that are counted no more; earlier: what was posted to a month
-   * after its own invoice was made.
+   * after its own invoice was made, or, of the invoice's own month, what a later one has billed of it already.
    */
   what: 'messages' | 'back' | 'other' | 'earlier'
   /** 2026-01 */
@@ -104,8 +104,8 @@ export function voidInvoice(
   return store.transaction(async client => {
     const one = await locked(client, number)
     if (one.status === 'void') return { repeated: true }
-    // Tax that was paid with the invoice is the account's again; what credit had paid bore its own.
-    const tax = one.status === 'paid' && one.due > 0 ? one.due_tax : 0
+    // Tax that was paid with the invoice, or with the one before it, is the account's again; what credit had paid bore its own.
+    const tax = (one.status === 'paid' ? one.due_tax : 0) + one.again_tax
     await book(client, actor, one.system_id, {
       kind: 'refund',
       account: one.account,
@@ -131,6 +131,8 @@ interface LockedInvoice {
   net: number
   due: number
   due_tax: number
+  /** Taken again of what had been paid for the one in whose place it is. */
+  again_tax: number
 }
 
 async function locked(client: SqlClient, number: string): Promise<LockedInvoice> {
@@ -195,8 +197,13 @@ function entryOf(row: InvoiceRow): InvoiceEntry {
   }
 }
 
+/** Of a row of invoices; see invoiceMaking. */
+export const AGAIN_TAX = `
+  (select coalesce(sum(l.micros), 0)::bigint from ledger_entries e join ledger_lines l on l.entry = e.id and l.book = 'tax'
+    where e.reference = 'again:' || number)`
 const LOCK_INVOICE = `
-  select id, account, system_id, status, net_micros as net, due_micros as due, due_tax_micros as due_tax
+  select id, account, system_id, status, net_micros as net, due_micros as due, due_tax_micros as due_tax,
+    ${AGAIN_TAX} as again_tax
   from invoices where number = $1 for update`
 const ENTRY = `
   number, system_id as account, to_char(month, 'YYYY-MM') as month, status, issued_at as issued, paid_at as paid,

@@ -30,7 +30,7 @@ export const otpProfile = z.strictObject({
   length: z.int().min(2).max(10).nullable().default(null),
   expiryMinutes: z.int().min(1).max(10).nullable().default(null),
   attempts: z.int().min(1).max(5).nullable().default(null),
-  /** Codes of four digits may be asked for: less than NIST SP 800-63B wants. */
+  /** Codes of four or five digits may be asked for: less than NIST SP 800-63B wants. */
   shortCodes: z.boolean().default(false),
   /** Codes that it may ask for in an hour; null = no limit of its own. */
   perHour: z.int().min(1).max(1_000_000_000).nullable().default(null),

@@ -41,6 +41,8 @@ import { writing } from './writing.js'
 /** A refresh token lives so long after it was given. */
 const REFRESH_LIFE_S = 30 * 86_400
 const RESET_LIFE_S = 3_600
+/** Tokens of one person that are good at one time, of those that anybody may ask for: no more than are mailed in their life. */
+const MOST_RESETS = 5
 /** What a session is good for is asked again after this. */
 const LIVE_MS = 1_000
 const MAX_LIVE = 1_000
@@ -84,6 +86,8 @@ export interface Tokens {
   refresh_token: string
   refresh_expires_in: number
 }
+
+type Reset = { token: string; expires_at: string }
 
 /** There is no user of this address. */
 export class NoUser extends Error {
@@ -232,23 +236,29 @@ export class People {
   async requestReset(email: string): Promise<void> {
     const user = await userByEmail(this.host.store, email)
     if (user === undefined || user.suspended !== null) return
-    const { token, expires_at } = await this.newReset(this.host.store, user)
-    this.host.tell(user.email, 'user.password_reset', { token, expires_at })
+    const made = await this.newReset(this.host.store, user, MOST_RESETS)
+    if (made === undefined) {
+      this.host.counters.add('password_resets_held')
+      this.host.log.info({ user: user.email, most: MOST_RESETS }, 'no other token for a password: those told are good')
+      return
+    }
+    this.host.tell(user.email, 'user.password_reset', made)
   }
 
   /** Such a token for an administrator to hand on. Throws {@link NoUser}. */
-  issueReset(actor: Actor, email: string): Promise<{ token: string; expires_at: string }> {
+  issueReset(actor: Actor, email: string): Promise<Reset> {
     return this.changing(email, async (client, user) => {
       await audited(client, actor, { action: 'user.reset', subject: user.email })
-      return this.newReset(client, user)
+      return (await this.newReset(client, user, Number.MAX_SAFE_INTEGER)) as Reset
     })
   }
 
-  private async newReset(sql: Sql, user: UserRow): Promise<{ token: string; expires_at: string }> {
+  /** Undefined: they have `most` already. */
+  private async newReset(sql: Sql, user: UserRow, most: number): Promise<Reset | undefined> {
     const { secrets, clock } = this.host
     const token = `tlp_${randomBytes(24).toString('base64url')}`
-    await addReset(sql, user.id, secrets.tokenHash(token), RESET_LIFE_S)
-    return { token, expires_at: new Date(clock.now() + RESET_LIFE_S * 1000).toISOString() }
+    const isMade = await addReset(sql, user.id, secrets.tokenHash(token), RESET_LIFE_S, most)
+    return isMade ? { token, expires_at: new Date(clock.now() + RESET_LIFE_S * 1000).toISOString() } : undefined
   }
 
   /** False: the token is no good. All sessions of the user end. */

@@ -150,13 +150,17 @@ export async function endSessions(sql: Sql, user: number, why: string): Promise<
   await sql.query('update sessions set ended = $2 where person = $1 and ended is null', [user, why])
 }
 
-export async function addReset(sql: Sql, user: number, hash: Buffer, lifeS: number): Promise<void> {
-  // The newest alone is good.
-  await sql.query('delete from password_resets where person = $1', [user])
-  await sql.query(
-    `insert into password_resets (hash, person, expires_at) values ($1, $2, now() + make_interval(secs => $3))`,
-    [hash, user, lifeS],
+/**
+ * Those that they have stay good: anybody may ask for one in another's name. False: they have `most` that are, and no other is
+ * made; asked at once it may be a few more.
+ */
+export async function addReset(sql: Sql, user: number, hash: Buffer, lifeS: number, most: number): Promise<boolean> {
+  const { rowCount } = await sql.query(
+    `insert into password_resets (hash, person, expires_at) select $1, $2, now() + make_interval(secs => $3)
+    where (select count(*) from password_resets where person = $2 and expires_at > now()) < $4`,
+    [hash, user, lifeS, most],
   )
+  return rowCount === 1
 }
 
 /**

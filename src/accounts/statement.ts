@@ -1,5 +1,5 @@
-// What was booked for an account in a span of time, each line with the balance behind it: read in one snapshot, a page at a
-// time. Knows the ledger's rows; changes none.
+// What was booked for an account in a span of time, each line with the balance behind it, a page at a time. Knows the ledger's
+// rows; changes none.
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { bookOf } from './ledger.js'
@@ -47,26 +47,29 @@ export function statementPage(
   })
 }
 
-/** All of it, oldest first: `begin` gets the balance before it. Answers with the balance behind it. */
-export function wholeStatement(
+/**
+ * All of it, oldest first: `begin` gets the balance before it. Answers with the balance behind its last line. Each page is of
+ * its own moment, and nothing of the database is held while it is taken: what is booked meanwhile into hours that were read
+ * is not in it.
+ */
+export async function wholeStatement(
   store: Pick<Store, 'withClient'>,
   account: number,
   span: StatementSpan,
   begin: (openingMicros: number) => Promise<void> | void,
   take: (lines: StatementLine[]) => Promise<void> | void,
 ): Promise<number> {
-  return inSnapshot(store, async client => {
-    let balance = await opening(client, account, span, 0)
-    await begin(balance)
-    for (let after = 0; ; ) {
-      const lines = await page(client, account, span, after, balance, PAGE)
-      if (lines.length > 0) await take(lines)
-      const last = lines.at(-1)
-      if (last !== undefined) balance = last.balance_micros
-      if (last === undefined || lines.length < PAGE) return balance
-      after = last.entry
-    }
-  })
+  let balance = await store.withClient(client => opening(client, account, span, 0))
+  await begin(balance)
+  for (let after = 0; ; ) {
+    const [from, before] = [after, balance]
+    const lines = await store.withClient(client => page(client, account, span, from, before, PAGE))
+    if (lines.length > 0) await take(lines)
+    const last = lines.at(-1)
+    if (last !== undefined) balance = last.balance_micros
+    if (last === undefined || lines.length < PAGE) return balance
+    after = last.entry
+  }
 }
 
 async function inSnapshot<T>(store: Pick<Store, 'withClient'>, work: (client: SqlClient) => Promise<T>): Promise<T> {

@@ -61,7 +61,7 @@ const CLASSES: ReadonlyMap<string, number> = new Map<string, number>([
   ['', -1],
   ...messageClasses.map((name, rank) => [name, rank] as [string, number]),
 ])
-const MOMENT = /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/
+const MOMENT = /^(\d{4}-\d\d-\d\d)(?:T(?:[01]\d|2[0-3]):\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/
 export const PRICES_HEAD = 'prefix,class,from,price'
 
 /** Throws {@link PricesFaulty}, {@link NoTariff}, or what SQL or the octets throw. */
@@ -244,7 +244,7 @@ function rowOf(
     faults.add(line, `class must be ${messageClasses.join(', ')} or empty, not ${shown(cell('class'))}`)
   }
   const from = cell('from')
-  const fromMs = from === '' ? null : MOMENT.test(from) ? Date.parse(from) : Number.NaN
+  const fromMs = from === '' ? null : momentMs(from)
   if (Number.isNaN(fromMs)) {
     faults.add(line, `from must be a day or a moment like 2030-12-31T00:00:00Z, not ${shown(from)}`)
   }
@@ -256,6 +256,15 @@ function rowOf(
   if (faults.count > before) return undefined
   const moment = fromMs === null ? '-infinity' : new Date(fromMs).toISOString()
   return `${line}\t${prefix}\t${rank}\t${moment}\t${micros ?? '\\N'}\n`
+}
+
+/** NaN: it is none, or of a day that no calendar has. */
+function momentMs(text: string): number {
+  const day = MOMENT.exec(text)?.[1]
+  if (day === undefined) return Number.NaN
+  // 2030-02-30 would be 2 March.
+  const dayMs = Date.parse(day)
+  return !Number.isNaN(dayMs) && new Date(dayMs).toISOString().startsWith(day) ? Date.parse(text) : Number.NaN
 }
 
 const shown = (text: string): string => (text === '' ? 'nothing' : JSON.stringify(text.slice(0, MAX_CELL)))

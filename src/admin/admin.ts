@@ -1,5 +1,5 @@
 // The HTTP side-port: one route tree, reached over TCP and through the unix socket of the data
-// directory. Health, readiness and metrics are open; everything else asks access.ts. Knows
+// directory. Health, readiness and, but for proxies, metrics are open; everything else asks access.ts. Knows
 // HTTP; what is answered comes from status.ts, lists.ts and metrics.ts.
 
 import type { Server } from 'node:http'
@@ -85,7 +85,10 @@ export async function createAdmin(subject: AdminSubject, web: ApiHost | null): P
     if (!ready) throw new Problem(503, 'not_ready', 'Not ready', why.join('; '), { ready, why })
     return { ready, why }
   })
-  app.get('/metrics', async (_request, reply) => {
+  app.get('/metrics', async ({ raw }, reply) => {
+    // They tell takings and costs: open to whoever reaches the port itself, not to whomever a proxy lets through.
+    const refusal = peers.isProxied(raw) ? await access.refusal(raw, 'admin:read') : undefined
+    if (refusal !== undefined) throw refusal
     reply.type(metrics.contentType)
     return metrics.text()
   })

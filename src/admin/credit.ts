@@ -1,6 +1,7 @@
 // Accounts' money for administrators: how each stands, top-ups, withdrawals and adjustments, statements, leases of nodes,
 // and when an account is told that little is left. Every booking has a reference, by which it is made once.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { balance, balances, LeaseRefused, leases, releaseLeases, tellBelow } from '../accounts/balances.js'
@@ -187,18 +188,60 @@ export function spanOf(fromMs: number | undefined, toMs: number | undefined, now
 
 const HEAD = ['at', 'entry', 'kind', 'reference', 'memo', 'messages', 'amount', 'balance', 'currency']
 
-/** The statement of a span with the balance before it and behind it, as a file. */
+/** Files that are written at a time: they share the database with leases and bookings. */
+const MAX_FILES = 2
+/** Whose reader takes nothing for so long gives its place away. */
+const STALLED_MS = 60_000
+/** Accounts whose statements are being written. */
+const writing = new Set<number>()
+
+/** Throws when its reader is stalled. */
+async function taken(write: Promise<void>): Promise<void> {
+  const over = new AbortController()
+  const stalled = pause(STALLED_MS, undefined, { signal: over.signal, ref: false }).then(() => {
+    throw new Error('its reader takes nothing')
+  })
+  stalled.catch(() => {})
+  try {
+    await Promise.race([write, stalled])
+  } finally {
+    over.abort()
+  }
+}
+
+/**
+ * The statement of a span with the balance before it and behind it, as a file. One for an account at a time, and few in all:
+ * throws Problem.
+ */
 export function statementCsv(
   reply: Parameters<typeof answerCsv>[0],
   store: Pick<Store, 'withClient'>,
   { account, id, currency, withWho }: { account: string; id: number; currency: string; withWho: boolean },
   span: StatementSpan,
 ): ReturnType<typeof answerCsv> {
+  if (writing.has(id)) {
+    throw new Problem(
+      429,
+      'busy',
+      'Too much at a time',
+      'a statement of this account is being written: read that first',
+    )
+  }
+  if (writing.size >= MAX_FILES) {
+    throw new Problem(
+      503,
+      'busy',
+      'Too much at a time',
+      'other statements are being written: try again in some seconds',
+    )
+  }
   const amount = (micros: number): string => plain(unitsText(micros))
   const balanceLine = (atMs: number, what: string, micros: number): string =>
     `${new Date(atMs).toISOString()},,${what},,,,,${amount(micros)},${currency}${withWho ? ',' : ''}\r\n`
-  return answerCsv(reply, `statement-${fileName(account)}.csv`, async write => {
-    await asking(async () => {
+  writing.add(id)
+  return answerCsv(reply, `statement-${fileName(account)}.csv`, async out => {
+    const write = (text: string): Promise<void> => taken(out(text))
+    const work = asking(async () => {
       const closing = await wholeStatement(
         store,
         id,
@@ -220,6 +263,7 @@ export function statementCsv(
       )
       await write(balanceLine(span.toMs, 'closing', closing))
     })
+    await work.finally(() => writing.delete(id))
   })
 }
 

@@ -1,7 +1,6 @@
 // Rows as CSV (RFC 4180), and an answer of HTTP that is written as they come. Text that a spreadsheet would take for a
 // formula is marked as text. Knows cells and lines; what they say is each topic's.
 
-import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
@@ -17,6 +16,16 @@ export function csvLine(cells: readonly (string | number)[]): string {
 export const plain = (text: string): string => quoted(text)
 
 const quoted = (text: string): string => (QUOTED.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+
+/** There is room again, or nobody reads any more. */
+const drained = (out: PassThrough): Promise<void> =>
+  new Promise(resolve => {
+    const done = (): void => {
+      out.off('drain', done).off('close', done)
+      resolve()
+    }
+    out.on('drain', done).on('close', done)
+  })
 
 /**
  * Answers with what `work` writes, as it writes it. What it throws before its first line is thrown here; behind that, the
@@ -36,7 +45,7 @@ export async function answerCsv(
   const write = async (text: string): Promise<void> => {
     hasBegun()
     if (out.destroyed) throw new Error('nobody reads it any more')
-    if (!out.write(text)) await Promise.race([once(out, 'drain'), once(out, 'close')])
+    if (!out.write(text)) await drained(out)
   }
   const done = work(write).then(() => {
     out.end()

@@ -38,7 +38,7 @@ function countryName(country: string): string {
 const classWord = ({ rank }: InvoiceLine): string => messageClasses[rank] ?? ''
 
 /** What a line is of. */
-function lineWords({ what, month, country }: InvoiceLine): string {
+function lineWords({ what, month, country }: InvoiceLine, invoiced: string): string {
   switch (what) {
     case 'messages':
       return countryName(country) || 'Other destinations'
@@ -47,7 +47,7 @@ function lineWords({ what, month, country }: InvoiceLine): string {
     case 'other':
       return 'Other messages'
     case 'earlier':
-      return `Settled for ${month} after its invoice`
+      return month === invoiced ? 'Billed with a later invoice' : `Settled for ${month} after its invoice`
   }
 }
 
@@ -67,7 +67,7 @@ export function invoiceHtml(one: Invoice): string {
   const money = (micros: number): string => amount(micros, one.currency)
   const rows = one.lines.map(line => {
     const [messages, segments] = line.what === 'messages' ? [count(line.messages), count(line.segments)] : ['', '']
-    const words = `<td>${escaped(lineWords(line))}</td><td>${classWord(line)}</td>`
+    const words = `<td>${escaped(lineWords(line, one.month))}</td><td>${classWord(line)}</td>`
     return `<tr>${words}<td>${messages}</td><td>${segments}</td><td>${money(line.micros)}</td></tr>`
   })
   const sums: [string, string][] = [['Net', money(one.net_micros)]]

@@ -10,6 +10,8 @@ import { Problem } from './problem.js'
 /** Headers that proxies add. */
 const PROXIED = /^(?:via|forwarded|x-forwarded(?:-.*)?|x-real-ip|x-client-ip|cf-connecting-ip|true-client-ip)$/
 const LOOPBACK = /^(?:::1|127\.[0-9.]+)$/
+/** What proxies tell of whom they speak for: some twenty addresses. Whoever asks writes a part of it. */
+const MOST_TOLD = 1_024
 
 export class Peers {
   private readonly trusted: BlockList
@@ -20,7 +22,7 @@ export class Peers {
     this.trusted = listOf(proxies)
   }
 
-  /** '' for whoever came over the unix socket. Throws the Problem of a request that names two clients. */
+  /** '' for whoever came over the unix socket. Throws the Problem of a request that names two clients, or none to be read. */
   address(request: IncomingMessage): string {
     const known = this.known.get(request)
     if (known !== undefined) return known
@@ -39,10 +41,16 @@ export class Peers {
   }
 
   /** Whether it came from this machine and nobody stands between: what a proxy hands on comes from anywhere. */
-  isOfThisMachine({ socket, headers }: IncomingMessage): boolean {
-    const peer = plainAddress(socket.remoteAddress ?? '')
-    if (isListed(this.trusted, peer) || Object.keys(headers).some(name => PROXIED.test(name))) return false
+  isOfThisMachine(request: IncomingMessage): boolean {
+    if (this.isProxied(request)) return false
+    const peer = plainAddress(request.socket.remoteAddress ?? '')
     return peer === '' || LOOPBACK.test(peer)
+  }
+
+  /** Whether somebody stands between: a proxy of ours, or any that says so. */
+  isProxied({ socket, headers }: IncomingMessage): boolean {
+    const peer = plainAddress(socket.remoteAddress ?? '')
+    return isListed(this.trusted, peer) || Object.keys(headers).some(name => PROXIED.test(name))
   }
 
   private client({ socket, headers }: IncomingMessage): string {
@@ -51,6 +59,9 @@ export class Peers {
     const { forwarded } = headers
     const old = headers['x-forwarded-for'] as string | undefined
     if (forwarded === undefined && old === undefined) return peer
+    if ((forwarded?.length ?? 0) > MOST_TOLD || (old?.length ?? 0) > MOST_TOLD) {
+      throw unread(`Forwarded and X-Forwarded-For have ${MOST_TOLD} characters at most`)
+    }
     const told = [
       ...(forwarded === undefined ? [] : [this.last(peer, hopsOf(forwarded))]),
       ...(old === undefined ? [] : [this.last(peer, old.split(',').map(nodeOf))]),
@@ -59,7 +70,7 @@ export class Peers {
     if (told[0] === (told[1] ?? told[0])) return told[0] as string
     const detail =
       'Forwarded and X-Forwarded-For name different clients: the proxy must drop the one that it does not write'
-    throw new Problem(400, 'forwarded_twice', 'Who asks?', detail)
+    throw new Problem(400, 'forwarded_twice', WHO, detail)
   }
 
   /** The first from the right that is no proxy of ours; who is not named by an address is whoever named them. */
@@ -74,13 +85,41 @@ export class Peers {
   }
 }
 
-/** The nodes of `for=` in their order; '' for an element without one. Separators within quotes separate nothing. */
+const WHO = 'Who asks?'
+const unread = (detail: string): Problem => new Problem(400, 'forwarded_unread', WHO, detail)
+
+/** The nodes of `for=` in their order; '' for an element without one. */
 function hopsOf(forwarded: string): string[] {
-  return (forwarded.match(/(?:"(?:\\.|[^"\\])*"|[^,"])+/g) ?? []).map(element => {
-    const pairs = element.matchAll(/([^\s;="]+)=(?:"((?:\\.|[^"\\])*)"|([^\s;"]*))/g)
-    const [, , quoted, plain] = [...pairs].find(([, name]) => name?.toLowerCase() === 'for') ?? []
-    return nodeOf((quoted ?? plain ?? '').replace(/\\(.)/g, '$1'))
-  })
+  return parted(forwarded, ',')
+    .filter(element => element !== '')
+    .map(element => {
+      for (const pair of parted(element, ';')) {
+        const [name, value] = [pair.slice(0, pair.indexOf('=') + 1), pair.slice(pair.indexOf('=') + 1).trim()]
+        if (name.trim().toLowerCase() !== 'for=') continue
+        return nodeOf(/^".*"$/.test(value) ? value.slice(1, -1).replace(/\\(.)/g, '$1') : value)
+      }
+      return ''
+    })
+}
+
+/**
+ * Cuts at a separator; within quotes it separates nothing. A quote that is never closed would make a client's words and its
+ * proxy's one: throws the Problem of it.
+ */
+function parted(text: string, separator: ',' | ';'): string[] {
+  const parts: string[] = []
+  let [from, isQuoted] = [0, false]
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]
+    if (char === '"') isQuoted = !isQuoted
+    else if (char === '\\' && isQuoted) i++
+    else if (char === separator && !isQuoted) {
+      parts.push(text.slice(from, i))
+      from = i + 1
+    }
+  }
+  if (isQuoted) throw unread('a quote in Forwarded is not closed')
+  return [...parts, text.slice(from)]
 }
 
 /** `192.0.2.1:4711`, `[2001:db8::1]:4711` and both without a port as an address alone; anything else as it is. */

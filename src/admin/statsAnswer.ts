@@ -25,7 +25,7 @@ import { answerCsv, csvLine, plain } from './csv.js'
 import { Problem } from './problem.js'
 
 const DAY_MS = 86_400_000
-const MAX_PAGE = 5_000
+const MAX_PAGE = 1_000
 /** Rows of a CSV: as many as a spreadsheet takes. */
 const MOST_ROWS = 1_000_000
 const CSV_PAGE = 1_000
@@ -234,7 +234,7 @@ export async function answerStats(
     interval: question.interval,
     group_by: [...question.by],
     currency: analytics.currency,
-    exact_from: momentText(past.hoursFromMs, 'UTC'),
+    exact_from: momentText(await spanned(() => past.hoursFromMs()), 'UTC'),
     rows: page.rows.map(entryOf),
     ...(totals === undefined ? {} : { totals: figuresOf(totals.counts, withCost) }),
     next_cursor: page.next === null ? null : cursorText(page.next),

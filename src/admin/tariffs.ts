@@ -18,6 +18,7 @@ import {
   tariffId,
   tariffShown,
 } from '../accounts/tariffRows.js'
+import { twicePriced } from '../accounts/tariffSection.js'
 import { priceField, pricePrefix, type StoredPrice, tariffSettings } from '../accounts/tariffs.js'
 import type { Clock } from '../base/clock.js'
 import { messageClasses } from '../model/message.js'
@@ -51,7 +52,15 @@ const price = z
   })
   .transform((one): StoredPrice => [one.prefix, rankOrAll(one.class), one.from, one.price])
 const unset = z.strictObject(place).transform((one): StoredPrice => [one.prefix, rankOrAll(one.class), one.from, null])
-const prices = z.array(price).max(MAX_PRICES).default([])
+const prices = z
+  .array(price)
+  .max(MAX_PRICES)
+  .superRefine((all, ctx) => {
+    const twice = twicePriced(all)
+    if (twice === undefined) return
+    ctx.addIssue({ code: 'custom', path: [twice], message: 'is of the same prefix, class and moment as another' })
+  })
+  .default([])
 
 const createBody = settings.extend({ name: tariffName, prices })
 const removeBody = z.strictObject({ reason: z.string().max(200).default('') })

@@ -130,7 +130,15 @@ Example:
         .conflicts('never'),
     )
     .option('--never', 'it is told nothing')
-    .addHelpText('after', '\nExample:\n  trunkline credit notice shop --below 25')
+    .addHelpText(
+      'after',
+      `
+Credit is exhausted when it does not pay the cheapest message that the tariff names a price of; under a tariff of margins
+alone, when nothing is left. There a message may be refused before: say --below so much that it is told in time.
+
+Example:
+  trunkline credit notice shop --below 25`,
+    )
     .action((account: string, _, command: Command) => notice(account, optionsOf<NoticeOptions>(command)))
 }
 

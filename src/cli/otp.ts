@@ -2,7 +2,7 @@
 // new secret for codes to come.
 
 import { type Command, Option } from 'commander'
-import type { BlockedPrefix } from '../admin/otp.js'
+import type { BlockedPrefix, BlockedTo } from '../admin/otp.js'
 import { codeFormats } from '../services/otp/codes.js'
 import type { SessionLine } from '../services/otp/told.js'
 import { whole } from './arguments.js'
@@ -31,7 +31,8 @@ interface VerifyOptions extends OfAccount {
 }
 
 interface ReleaseOptions extends OfAccount {
-  prefix: string
+  prefix?: string
+  to?: string
 }
 
 interface Shown {
@@ -103,13 +104,14 @@ Examples:
     .action((_, command: Command) => list(optionsOf<OfAccount & { limit: number }>(command)))
   otp
     .command('blocked')
-    .description('Lists prefixes whose codes are hardly ever entered, and that get none for now.')
+    .description('Lists prefixes whose codes are hardly ever entered, and destinations with too many wrong codes.')
     .action((_, command: Command) => blocked(optionsOf<GlobalOptions>(command)))
   otp
     .command('release')
-    .description('Lets codes go to a blocked prefix again.')
+    .description('Lets codes go to a blocked prefix, number or mail address again: name one of them.')
     .requiredOption(...account)
-    .requiredOption('--prefix <digits>', 'as blocked lists it')
+    .option('--prefix <digits>', 'as blocked lists it')
+    .option('--to <destination>', 'a number or mail address')
     .action((_, command: Command) => release(optionsOf<ReleaseOptions>(command)))
   const pepper = otp.command('pepper').description('The secret that codes are hashed under.')
   pepper
@@ -186,17 +188,27 @@ async function list(options: OfAccount & { limit: number }): Promise<void> {
 }
 
 async function blocked(options: GlobalOptions): Promise<void> {
-  const { blocked: all } = (await ask(options, { path: `${ROOT}/otp/blocked` })) as { blocked: BlockedPrefix[] }
-  if (options.json) return console.log(JSON.stringify(all, null, 2))
-  if (all.length === 0) return console.log('no prefix is blocked')
+  const said = (await ask(options, { path: `${ROOT}/otp/blocked` })) as {
+    blocked: BlockedPrefix[]
+    destinations: BlockedTo[]
+  }
+  if (options.json) return console.log(JSON.stringify(said, null, 2))
+  const { blocked: all, destinations } = said
+  if (all.length + destinations.length === 0) return console.log('nothing is blocked')
+  if (destinations.length > 0) {
+    const found = destinations.map(({ account, to, at }) => [account, to, at])
+    console.log(table(['account', 'wrong codes to', 'since'], found))
+  }
+  if (all.length === 0) return
   const rows = all.map(one => [one.account, one.prefix, count(one.sent), count(one.verified), one.at, one.until])
   console.log(table(['account', 'prefix', '>sent', '>entered', 'since', 'until'], rows))
 }
 
 async function release(options: ReleaseOptions): Promise<void> {
-  const { account, prefix } = options
-  await ask(options, { method: 'POST', path: `${ROOT}/otp/release`, body: { account, prefix } })
-  console.log(options.json ? JSON.stringify({ account, prefix }) : `codes of ${account} may go to ${prefix} again`)
+  const { account, prefix, to } = options
+  const body = { account, prefix, to }
+  await ask(options, { method: 'POST', path: `${ROOT}/otp/release`, body })
+  console.log(options.json ? JSON.stringify(body) : `codes of ${account} may go to ${prefix ?? to} again`)
 }
 
 async function rotate(options: GlobalOptions): Promise<void> {

@@ -5,12 +5,13 @@ import { type Command, Option } from 'commander'
 import type { Dashboard } from '../admin/analytics.js'
 import type { StatsAnswer, StatsEntry, StatsFigures } from '../admin/statsAnswer.js'
 import { rebuildStats } from '../returns/statsRebuild.js'
+import { momentOf } from '../returns/statsTime.js'
 import { whole } from './arguments.js'
 import { ask, follow } from './ask.js'
 import { withDatabase } from './database.js'
 import { CommandError, EXIT } from './exit.js'
 import { bad, count, faint, good, strong, table } from './print.js'
-import { type GlobalOptions, optionsOf, requireSettings } from './settings.js'
+import { type GlobalOptions, optionsOf } from './settings.js'
 import { Progress } from './works.js'
 
 interface Options {
@@ -103,8 +104,8 @@ function days(word: string): number {
 }
 
 function date(word: string): number {
-  const ms = /^\d{4}-\d\d-\d\d$/.test(word) ? Date.parse(`${word}T00:00:00Z`) : Number.NaN
-  if (Number.isNaN(ms)) throw new CommandError(EXIT.usage, `${word} is no date: it must be like 2026-01-31`)
+  const ms = word.includes('T') ? undefined : momentOf(word, 'UTC', false)
+  if (ms === undefined) throw new CommandError(EXIT.usage, `${word} is no date: it must be like 2026-01-31`)
   return ms
 }
 
@@ -251,9 +252,7 @@ async function now(options: { tz: string } & GlobalOptions): Promise<void> {
 }
 
 async function rebuild(options: { from?: number; to?: number } & GlobalOptions): Promise<void> {
-  const { hoursDays } = requireSettings(options).analytics
-  const nowMs = Date.now()
-  const span = { fromMs: options.from ?? 0, toMs: options.to ?? nowMs, hoursFromMs: nowMs - hoursDays * DAY_MS }
+  const span = { fromMs: options.from ?? 0, toMs: options.to ?? Date.now() }
   const progress = new Progress()
   const done = { days: 0, rows: 0 }
   await withDatabase(options, store =>

@@ -31,7 +31,7 @@ export function openAnalytics({ config, store, clock, log }: AnalyticsParts): Ru
   return {
     part: stats,
     shown: {
-      past: new StatsPast(store, hoursDays, () => clock.now()),
+      past: new StatsPast(store, { hoursDays, days }, () => clock.now()),
       totals: stats.totals,
       currency: config.billing.currency,
       showsCarriers: showCarriers,

@@ -12,7 +12,7 @@ import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { Money } from '../intake/submit.js'
 import { digitsOf } from '../model/digits.js'
-import { type ClassRank, type Message, state } from '../model/message.js'
+import { type Message, state } from '../model/message.js'
 import { Posting } from '../returns/posting.js'
 import type { RouteRule } from '../routing/table.js'
 import { TariffTable, withMargin } from '../routing/tariffTable.js'
@@ -45,6 +45,8 @@ export class Billing implements Money {
   private readonly credit: Credit
   private tables = new Map<number, TariffTable>()
   private readonly stale = new Set<number>()
+  /** Of tariffs that messages wait for. */
+  private readonly reading = new Map<number, Promise<void>>()
   private compiling: Promise<void> = Promise.resolve()
   private carrierNames = new Map<number, string>()
   private readonly unsubscribe: (() => void)[] = []
@@ -71,34 +73,46 @@ export class Billing implements Money {
 
   segmentMicros(
     tariff: number,
+    { rank, carrierName }: Pick<Message, 'rank' | 'carrierName'>,
     digits: string,
-    rank: ClassRank,
     rule: RouteRule | undefined,
     nowMs: number,
-  ): number | undefined {
-    const table = this.tables.get(tariff) ?? this.compiledNow(tariff)
-    const micros = table?.priceMicros(digits, rank, nowMs)
+  ): number | 'wait' | undefined {
+    const table = this.tables.get(tariff)
+    if (table === undefined) return this.isUnread(tariff) ? 'wait' : undefined
+    const micros = table.priceMicros(digits, rank, nowMs)
     if (micros !== undefined) return micros
-    const margin = table?.marginOf(digits, rank)
+    const margin = table.marginOf(digits, rank)
     if (margin === undefined || rule === undefined) return undefined
-    // Which carrier it will be is not known yet.
-    let cost: number | undefined
-    for (const { carrier } of rule.to) {
-      const one = this.host.priceMicros(carrier, digits)
-      if (one !== undefined && (cost === undefined || one > cost)) cost = one
-    }
+    const cost = this.mostOf(rule, carrierName, digits)
     return cost === undefined ? undefined : withMargin(cost, margin)
   }
 
-  /** One that came in this moment, before its turn to be compiled. */
-  private compiledNow(id: number): TariffTable | undefined {
-    const row = this.host.directory.tariff(id)
-    if (row === undefined) return undefined
-    const table = new TariffTable(row.margins)
-    for (const prices of this.host.directory.pricesOf(id)) table.add(prices)
-    this.tables.set(id, table)
-    this.stale.delete(id)
-    return table
+  /** What a part costs over the named carrier; where none is named it is not known yet which it will be: over the dearest. */
+  private mostOf({ to }: RouteRule, named: string, digits: string): number | undefined {
+    // A route may let messages name a carrier that it does not.
+    if (named !== '') return this.host.priceMicros(named, digits)
+    let most: number | undefined
+    for (const { carrier } of to) {
+      const one = this.host.priceMicros(carrier, digits)
+      if (one !== undefined && (most === undefined || one > most)) most = one
+    }
+    return most
+  }
+
+  /** It came in this moment, and its prices are not compiled yet. */
+  private isUnread(tariff: number): boolean {
+    return !this.tables.has(tariff) && this.host.directory.tariff(tariff) !== undefined
+  }
+
+  /** Resolves when a tariff that is unread is read. */
+  private read(tariff: number): Promise<void> {
+    const before = this.reading.get(tariff)
+    if (before !== undefined) return before
+    this.tariffsChanged([tariff])
+    const reading = this.compiling.finally(() => this.reading.delete(tariff))
+    this.reading.set(tariff, reading)
+    return reading
   }
 
   /** These tariffs, or all, are others now. */
@@ -106,36 +120,49 @@ export class Billing implements Money {
     const { directory } = this.host
     for (const id of ids ?? [...this.tables.keys()]) this.stale.add(id)
     if (ids === undefined) for (const { id } of directory.tariffs()) this.stale.add(id)
-    this.compiling = this.compiling.then(() => this.compile())
+    void this.priced()
   }
 
   /** Resolves when prices are those of the directory. */
-  async priced(): Promise<void> {
-    await this.compile()
-    await this.compiling
+  priced(): Promise<void> {
+    // One after the other: of two that read the same tariff the older could come last.
+    this.compiling = this.compiling.then(() => this.compile())
+    return this.compiling
   }
 
+  /** A tariff that cannot be compiled stays in use as it was; a new one has no prices. */
   private async compile(): Promise<void> {
-    const { directory, log } = this.host
+    const { counters, log } = this.host
     for (const id of this.stale) {
       this.stale.delete(id)
-      const row = directory.tariff(id)
-      if (row === undefined) {
-        this.tables.delete(id)
-        continue
+      try {
+        await this.compileOne(id)
+      } catch (error) {
+        counters.add('tariff_faulty')
+        log.error({ err: error, tariff: id }, 'a tariff cannot be compiled: it stays in use as it was')
+        // Without prices it is refused; without a table it would be waited for.
+        if (!this.tables.has(id)) this.tables.set(id, new TariffTable())
       }
-      const table = new TariffTable(row.margins)
-      for (const prices of directory.pricesOf(id)) {
-        table.add(prices)
-        // What is in use meanwhile is the tariff as it was.
-        await nextTurn()
-        if (this.stale.has(id)) break
-      }
-      // It changed while it was read: another pass of the loop reads it whole.
-      if (this.stale.has(id)) continue
-      this.tables.set(id, table)
-      log.debug({ tariff: row.name, prices: table.size }, 'a tariff is in use')
     }
+  }
+
+  private async compileOne(id: number): Promise<void> {
+    const { directory, log } = this.host
+    const row = directory.tariff(id)
+    if (row === undefined) {
+      this.tables.delete(id)
+      return
+    }
+    const table = new TariffTable(row.margins)
+    for (const prices of directory.pricesOf(id)) {
+      table.add(prices)
+      // What is in use meanwhile is the tariff as it was.
+      await nextTurn()
+      // It changed while it was read: another pass of the loop reads it whole.
+      if (this.stale.has(id)) return
+    }
+    this.tables.set(id, table)
+    log.debug({ tariff: row.name, prices: table.size }, 'a tariff is in use')
   }
 
   // -- credit
@@ -149,7 +176,10 @@ export class Billing implements Money {
   }
 
   ready(account: Account): Promise<boolean> {
-    return this.credit.ready(account)
+    const { tariff } = account
+    if (!this.isUnread(tariff)) return this.credit.ready(account)
+    // One that cannot be read is not asked about again at once.
+    return this.read(tariff).then(() => !this.isUnread(tariff))
   }
 
   /** It has bound, and will submit. */
@@ -189,7 +219,8 @@ export class Billing implements Money {
   }
 
   private costMicros(m: Message, how: Ending['state']): number {
-    if (m.carrier === 0 || m.isMail) return 0
+    // A part whose text went in another message cost nothing more.
+    if (m.carrier === 0 || m.isMail || (m.joined !== null && m.joined.of !== 0)) return 0
     // Of one part: a carrier that took it gave it a name, or that was its end.
     const parts = m.parts
       ? m.parts.reduce((n, { answered }) => n + (answered ? 1 : 0), 0)
@@ -252,6 +283,8 @@ export class Billing implements Money {
 
   private async held(position: number): Promise<ReadonlyMap<number, number>> {
     const sums = new Map<number, number>()
+    // What is held now and on its way to the log.
+    await this.host.spool.synced()
     for (let after = position; ; ) {
       const slice = this.host.spool.readLog(after, ROWS)
       if (slice === undefined) return sums

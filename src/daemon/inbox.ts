@@ -2,12 +2,14 @@
 // the door for answers. Knows how the parts are joined; what is done with a message is returns/replies'.
 
 import { codingOf, decodeUserData } from '../../protocols/gsm/coding.js'
+import type { Account } from '../accounts/account.js'
 import type { Consent } from '../accounts/consent.js'
 import type { Directory } from '../accounts/directory.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import { creditPending, type Door } from '../intake/submit.js'
+import type { Message } from '../model/message.js'
 import { RECEIVED } from '../returns/events.js'
 import { queuesOf, Replies } from '../returns/replies.js'
 import { hooksFor } from '../returns/tells.js'
@@ -61,12 +63,23 @@ export function openInbox({
     answer: (message, account) => {
       const fault = door.answer(message, account)
       if (fault !== creditPending) return fault
-      // The phone's owner is owed it; whether there is credit is known in a moment.
-      void door.creditKnown(account).then(() => {
-        const late = door.answer(message, account)
-        if (late !== undefined) counters.add(`consent_answers_refused_${late.code}`)
-      })
+      counters.add('consent_answers_waited')
+      void answerLate(door, counters, message, account)
       return undefined
     },
   })
+}
+
+/**
+ * The phone's owner is owed it, and whether there is credit is known in a moment. Until then it stands in memory alone:
+ * what has waited and was neither taken nor refused went with its process.
+ */
+async function answerLate(door: Door, counters: Counters, message: Message, account: Account): Promise<void> {
+  for (;;) {
+    const isKnown = await door.creditKnown(account)
+    const fault = door.answer(message, account)
+    if (fault === creditPending && isKnown) continue
+    counters.add(fault === undefined ? 'consent_answers_late' : `consent_answers_refused_${fault.code}`)
+    return
+  }
 }

@@ -14,7 +14,7 @@ import { logged } from '../store/retry.js'
 import type { OwnMail } from './mailOut.js'
 import { ownersWords, personWords, RESET } from './noticeMails.js'
 
-/** Mails to one address within an hour: who asks for them need not be who gets them. */
+/** Mails to one address within an hour, and as many with a token: who asks for them need not be who gets them. */
 const MAILS_AN_HOUR = 5
 const HOUR_MS = 3_600_000
 const REMEMBERED = 10_000
@@ -70,7 +70,7 @@ export class Notices {
     this.host.counters.add('notices')
     this.aside({ user: email, type }, async () => {
       const words = personWords(email, type, data, this.host.resetUrl)
-      const isMailed = words !== undefined && (await this.mailTo(email, words))
+      const isMailed = words !== undefined && (await this.mailTo(email, words, type === RESET))
       if (isMailed && type === RESET) {
         this.host.log.info({ user: email, type, mails: 1 }, 'a notice to a user')
         return
@@ -91,19 +91,21 @@ export class Notices {
 
   private async mailOwners(account: number, words: Omit<OwnMail, 'to'>): Promise<void> {
     const { rows } = await this.host.store.query<{ email: string }>(OWNERS_OF, [account])
-    for (const { email } of rows) await this.mailTo(email, words)
+    for (const { email } of rows) await this.mailTo(email, words, false)
   }
 
-  private async mailTo(to: string, words: Omit<OwnMail, 'to'>): Promise<boolean> {
+  /** @param isReset what else was mailed, which others may bring about too, holds none of these back */
+  private async mailTo(to: string, words: Omit<OwnMail, 'to'>, isReset: boolean): Promise<boolean> {
     const { counters } = this.host
-    const sent = this.mailed.get(to) ?? { count: 0 }
+    const key = isReset ? `${RESET} ${to}` : to
+    const sent = this.mailed.get(key) ?? { count: 0 }
     if (sent.count >= MAILS_AN_HOUR) {
       counters.add('notice_mails_held')
       // What would have gone by mail goes nowhere: whoever asks again and again gets no other way by it.
       return true
     }
     // Before it is written: they may come at once.
-    if (sent.count++ === 0) this.mailed.set(to, sent)
+    if (sent.count++ === 0) this.mailed.set(key, sent)
     const isTaken = await this.host.mail({ ...words, to })
     if (isTaken) counters.add('notice_mails')
     else sent.count--

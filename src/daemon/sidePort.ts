@@ -23,6 +23,7 @@ import type { Otp } from '../services/otp/otp.js'
 import type { Templates } from '../services/templates/templates.js'
 import type { Spool } from '../spool/contract.js'
 import type { Store } from '../store/postgres.js'
+import type { Billing } from './billing.js'
 import type { MailOut } from './mailOut.js'
 import type { Sandbox } from './sandbox.js'
 import type { Told } from './told.js'
@@ -51,6 +52,7 @@ type Shown = Pick<
 
 interface SideParts extends Shown {
   readonly config: Config
+  readonly credit: Shown['credit'] & Pick<Billing, 'priced'>
   readonly store: Store
   readonly secrets: Secrets
   readonly directory: Directory
@@ -80,7 +82,10 @@ export function sidePort(parts: SideParts): Promise<Admin> {
   const { version, startedMs, dispatch, routing, lines, binds, totals, tally, smppCounts, history, trace, analytics } =
     parts
   const { lookup, people, limits, past, sandbox, syncMs, commitRecords } = parts
-  const refresh = (): Promise<void> => directory.refresh()
+  const refresh = async (): Promise<void> => {
+    await directory.refresh()
+    await parts.credit.priced()
+  }
   const peers = new Peers(config.admin.trustedProxies)
   const hasEnded = async (id: number): Promise<boolean> => (await lookup.ended(id)) !== undefined
   const sender = new WebSender({ door, clock, templates: parts.templates, hasEnded })

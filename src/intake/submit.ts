@@ -51,7 +51,7 @@ const neverLoud = fault(
 const noPrice = fault('no_price', 'there is no price for this destination', false)
 const creditExhausted = fault('credit_exhausted', 'the credit is used up', false)
 /** Whoever is told so asks {@link Door.creditKnown}, and submits the same again. */
-export const creditPending = fault('credit_pending', 'how much credit there is cannot be said at this moment', true)
+export const creditPending = fault('credit_pending', 'prices or credit are not known at this moment', true)
 const moreThanPaid = fault('too_long', 'the new text needs more parts than were paid for', false)
 const notWaiting = fault('not_waiting', 'the message is not waiting any more', false)
 const overLimit = {
@@ -71,14 +71,17 @@ const refusals: Readonly<Record<SpoolRefusal, Fault>> = {
 
 /** What messages cost, and who can pay. All in micros. */
 export interface Money {
-  /** Of a standard segment over one of the carriers of `rule`; undefined: the tariff has no price for it. */
+  /**
+   * Of a standard segment over the carrier that `m` names, or one of those of `rule`; wait: ask {@link ready}, and once
+   * more; undefined: the tariff has no price for it.
+   */
   segmentMicros(
     tariff: number,
+    m: Pick<Message, 'rank' | 'carrierName'>,
     digits: string,
-    rank: ClassRank,
     rule: RouteRule | undefined,
     nowMs: number,
-  ): number | undefined
+  ): number | 'wait' | undefined
   /** Takes so much of the account's limited credit; wait: ask {@link ready}, and once more. */
   hold(account: Account, micros: number): 'held' | 'wait' | 'short'
   /** What was held buys nothing after all; before the turn of the event loop ends. */
@@ -360,8 +363,9 @@ export class Door {
     m.lane = rule?.id ?? SANDBOX_LANE
     m.priceMicros = 0
     if (account.tariff !== 0 && !m.isSandboxed && this.host.money !== null) {
-      const micros = this.host.money.segmentMicros(account.tariff, digits, m.rank, rule, now)
+      const micros = this.host.money.segmentMicros(account.tariff, m, digits, rule, now)
       if (micros === undefined) return noPrice
+      if (micros === 'wait') return creditPending
       m.priceMicros = micros * segments
     }
     if (m.validUntilMs === 0) m.validUntilMs = Math.max(now, m.scheduleMs) + (this.lifetimesMs[m.rank] as number)

@@ -41,6 +41,8 @@ export const isCleanText = (text: string): boolean => !UNCLEAN.test(text)
 interface Variant {
   readonly texts: readonly string[]
   readonly slots: readonly number[]
+  /** Variables that have a place here, each once. */
+  readonly used: readonly number[]
 }
 
 /** The names in a text, in order; what is wrong with it where it is no template. */
@@ -55,6 +57,19 @@ export function placesOf(text: string): { names: string[]; fault?: string } {
   if (odd === null) return { names }
   const around = rest.slice(Math.max(0, odd.index - 10), odd.index + 20).replaceAll('\0', '{{…}}')
   return { names, fault: `has braces that are no {{name}}, at "${around}"` }
+}
+
+/**
+ * Values that many texts of one template have in common, see {@link TemplateProgram.common}: each is judged once, by the
+ * first text that needs it.
+ */
+export interface CommonValues {
+  /** A name that the template does not have. */
+  readonly unknown: string | undefined
+  /** By the variable's number; '' = none. */
+  readonly values: readonly string[]
+  /** What is wrong with each; undefined = not judged yet. */
+  readonly objections: (string | null | undefined)[]
 }
 
 export class TemplateProgram {
@@ -75,45 +90,58 @@ export class TemplateProgram {
 
   private compile(text: string): Variant {
     const pieces = text.split(PLACE)
+    const slots = pieces.filter((_, i) => i % 2 === 1).map(name => this.numbers.get(name) as number)
+    const used = [...new Set(slots)].sort((a, b) => a - b)
+    return { texts: pieces.filter((_, i) => i % 2 === 0), slots, used }
+  }
+
+  /** For texts of this template alone. */
+  common(values: TemplateValues): CommonValues {
     return {
-      texts: pieces.filter((_, i) => i % 2 === 0),
-      slots: pieces.filter((_, i) => i % 2 === 1).map(name => this.numbers.get(name) as number),
+      unknown: this.unknownIn(values),
+      values: this.variables.map(({ name }) => valueIn(name, values)),
+      objections: [],
     }
   }
 
   /**
    * The text, with `values` before `common` ones. A Fault names the variable, and points to it within the values.
-   * `locale`: the variant for it, else for its language, else the main one.
+   * `locale`: the variant for it, else for its language, else the main one; what has no place in it is not judged.
    */
-  render(values: TemplateValues | undefined, common?: TemplateValues, locale?: string): string | Fault {
-    const unknown = this.unknownIn(values) ?? this.unknownIn(common)
+  render(values: TemplateValues | undefined, common?: CommonValues, locale?: string): string | Fault {
+    const unknown = this.unknownIn(values) ?? common?.unknown
     if (unknown !== undefined) {
       return at(fault('variable_unknown', `the template has no variable ${shown(unknown)}`, false), unknown)
     }
+    const own: string[] = []
     const given: string[] = []
     const { variables } = this
     for (let i = 0; i < variables.length; i++) {
       const variable = variables[i] as TemplateVariable
-      const value = valueIn(variable.name, values) || valueIn(variable.name, common)
-      if (value === '') {
-        if (variable.default === null && variable.required) {
-          return at(fault('variable_missing', `the variable ${variable.name} has no value`, false), variable.name)
-        }
-        given.push(variable.default ?? '')
-        continue
+      const value = valueIn(variable.name, values)
+      const some = value || common?.values[i] || (variable.default ?? '')
+      if (some === '' && variable.required && variable.default === null) {
+        return at(fault('variable_missing', `the variable ${variable.name} has no value`, false), variable.name)
       }
-      const why = this.objection(i, value)
-      if (why !== undefined) {
-        return at(fault('variable_invalid', `the variable ${variable.name} ${why}`, false), variable.name)
-      }
-      given.push(value)
+      if (surelyLonger(variable, some)) return invalid(variable, `is longer than ${variable.maxLength} characters`)
+      own.push(value)
+      given.push(some)
     }
-    const { texts, slots } = this.variant(locale)
+    const { texts, slots, used } = this.variant(locale)
+    // Patterns cost: values that make no text anyway are held against none.
+    let length = 0
+    for (const piece of texts) length += piece.length
+    for (const slot of slots) length += (given[slot] as string).length
+    if (length > MAX_TEMPLATE_TEXT) {
+      return fault('too_long', `the text has ${length} characters: ${MAX_TEMPLATE_TEXT} at most`, false)
+    }
+    for (const i of used) {
+      const value = own[i] as string
+      const why = value === '' ? this.commonObjection(i, common) : this.objection(i, value)
+      if (why != null) return invalid(variables[i] as TemplateVariable, why)
+    }
     let text = texts[0] as string
     for (let i = 0; i < slots.length; i++) text += (given[slots[i] as number] as string) + (texts[i + 1] as string)
-    if (text.length > MAX_TEMPLATE_TEXT) {
-      return fault('too_long', `the text has ${text.length} characters: ${MAX_TEMPLATE_TEXT} at most`, false)
-    }
     // Two values side by side: neither is one, and together they are.
     if (text.includes('{{')) return fault('variable_invalid', 'the values make a {{place}} together', false)
     return text === '' ? fault('variable_missing', 'the text is empty', false) : text
@@ -129,7 +157,21 @@ export class TemplateProgram {
     if (value.includes('{{') || value.includes('}}')) return 'holds braces like those of a {{place}}'
     if (UNCLEAN.test(value)) return 'holds a control character'
     const pattern = this.patterns[i]
-    return pattern == null || pattern.matches(value) ? undefined : 'is not as its pattern says'
+    if (pattern == null) return undefined
+    if (pattern.isTooMuch(value)) return 'is too long for a pattern of so many parts'
+    return pattern.matches(value) ? undefined : 'is not as its pattern says'
+  }
+
+  private commonObjection(i: number, common: CommonValues | undefined): string | null {
+    const value = common?.values[i]
+    // A default was judged when the template was made.
+    if (common === undefined || !value) return null
+    let why = common.objections[i]
+    if (why === undefined) {
+      why = this.objection(i, value) ?? null
+      common.objections[i] = why
+    }
+    return why
   }
 
   private unknownIn(values: TemplateValues | undefined): string | undefined {
@@ -147,6 +189,11 @@ export class TemplateProgram {
   }
 }
 
+const invalid = ({ name }: TemplateVariable, why: string): Fault =>
+  at(fault('variable_invalid', `the variable ${name} ${why}`, false), name)
+/** Without counting them: a character is two units at most. */
+const surelyLonger = ({ maxLength }: TemplateVariable, value: string): boolean =>
+  maxLength !== null && value.length > 2 * maxLength
 const at = (why: Fault, name: string): Fault => ({
   ...why,
   pointer: `/${name.slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1')}`,

@@ -11,17 +11,26 @@ interface Item {
 const MAX_PATTERN = 200
 const MAX_ITEMS = 64
 const MAX_REPEAT = 1_600
+/** Characters times items that one value may cost: a millisecond of them. */
+const MAX_STEPS = 32_000
 const ITEM =
   /(\[\^?(?:\\[^\n]|[^\]\\\n])+\]|\\[dwsDWS.\-+*?()[\]{}|^$/\\]|[^\\[\](){}|*+?^$\n])(?:\{(\d{1,4})(?:(,)(\d{1,4})?)?\}|([?*+]))?/uy
 
 export class ValuePattern {
   private readonly ways: readonly (readonly Item[])[]
+  private readonly items: number
 
   /** Throws what is wrong with it, for people. */
   constructor(pattern: string) {
     if (pattern.length === 0 || pattern.length > MAX_PATTERN)
       throw new Error(`must have 1 to ${MAX_PATTERN} characters`)
     this.ways = waysOf(pattern.replace(/^\^/, '').replace(/(?<!\\)\$$/, ''))
+    this.items = this.ways.reduce((sum, { length }) => sum + length, 0)
+  }
+
+  /** So long that looking costs others their turn: it does not match. */
+  isTooMuch(value: string): boolean {
+    return this.items * value.length > MAX_STEPS
   }
 
   /** The whole of it. */

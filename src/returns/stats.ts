@@ -163,6 +163,23 @@ export async function dropOld(store: Store, { hoursDays, days }: StatsRetention,
   }
 }
 
+/**
+ * The first moment from `fromMs` on, both at the begin of a day, from which on each day has all of its hours. What ended late
+ * may have brought some of them back.
+ */
+export async function hoursWholeFrom(sql: Pick<Store, 'query'>, fromMs: number): Promise<number> {
+  const { rows } = await sql.query<{ last: Date | null }>(
+    `select max(d.hour) as last from stats_day d cross join lateral (
+      select coalesce(sum(accepted), 0) as accepted, coalesce(sum(converted), 0) as converted from stats_hour
+      where level = 0 and rank = d.rank and hour >= d.hour and hour < d.hour + interval '24 hours') h
+    where d.level = 0 and d.hour >= $1
+      and (h.accepted <> coalesce(d.accepted, 0) or h.converted <> coalesce(d.converted, 0))`,
+    [new Date(fromMs)],
+  )
+  const last = rows[0]?.last
+  return last == null ? fromMs : last.getTime() + DAY_MS
+}
+
 /** Of what stands before `firstMs`, the oldest day. False: there was nothing to do. */
 function dropDay(store: Store, table: string, level: number, firstMs: number): Promise<boolean> {
   return store.transaction(async client => {
@@ -172,7 +189,8 @@ function dropDay(store: Store, table: string, level: number, firstMs: number): P
     )
     const oldestMs = rows[0]?.hour?.getTime() ?? firstMs
     if (oldestMs >= firstMs) return false
-    const before = new Date(Math.min(oldestMs + DAY_MS, firstMs))
+    // Whatever comes in between, a day has all of its hours or none.
+    const before = new Date(Math.floor(oldestMs / DAY_MS) * DAY_MS + DAY_MS)
     await client.query(`delete from ${table} where level = ${level} and hour < $1`, [before])
     return true
   })

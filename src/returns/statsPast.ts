@@ -1,8 +1,10 @@
 // Questions about what messages came to: sums by time, account, carrier, country and class, read from the smallest table that
 // tells these apart, a page at a time. Knows numbers of accounts and carriers, and no names; who may ask, others know.
 
+import { idTimeMs } from '../base/ids.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { TooWide } from './past.js'
+import { hoursWholeFrom, type StatsRetention } from './stats.js'
 import { COLUMNS, column, DAY_LEVELS, dimension, FINEST, HOUR_LEVELS, TOOK_S } from './statsColumns.js'
 import { type Bucket, bucketsOf, type Interval, type Piece, piecesOf } from './statsTime.js'
 
@@ -10,6 +12,8 @@ const DAY_MS = 86_400_000
 const PATIENCE_MS = 8_000
 const CANCELED = '57014'
 const MOST_BUCKETS = 2_500
+/** Which days have no hours is looked up this often. */
+const LOOK_MS = 60_000
 /** So many buckets are asked for at first; more while they have few rows. */
 const FIRST = 4
 const GROWTH = 4
@@ -66,29 +70,49 @@ export class BadSpan extends Error {}
 
 export class StatsPast {
   private readonly store: Pick<Store, 'transaction'>
-  private readonly hoursDays: number
+  private readonly kept: StatsRetention
   private readonly now: () => number
+  /** From when on all days had their hours as it was looked up last. */
+  private hours = { fromMs: 0, askedMs: Number.NEGATIVE_INFINITY }
 
-  constructor(store: StatsPast['store'], hoursDays: number, now: () => number) {
+  constructor(store: StatsPast['store'], kept: StatsRetention, now: () => number) {
     this.store = store
-    this.hoursDays = hoursDays
+    this.kept = kept
     this.now = now
   }
 
-  /** From then on spans are exact to the hour; before, to the day in UTC. */
-  get hoursFromMs(): number {
-    return (Math.floor(this.now() / DAY_MS) - this.hoursDays) * DAY_MS
+  /** From then on spans are exact to the hour; before, to the day in UTC. Throws what SQL throws. */
+  async hoursFromMs(): Promise<number> {
+    const now = this.now()
+    const fromMs = this.keptFromMs(this.kept.hoursDays)
+    // They may have been kept for less before.
+    if (Math.abs(now - this.hours.askedMs) >= LOOK_MS) {
+      const whole = await this.reading(client => hoursWholeFrom(client, fromMs))
+      this.hours = { fromMs: whole, askedMs: now }
+    }
+    return Math.max(fromMs, this.hours.fromMs)
+  }
+
+  private keptFromMs(days: number): number {
+    return (Math.floor(this.now() / DAY_MS) - days) * DAY_MS
   }
 
   /** In the order of time, then of accounts, carriers, countries and classes. Throws {@link BadSpan}, TooWide, or what SQL throws. */
   async page(question: StatsQuestion, after: StatsKey | null, limit: number): Promise<StatsPage> {
-    const { hoursFromMs } = this
-    const buckets = bucketsOf(question, question.interval, question.zone, MOST_BUCKETS)
+    const hoursFromMs = await this.hoursFromMs()
+    // Where nothing can be, there are no buckets: to make those of centuries would hold up everything else.
+    const span = {
+      fromMs: Math.max(question.fromMs, this.keptFromMs(this.kept.days), idTimeMs(0)),
+      toMs: Math.min(question.toMs, this.now() + DAY_MS),
+    }
+    const buckets = bucketsOf(span, question.interval, question.zone, MOST_BUCKETS)
     if (buckets === undefined) throw new BadSpan(`there are more than ${MOST_BUCKETS} ${question.interval}s in it`)
     if (question.interval === 'hour' && question.fromMs < hoursFromMs) {
       throw new BadSpan(`hours are kept from ${new Date(hoursFromMs).toISOString().slice(0, 10)} on`)
     }
-    return this.reading(client => new Reading(client, question, buckets, hoursFromMs).page(after, limit))
+    // The first day that is kept may be another by the next page.
+    const told = question.interval === 'none' ? buckets.map(one => ({ ...one, labelMs: question.fromMs })) : buckets
+    return this.reading(client => new Reading(client, question, told, hoursFromMs).page(after, limit))
   }
 
   /** All of it in one row: as if it were asked by nothing. */
@@ -134,11 +158,8 @@ class Reading {
     const { by, only } = this.question
     const first = after === null ? 0 : this.buckets.findIndex(({ labelMs }) => labelMs >= after.atMs)
     if (first < 0) return { rows: [], next: null }
-    // Each account has many rows of its own.
-    const isDeep =
-      by.includes('account') &&
-      (by.includes('carrier') || by.includes('country')) &&
-      (only.account === undefined || only.account.length > FIRST)
+    // There may be a hundred thousand, and each may have many rows of its own.
+    const isDeep = by.includes('account') && (only.account === undefined || only.account.length > FIRST)
     if (isDeep) await this.byAccounts(first, after, limit, only.account ?? (await this.accounts()))
     else await this.byBuckets(first, after, limit)
     const rows = this.rows.slice(0, limit)

@@ -24,39 +24,44 @@ export interface Rebuilt {
 
 /**
  * Counts the days from `fromMs` to `toMs` (in UTC, the last one too) anew, and tells of each. Days of which history has
- * nothing any more are left alone. @param hoursFromMs from then on the hours
- * tell which codes were used; before, the days
+ * nothing any more are left alone.
  */
 export async function rebuildStats(
   store: Store,
-  { fromMs, toMs, hoursFromMs }: { fromMs: number; toMs: number; hoursFromMs: number },
+  { fromMs, toMs }: { fromMs: number; toMs: number },
   tell: (day: Rebuilt) => void,
 ): Promise<void> {
-  // Days are dropped from history whole: the first that has an acceptance has all of its own.
-  const { rows } = await store.query<{ id: number | null }>("select min(id) as id from history where kind = 'a'")
-  const oldest = rows[0]?.id
-  if (oldest == null) return
+  const { rows } = await store.query<{ id: number; at: Date }>(
+    "select id, at from history where kind = 'a' order by id limit 1",
+  )
+  const oldest = rows[0]
+  if (oldest === undefined) return
+  // Days are dropped from history whole, by the moment of the row: the id may be of the day before, which is gone. Or of the
+  // day after, and then of its own day there is nothing.
+  const firstMs = Math.max(fromMs, idTimeMs(oldest.id), oldest.at.getTime())
   const cells = new StatsCells()
-  for (let day = startOfDay(Math.max(fromMs, idTimeMs(oldest))); day <= toMs; day += DAY_MS) {
-    const isWithHours = day >= startOfDay(hoursFromMs)
-    const counted = await store.transaction(client => rebuildDay(client, cells, day, isWithHours))
+  for (let day = startOfDay(firstMs); day <= toMs; day += DAY_MS) {
+    const counted = await store.transaction(client => rebuildDay(client, cells, day))
     await moveCells(store)
     tell({ day: new Date(day).toISOString().slice(0, 10), rows: counted })
   }
 }
 
-async function rebuildDay(client: SqlClient, cells: StatsCells, day: number, isWithHours: boolean): Promise<number> {
+async function rebuildDay(client: SqlClient, cells: StatsCells, day: number): Promise<number> {
   // Who has written history and not yet counts has rows that we do not see, and waits with the counts until we are done; who
   // has written both is done before we look.
   await client.query('lock table stats_fresh, stats_hour, stats_day in share row exclusive mode')
   const span = [new Date(day), new Date(day + DAY_MS)]
-  const table = isWithHours ? 'stats_hour' : 'stats_day'
+  // Where hours are not kept any more, or not all of them, the day tells which codes were used.
+  const used = (table: string): string =>
+    `select hour, account, carrier, country, rank, converted from ${table} where hour >= $1 and hour < $2 and converted > 0`
+  const sum = (of: string): string => `(select coalesce(sum(converted), 0) from ${of})`
   await client.query(
     `create temporary table kept on commit drop as
-    select hour, account, carrier, country, rank, converted from ${table}
-    where level = ${FINEST} and hour >= $1 and hour < $2 and converted > 0
-    union all select hour, account, carrier, country, rank, converted from stats_fresh
-    where hour >= $1 and hour < $2 and converted > 0`,
+    with hours as (${used('stats_hour')} and level = ${FINEST}), days as (${used('stats_day')} and level = ${FINEST})
+    select * from hours where ${sum('hours')} = ${sum('days')}
+    union all select * from days where ${sum('hours')} <> ${sum('days')}
+    union all ${used('stats_fresh')}`,
     span,
   )
   for (const name of ['stats_fresh', 'stats_hour', 'stats_day']) {

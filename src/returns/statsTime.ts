@@ -105,13 +105,14 @@ export function momentText(ms: number, zone: string): string {
   return `${new Date(local).toISOString().slice(0, 19)}${minutes < 0 ? '-' : '+'}${two(hours)}:${two(rest)}`
 }
 
-/** What one asks for: a date is its whole day there, a text with a time a moment. Undefined: it is neither. */
+/** What one asks for: a date is its whole day there, a text with a time a moment. Undefined: it is neither, or of no year from 2000 to 2999. */
 export function momentOf(text: string, zone: string, isEnd: boolean): number | undefined {
-  if (/^\d{4}-\d\d-\d\d$/.test(text)) {
-    const date = Date.parse(`${text}T00:00:00Z`)
-    return Number.isNaN(date) ? undefined : startOf(isEnd ? date + DAY_MS : date, zone)
-  }
-  const ms = /^\d{4}-\d\d-\d\dT/.test(text) ? Date.parse(text) : Number.NaN
+  const [, day = ''] = /^(2\d{3}-\d\d-\d\d)(?:T|$)/.exec(text) ?? []
+  const date = Date.parse(`${day}T00:00:00Z`)
+  // A 31st of February would be read as a day of March.
+  if (Number.isNaN(date) || new Date(date).toISOString().slice(0, 10) !== day) return undefined
+  if (text === day) return startOf(isEnd ? date + DAY_MS : date, zone)
+  const ms = Date.parse(text)
   return Number.isNaN(ms) ? undefined : ms
 }
 

@@ -110,7 +110,9 @@ export class Subject implements AdminSubject {
   readonly directory: AdminSubject['directory']
   readonly counters = new Counters()
   readonly analytics: AdminSubject['analytics'] = {
-    past: new StatsPast({ transaction: () => Promise.reject(new StoreAway()) }, 100, () => this.clock.now()),
+    past: new StatsPast({ transaction: () => Promise.reject(new StoreAway()) }, { hoursDays: 100, days: 1_830 }, () =>
+      this.clock.now(),
+    ),
     totals: new StatsTotals(),
     currency: 'EUR',
     showsCarriers: false,

@@ -95,6 +95,7 @@ export async function freshDatabase(): Promise<string> {
 /** Commands that go on until something happens, or that are the daemon. */
 const LONG_LIVED = ['serve', 'simulate', 'load', 'top', 'trace']
 let clerk: ChildProcess | undefined
+let clerkGone: Promise<never> | undefined
 let lastRun: Promise<unknown> | undefined
 t.teardown(() => clerk?.disconnect())
 
@@ -107,14 +108,16 @@ export function trunkline(args: string[]): Promise<Ran> {
 }
 
 async function ranByClerk(args: string[]): Promise<Ran> {
-  clerk ??= fork(CLERK, { env: environment(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-  const gone = once(clerk, 'exit').then(([code]): never => {
-    throw new Error(`whoever runs commands ended with ${code}`)
-  })
-  gone.catch(() => {})
+  if (clerk === undefined) {
+    clerk = fork(CLERK, { env: environment(), stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    clerkGone = once(clerk, 'exit').then(([code]) => {
+      throw new Error(`whoever runs commands ended with ${code}`)
+    })
+    clerkGone.catch(() => {})
+  }
   const answer = once(clerk, 'message')
   clerk.send(args)
-  const [ran] = await Promise.race([answer, gone])
+  const [ran] = await Promise.race([answer, clerkGone as Promise<never>])
   return ran as Ran
 }
 

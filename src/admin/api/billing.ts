@@ -83,7 +83,9 @@ const invoiceAnswer = invoiceEntry
       z.object({
         what: z
           .enum(['messages', 'back', 'other', 'earlier'])
-          .describe('earlier: posted to that month after its own invoice was made'),
+          .describe(
+            'earlier: posted to that month after its own invoice was made; of the month of the invoice: billed by a later one',
+          ),
         month: z.string(),
         country: z.string().describe('ISO 3166-1 alpha-2; empty: none, or several'),
         class: z.enum(RANKS).nullable(),

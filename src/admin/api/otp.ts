@@ -14,7 +14,7 @@ import { isoTime } from '../../returns/events.js'
 import { isRefusal, type Refusal } from '../../services/otp/host.js'
 import { type Asker, PURPOSE, type Wanted } from '../../services/otp/making.js'
 import type { Made, Otp } from '../../services/otp/otp.js'
-import type { Session, Step } from '../../services/otp/session.js'
+import { carriedBy, type Session, type Step } from '../../services/otp/session.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
@@ -49,7 +49,9 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       ...needs('otp:write'),
       schema: {
         summary: 'Send a code',
-        description: 'Nobody is told the code but the phone; only in the sandbox it stands in the answer.',
+        description:
+          'Nobody is told the code but the phone; only in the sandbox it stands in the answer. With more than one channel ' +
+          'the same code may go to more than one destination: whoever enters it has proven one of them, not which.',
         tags,
         headers: shapes.idempotency,
         body: shapes.generateBody,
@@ -72,7 +74,8 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         summary: 'Is this the code?',
         description:
           'A wrong code, one that is no longer good and a session that never was are answered alike: 422 otp_invalid. ' +
-          'Once it was right it is good no more.',
+          'Once it was right it is good no more. carried_by says where the code went: with a fallback one of them is proven, ' +
+          'so take a phone for verified only where nothing else is named.',
         tags,
         body: shapes.verifyBody,
         response: { 200: shapes.verified, ...problems },
@@ -95,7 +98,9 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         purpose: session.purpose,
         verified_token: token,
         verified_token_expires_at: isoTime(session.tokenUntilMs),
+        carried_by: carriedBy(session),
         metadata: session.metadata,
+        sandbox: session.isSandboxed,
       })
     },
   )
@@ -106,7 +111,9 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       ...needs('otp:write'),
       schema: {
         summary: 'What a verified_token stands for, once',
-        description: 'For the part of your application that acts on a verified code and did not see it itself.',
+        description:
+          'For the part of your application that acts on a verified code and did not see it itself. One of carried_by is ' +
+          'proven; refuse what says sandbox where it counts.',
         tags,
         body: shapes.redeemBody,
         response: { 200: shapes.redeemed, ...problems },
@@ -117,7 +124,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       const one = good(await otp().checks.redeem(askerOf(request), verified_token, purpose ?? PURPOSE))
       const { payee, amount } = one.wording
       const of = { session_id: one.id, purpose: one.purpose, to: one.destination, payee, amount }
-      return { ...of, verified_at: isoTime(one.endedMs) }
+      return { ...of, verified_at: isoTime(one.endedMs), carried_by: carriedBy(one), sandbox: one.isSandboxed }
     },
   )
 
@@ -317,6 +324,7 @@ const statuses: Readonly<Record<string, number>> = {
   otp_limited: 429,
   otp_attempts_used: 429,
   otp_prefix_blocked: 403,
+  otp_destination_blocked: 403,
   otp_country_refused: 403,
   otp_channel_unavailable: 501,
 }

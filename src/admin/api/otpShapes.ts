@@ -50,8 +50,13 @@ export const generateBody = z
       .max(1_000)
       .refine(text => text.includes('{otp}'), 'must contain {otp}')
       .optional()
-      .describe('With {otp}, and {expiry} in minutes.'),
-    template_id: z.string().min(1).max(64).optional().describe('Its variables otp and expiry are filled in.'),
+      .describe('With {otp}, and {expiry} in minutes; with {payee} and {amount} where they are given.'),
+    template_id: z
+      .string()
+      .min(1)
+      .max(64)
+      .optional()
+      .describe('Its variables otp, expiry, payee and amount are filled in, in the language.'),
     template_variables: z.record(z.string().max(64), z.string().max(200)).optional(),
     metadata: z
       .record(z.string().max(64), z.union([z.string(), z.number(), z.boolean(), z.null()]))
@@ -80,6 +85,10 @@ export const generateBody = z
     if (body.domain !== undefined && body.app_hash !== undefined) add('app_hash', 'not together with domain')
     if (body.custom_message !== undefined && body.template_id !== undefined)
       add('template_id', 'not together with custom_message')
+    for (const name of ['payee', 'amount'] as const) {
+      if (body[name] === undefined && body.custom_message?.includes(`{${name}}`))
+        add(name, 'is what custom_message names')
+    }
     if (body.template_variables !== undefined && body.template_id === undefined)
       add('template_variables', 'is for a template: say template_id')
     if (body.alphanumeric && body.format !== undefined && body.format !== 'letters')
@@ -141,6 +150,9 @@ export const made = session
     code: z.string().optional().describe('In the sandbox only.'),
   })
   .meta({ id: 'OtpMade' })
+const carriedBy = z
+  .array(z.object({ channel: z.string(), to: z.string(), status: z.enum(['sent', 'delivered', 'failed']) }))
+  .describe('Where the code went: one of these is proven.')
 export const verified = z
   .object({
     verified: z.literal(true),
@@ -149,17 +161,21 @@ export const verified = z
     purpose: z.string(),
     verified_token: z.string().describe('Good once, for five minutes, at /otp/redeem.'),
     verified_token_expires_at: z.string(),
+    carried_by: carriedBy,
     metadata: z.record(z.string(), z.unknown()).nullable(),
+    sandbox: z.boolean().describe('true proves nothing: the code stood in the answer.'),
   })
   .meta({ id: 'OtpVerified' })
 export const redeemed = z
   .object({
     session_id: z.string(),
     purpose: z.string(),
-    to: z.string(),
+    to: z.string().describe('Of the first channel.'),
     payee: z.string(),
     amount: z.string(),
     verified_at: z.string(),
+    carried_by: carriedBy,
+    sandbox: z.boolean().describe('true proves nothing: the code stood in the answer.'),
   })
   .meta({ id: 'OtpRedeemed' })
 export const sessions = z

@@ -128,11 +128,12 @@ export const entryOf = (row: TemplateRow): TemplateEntry => ({
   deleted_at: row.deletedAt?.toISOString() ?? null,
 })
 
-export const versionOf = (row: VersionRow): z.output<typeof versionEntry> => ({
+/** `isOthers`: whoever asks is not told who of the gateway's people wrote it. */
+export const versionOf = (row: VersionRow, isOthers: boolean): z.output<typeof versionEntry> => ({
   version: row.version,
   content: row.content,
   locales: { ...row.locales },
   variables: row.variables.map(variableGiven),
-  created_by: row.who,
+  created_by: isOthers ? 'gateway' : row.who,
   created_at: row.createdAt.toISOString(),
 })

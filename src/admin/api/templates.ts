@@ -80,7 +80,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
     async request => {
       const { category, sms_type: smsType, is_active: active, limit, cursor, offset } = request.query
       const owner = ownerOf(request)
-      const asked = { owner, withShared: owner !== null, category, smsType, active }
+      const asked = { owner, category, smsType, active }
       const { templates } = host()
       const rows = await known(() =>
         templates.rows.list({ ...asked, after: Number(cursor ?? 0), offset, limit: limit + 1 }),
@@ -132,7 +132,9 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       const { templates } = host()
       const row = await rowOf(request, request.params.id, request.query.version)
       const versions = await known(() => templates.rows.versions(row.id, VERSIONS_SHOWN))
-      return { ...entryOf(row), versions: versions.map(versionOf) }
+      // Who runs the gateway is nobody's business but theirs.
+      const isOthers = row.account !== ownerOf(request)
+      return { ...entryOf(row), versions: versions.map(one => versionOf(one, isOthers)) }
     },
   )
 
@@ -278,7 +280,12 @@ const refusals: Readonly<Record<TemplateRefusal, () => Problem>> = {
   exists: () => new Problem(409, 'template_exists', 'There is one', 'another template has this name'),
   gone: () => new Problem(404, 'template_unknown', 'There is no such template', 'it was removed'),
   too_many: () =>
-    new Problem(422, 'too_many_templates', 'Too many', 'remove templates that are not used, or make a new one of this'),
+    new Problem(
+      422,
+      'too_many_templates',
+      'Too many',
+      'remove templates that are not used, or make a new one of this; what was made within a day counts',
+    ),
 }
 
 async function known<T>(work: () => Promise<T>): Promise<T> {

@@ -31,6 +31,16 @@ const MOST_EVENT = 60_000
 /** registered_delivery, SMPP v3.4 §5.2.17; success alone is v5.0's. */
 const receipts = { none: 0, all: 1, failure: 2, success: 3 } as const
 
+/** Of a mail, what has not come before. */
+interface Fresh {
+  readonly messages: readonly Message[]
+  /** Of each message, where its mail has a Message-ID. */
+  readonly keys: readonly string[]
+  /** Recipients to whom the same was sent before, and the id of the first of those messages. */
+  readonly repeated: number
+  readonly firstId: number
+}
+
 export class Incoming implements MailSink {
   private readonly reader = new MailReader()
   private readonly host: MailHost
@@ -127,11 +137,43 @@ export class Incoming implements MailSink {
       return
     }
     const messageId = messageIdOf(mail)
+    const isSilent = isByProgram(mail)
+    const head = headOf(mail)
+    const mails = this.mailsOf(mail, head, messageId)
+    const taken = ({ messages, keys, repeated, firstId }: Fresh): void => {
+      for (const m of mails) host.door.takeMail(m, account)
+      for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
+      if (repeated > 0) host.count('mail_duplicates', repeated)
+      for (const m of messages) host.noted(m)
+      if (cut > 0) {
+        host.count('mail_cut')
+        if (!isSilent) this.tellCut(messages, messageId, head, whole.slice(text.length))
+      }
+      this.answered(messages, mails, accepted([...messages, ...mails], repeated, firstId, cut, maxParts), answer)
+    }
+    const submit = (waits: boolean): void => {
+      // Anew each time: while it waited, the same mail may have come again and been taken.
+      const fresh = this.fresh(text, messageId, isSilent, head)
+      const fault = this.judgeMails(mails, fresh.messages.length) ?? host.door.submitAll(fresh.messages, account)
+      if (fault === creditPending && waits) {
+        host.door
+          .creditKnown(account)
+          .then(submit)
+          .catch((error: unknown) => {
+            host.fault(error)
+            answer(said.internal)
+          })
+      } else if (fault !== undefined) answer(replyOf(fault))
+      else taken(fresh)
+    }
+    submit(true)
+  }
+
+  private fresh(text: string, messageId: string, isSilent: boolean, head: Head): Fresh {
+    const { host, account } = this
     const body = Buffer.from(text)
     const messages: Message[] = []
     const keys: string[] = []
-    const isSilent = isByProgram(mail)
-    const head = headOf(mail)
     let repeated = 0
     let firstId = 0
     for (const { number, recipient } of this.addressees) {
@@ -153,32 +195,7 @@ export class Incoming implements MailSink {
       m.extras = extrasOfMail(noteOf(this.sender, recipient, head))
       messages.push(m)
     }
-    const mails = this.mailsOf(mail, head, messageId)
-    const taken = (): void => {
-      for (const m of mails) host.door.takeMail(m, account)
-      for (const [index, key] of keys.entries()) host.duplicates.add(key, (messages[index] as Message).id)
-      if (repeated > 0) host.count('mail_duplicates', repeated)
-      for (const m of messages) host.noted(m)
-      if (cut > 0) {
-        host.count('mail_cut')
-        if (!isSilent) this.tellCut(messages, messageId, head, whole.slice(text.length))
-      }
-      this.answered(messages, mails, accepted([...messages, ...mails], repeated, firstId, cut, maxParts), answer)
-    }
-    const submit = (waits: boolean): void => {
-      const fault = this.judgeMails(mails, messages.length) ?? host.door.submitAll(messages, account)
-      if (fault === creditPending && waits) {
-        host.door
-          .creditKnown(account)
-          .then(submit)
-          .catch((error: unknown) => {
-            host.fault(error)
-            answer(said.internal)
-          })
-      } else if (fault !== undefined) answer(replyOf(fault))
-      else taken()
-    }
-    submit(true)
+    return { messages, keys, repeated, firstId }
   }
 
   /** It leaves as a mail alone. */

@@ -70,11 +70,8 @@ const TRANSACTION = 0x02
 /** registered_delivery, §5.2.17: any receipt or intermediate notification is asked for. */
 const REPORTED = 0x13
 
-interface Unpaid {
-  readonly sequence: number
-  readonly m: Message
-  readonly replace: boolean
-}
+/** Submits once more. False: it must wait on; of a `last` time it is answered in any case. */
+type Unpaid = (isLast: boolean) => boolean
 
 export class Bind implements SessionOwner<Report>, Asker {
   session!: Session<Report>
@@ -95,7 +92,7 @@ export class Bind implements SessionOwner<Report>, Asker {
   private gathering = 0
   private list: number[] = []
   private boundAs: Account | undefined
-  /** What waits for the account's credit, oldest first; null: nothing does. */
+  /** What waits for the account's credit, oldest first, of whatever command; null: nothing does. */
   private unpaid: Unpaid[] | null = null
 
   private gone: () => void = () => {}
@@ -207,10 +204,9 @@ export class Bind implements SessionOwner<Report>, Asker {
     }
     if (code === 0) {
       const replace = sm.replace_if_present_flag !== 0
-      // What came before it waits for credit: it does not go first.
-      const fault = this.unpaid === null ? host.door.submit(m, account, replace) : creditPending
+      const fault = this.awaitsCredit ? creditPending : host.door.submit(m, account, replace)
       if (fault === creditPending) {
-        this.awaitCredit({ sequence, m, replace }, account)
+        this.awaitCredit(isLast => this.submitAgain(sequence, m, replace, isLast))
         return
       }
       if (fault !== undefined) code = statusOf(fault, this.interfaceVersion)
@@ -222,45 +218,55 @@ export class Bind implements SessionOwner<Report>, Asker {
     this.accepted(sequence, m, account)
   }
 
+  /** What came before waits for credit: nothing goes first. */
+  get awaitsCredit(): boolean {
+    return this.unpaid !== null
+  }
+
   /** Whether there is credit for it is being found out: meanwhile it counts as unanswered, of which so many are read. */
-  private awaitCredit(one: Unpaid, account: Account): void {
+  awaitCredit(again: Unpaid): void {
     const { session, host } = this
     if (this.unpaid === null) {
       this.unpaid = []
-      this.submitAgain(account)
+      this.askCredit()
     }
-    this.unpaid.push(one)
+    this.unpaid.push(again)
     if (session.owed >= host.peerWindow) session.pause()
   }
 
-  private submitAgain(account: Account): void {
+  private askCredit(): void {
     this.host.door
-      .creditKnown(account)
+      .creditKnown(this.account)
       .then(isKnown => this.submitUnpaid(isKnown))
       .catch(error => this.host.fault(error))
   }
 
   private submitUnpaid(isKnown: boolean): void {
-    const { session, host, account } = this
     const unpaid = this.unpaid as Unpaid[]
-    if (session.state === 'closed') return
-    for (const [i, { sequence, m, replace }] of unpaid.entries()) {
+    if (this.session.state === 'closed') return
+    for (const [i, again] of unpaid.entries()) {
       if (i === SLICE) {
         this.unpaid = unpaid.slice(i)
         setImmediate(() => this.submitUnpaid(isKnown))
         return
       }
-      const fault = host.door.submit(m, account, replace)
-      if (fault === creditPending && isKnown) {
+      if (!again(!isKnown)) {
         this.unpaid = unpaid.slice(i)
-        this.submitAgain(account)
+        this.askCredit()
         return
       }
-      if (fault === undefined) this.accepted(sequence, m, account)
-      else session.respondHeader(command.submit_sm_resp, statusOf(fault, this.interfaceVersion), sequence)
     }
     this.unpaid = null
     this.readAgain()
+  }
+
+  private submitAgain(sequence: number, m: Message, replace: boolean, isLast: boolean): boolean {
+    const { account, host, session } = this
+    const fault = host.door.submit(m, account, replace)
+    if (fault === creditPending && !isLast) return false
+    if (fault === undefined) this.accepted(sequence, m, account)
+    else session.respondHeader(command.submit_sm_resp, statusOf(fault, this.interfaceVersion), sequence)
+    return true
   }
 
   private accepted(sequence: number, m: Message, account: Account): void {

@@ -42,6 +42,13 @@ export interface Asker {
   readonly idForm: IdForm
   /** The account as the directory has it now. */
   readonly account: Account
+  /** Something of its waits for credit: what comes now must {@link awaitCredit} too. */
+  readonly awaitsCredit: boolean
+  /**
+   * Calls `again` in its turn once there is an answer whether the account has credit, until it says true: it is answered.
+   * Of the last time it must be.
+   */
+  awaitCredit(again: (isLast: boolean) => boolean): void
   /** It has submitted this one. */
   took(m: Message): void
   /** Messages in transaction mode that are not answered yet. */
@@ -66,6 +73,8 @@ export interface OperationsHost {
   ended(id: number): Promise<EndedMessage | undefined>
   fault(error: unknown): void
 }
+
+type SubmitResp = typeof command.submit_sm_resp | typeof command.data_sm_resp
 
 /** What a submit_sm may carry to a carrier. */
 const MAX_ADDRESS = 20
@@ -163,32 +172,29 @@ export class Operations {
       this.transact(asker, command.data_sm_resp, sequence, m)
       return
     }
-    this.takeData(asker, sequence, m, true)
+    this.take(asker, command.data_sm_resp, sequence, m, () => {
+      const fields = { message_id: idText(m.id, asker.idForm) }
+      this.host.door.spool.afterSync(() => asker.answerPdu(encodePdu(command.data_sm_resp, 0, sequence, fields)))
+    })
   }
 
-  private takeData(asker: Asker, sequence: number, m: Message, waits: boolean): void {
-    const { door } = this.host
-    const fault = door.submit(m, asker.account)
-    if (fault === creditPending && waits) {
-      this.afterCredit(asker, known => this.takeData(asker, sequence, m, known))
-      return
+  /** Submits it, in its turn where something waits for credit; `taken` answers, a refusal is answered with `id`. */
+  private take(asker: Asker, id: SubmitResp, sequence: number, m: Message, taken: () => void): void {
+    const again = (isLast: boolean): boolean => {
+      const fault = this.host.door.submit(m, asker.account)
+      if (fault === creditPending && !isLast) return false
+      if (fault !== undefined) asker.answerStatus(id, statusOf(fault, asker.interfaceVersion), sequence)
+      else {
+        asker.took(m)
+        taken()
+      }
+      return true
     }
-    if (fault) {
-      asker.answerStatus(command.data_sm_resp, statusOf(fault, asker.interfaceVersion), sequence)
-      return
-    }
-    asker.took(m)
-    const fields = { message_id: idText(m.id, asker.idForm) }
-    door.spool.afterSync(() => asker.answerPdu(encodePdu(command.data_sm_resp, 0, sequence, fields)))
+    if (asker.awaitsCredit || !again(false)) asker.awaitCredit(again)
   }
 
   /** A message that is answered when it has ended; `id` is that of the response. */
-  transact(
-    asker: Asker,
-    id: typeof command.submit_sm_resp | typeof command.data_sm_resp,
-    sequence: number,
-    m: Message,
-  ) {
+  transact(asker: Asker, id: SubmitResp, sequence: number, m: Message): void {
     // Each is an answer we owe, and whoever is owed a whole window is not read.
     if (asker.transactions >= this.host.peerWindow / 4) {
       asker.answerStatus(id, status.ESME_RTHROTTLED, sequence)
@@ -199,37 +205,7 @@ export class Operations {
       return
     }
     this.transactions.prepare(m)
-    this.takeTransaction(asker, id, sequence, m, true)
-  }
-
-  /** Calls back when there is an answer whether the account has credit; false: there will be none soon. */
-  private afterCredit(asker: Asker, then: (known: boolean) => void): void {
-    this.host.door
-      .creditKnown(asker.account)
-      .then(known => {
-        if (asker.session.state !== 'closed') then(known)
-      })
-      .catch(error => this.host.fault(error))
-  }
-
-  private takeTransaction(
-    asker: Asker,
-    id: typeof command.submit_sm_resp | typeof command.data_sm_resp,
-    sequence: number,
-    m: Message,
-    waits: boolean,
-  ): void {
-    const fault = this.host.door.submit(m, asker.account)
-    if (fault === creditPending && waits) {
-      this.afterCredit(asker, known => this.takeTransaction(asker, id, sequence, m, known))
-      return
-    }
-    if (fault) {
-      asker.answerStatus(id, statusOf(fault, asker.interfaceVersion), sequence)
-      return
-    }
-    asker.took(m)
-    this.transactions.wait(asker, id, sequence, m)
+    this.take(asker, id, sequence, m, () => this.transactions.wait(asker, id, sequence, m))
   }
 
   // -- query, cancel, replace ------------------------------------------------

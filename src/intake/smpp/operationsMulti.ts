@@ -8,6 +8,7 @@ import { Sm } from '../../../protocols/smpp/sm.js'
 import { status } from '../../../protocols/smpp/status.js'
 import type { SmppProfile } from '../../accounts/smppProfile.js'
 import { idText } from '../../base/ids.js'
+import type { Fault } from '../../model/fault.js'
 import { Message } from '../../model/message.js'
 import { creditPending } from '../submit.js'
 import { fillMessage } from './fields.js'
@@ -76,13 +77,15 @@ export class MultiSubmits {
     let taken = 0
     let multiId = 0
     let from = 0
+    let full: Fault | undefined
     this.expect(account.id, to.length)
     try {
       while (from < to.length) {
         const slice = Math.min(SLICE, to.length - from)
         if (from > 0) await this.turns.take(slice)
         this.expect(account.id, -slice)
-        for (const until = from + slice; from < until; from++) {
+        const until = from + slice
+        for (; from < until; from++) {
           const { ton, npi, address } = to[from] as Address
           sm.dest_addr_ton = ton
           sm.dest_addr_npi = npi
@@ -92,8 +95,17 @@ export class MultiSubmits {
           if (to.length > 1) m.multiId = ids[0] as number
           let code = fillMessage(sm, m, clock.now(), account.smpp, interfaceVersion)
           if (code === 0) {
-            let fault = door.submitAdmitted(m, account)
-            while (fault === creditPending && (await door.creditKnown(account))) fault = door.submitAdmitted(m, account)
+            let fault = full ?? door.submitAdmitted(m, account)
+            while (fault === creditPending) {
+              this.expect(account.id, until - from)
+              const isKnown = await door.creditKnown(account)
+              if (isKnown) await this.turns.take(until - from)
+              this.expect(account.id, from - until)
+              if (!isKnown) break
+              // Others have come meanwhile: there is room for the rest of them, or for none.
+              full = door.refusal(account, until - from + (this.coming.get(account.id) ?? 0))
+              fault = full ?? door.submitAdmitted(m, account)
+            }
             if (fault) code = statusOf(fault, interfaceVersion)
           }
           if (code !== 0) {

@@ -4,7 +4,7 @@
 import { digitsOf } from '../../model/digits.js'
 import { type Fault, fault } from '../../model/fault.js'
 import { type ClassRank, Message, rankOf } from '../../model/message.js'
-import type { TemplateValues } from '../../model/templateText.js'
+import type { CommonValues, TemplateValues } from '../../model/templateText.js'
 import { extrasOfWeb, type WebExtras } from '../../model/webExtras.js'
 import { writtenNumber } from '../../routing/writtenNumber.js'
 import type { MessageFields, Recipient, SmsType } from './fields.js'
@@ -40,6 +40,8 @@ export interface Draft {
   /** null: of each its own. */
   readonly body: Buffer | null
   readonly template: FoundTemplate | null
+  /** The template's values that are the same for all. */
+  readonly common?: CommonValues | undefined
 }
 
 /** A Fault: no recipient can be sent it. */
@@ -58,31 +60,33 @@ export function draftOf(
   if (fields.callback_url !== undefined) web.callback = fields.callback_url
   if (fields.metadata !== undefined) web.metadata = fields.metadata
   const extras = extrasOfWeb(web, fields.tags)
+  const given = fields.template_variables
+  const common = template === null || given === undefined ? undefined : template.program.common(given)
   let body: Buffer | null = null
   if (template === null || !recipients.some(isPersonal)) {
-    const made = template === null ? fields.message : commonText(fields, template)
+    const made = template === null ? fields.message : commonText(fields, template, common)
     const octets = made === undefined ? noText : typeof made === 'string' ? bodyOf(made, fields.message_type) : made
     if ('code' in octets) return octets
     body = octets
   }
-  return { fields, smsType, extras, body, template }
+  return { fields, smsType, extras, body, template, common }
 }
 
 const isPersonal = (to: Recipient): boolean =>
   typeof to !== 'string' && (to.variables !== undefined || to.locale !== undefined)
 
-function commonText(fields: MessageFields, { program }: FoundTemplate): string | Fault {
-  const text = program.render(undefined, fields.template_variables, fields.locale)
+function commonText({ locale }: MessageFields, { program }: FoundTemplate, common?: CommonValues): string | Fault {
+  const text = program.render(undefined, common, locale)
   if (typeof text === 'string' || text.pointer === undefined) return text
   return { ...text, pointer: `/template_variables${text.pointer}` }
 }
 
 /** What a recipient is sent; a Fault's pointer begins at the recipient, or at the request where the value is all's. */
-export function bodyFor(to: Recipient, { fields, body, template }: Draft): Buffer | Fault {
+export function bodyFor(to: Recipient, { fields, body, template, common }: Draft): Buffer | Fault {
   if (body !== null) return body
   if (template === null) return noText
   const own = typeof to === 'string' ? undefined : to
-  const text = template.program.render(own?.variables, fields.template_variables, own?.locale ?? fields.locale)
+  const text = template.program.render(own?.variables, common, own?.locale ?? fields.locale)
   if (typeof text === 'string') return bodyOf(text, fields.message_type)
   return text.pointer === undefined ? text : { ...text, pointer: within(own?.variables, fields, text.pointer) }
 }

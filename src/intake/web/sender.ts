@@ -15,8 +15,9 @@ import type { MessageFields, Recipient } from './fields.js'
 import { bodyFor, type Draft, draftOf, messageFor, numberOf, rankOfType, textOf } from './message.js'
 import type { FoundTemplate, TemplateSource } from './templates.js'
 
-/** Messages that one turn of the event loop takes. */
+/** Messages that one turn of the event loop takes, and the time that it has for them: a text may cost more than another. */
 const SLICE = 250
+const TURN_MS = 3
 const DAY_MS = 86_400_000
 /** An Idempotency-Key is good for so long, and what is known of a batch. */
 const KEY_MS = DAY_MS
@@ -108,8 +109,12 @@ export class WebSender {
       template === undefined ? this.draft(account, fields, recipients, '') : draftOf(fields, recipients, '', template)
     if ('code' in draft) return draft
     const messages: SentOne[] = []
-    for (const [index, to] of recipients.entries()) {
-      if (index > 0 && index % SLICE === 0) await turn()
+    const pace = new Pace(this.host.clock)
+    for (const to of recipients) {
+      if (pace.isOver()) {
+        await turn()
+        pace.begin()
+      }
       messages.push(this.previewOne(account, to, draft))
     }
     return { batch: '', template: draft.template, messages }
@@ -193,20 +198,31 @@ export class WebSender {
     }
     if (recipients.length > SLICE) begin()
     const messages: SentOne[] = []
+    const pace = new Pace(clock)
     let again = 0
+    let full: Fault | undefined
     for (const [index, to] of recipients.entries()) {
-      if (index > 0 && index % SLICE === 0) await this.turn(account, recipients.length - index)
+      if (pace.isOver()) {
+        begin()
+        await this.away(account, recipients.length - index, turn())
+        pace.begin()
+      }
       const id = ids[index] as number
       if (cutShort !== undefined && (spool.find(id) !== undefined || (await this.host.hasEnded(id)))) {
         messages.push({ to: numberOf(to), id, segments: 1, priceMicros: 0, text: null, fault: null })
         again++
         continue
       }
-      let one = this.take(account, to, id, draft)
+      let one = full === undefined ? this.take(account, to, id, draft) : refused(to, full)
       while (one.fault === creditPending) {
         begin()
-        if (!(await door.creditKnown(account))) break
-        one = this.take(account, to, id, draft)
+        const rest = recipients.length - index
+        const isKnown = await this.away(account, rest, door.creditKnown(account))
+        pace.begin()
+        if (!isKnown) break
+        // Others have come meanwhile: there is room for the rest of them, or for none.
+        full = door.refusal(account, rest + (this.onTheWay.get(account.id) ?? 0))
+        one = full === undefined ? this.take(account, to, id, draft) : refused(to, full)
       }
       messages.push(one)
     }
@@ -224,13 +240,16 @@ export class WebSender {
     return { batch, template, messages }
   }
 
-  /** Leaves the event loop to others, who find no room where `rest` of this request are about to be. */
-  private async turn({ id }: Account, rest: number): Promise<void> {
+  /** Leaves the event loop to others until then, who find no room where `rest` of this request are about to be. */
+  private async away<T>({ id }: Account, rest: number, until: Promise<T>): Promise<T> {
     this.onTheWay.set(id, (this.onTheWay.get(id) ?? 0) + rest)
-    await turn()
-    const others = (this.onTheWay.get(id) ?? 0) - rest
-    if (others > 0) this.onTheWay.set(id, others)
-    else this.onTheWay.delete(id)
+    try {
+      return await until
+    } finally {
+      const others = (this.onTheWay.get(id) ?? 0) - rest
+      if (others > 0) this.onTheWay.set(id, others)
+      else this.onTheWay.delete(id)
+    }
   }
 
   private take(account: Account, to: Recipient, id: number, draft: Draft): SentOne {
@@ -298,6 +317,28 @@ export class WebSender {
   private keepAnswer(name: string, answer: Answered): void {
     const { door, clock } = this.host
     door.spool.keep(name, Buffer.from(JSON.stringify(answer)), clock.now() + KEY_MS)
+  }
+}
+
+/** How long one turn of the event loop may go on. */
+class Pace {
+  private readonly clock: Clock
+  private sinceMs: number
+  private count = 0
+
+  constructor(clock: Clock) {
+    this.clock = clock
+    this.sinceMs = clock.mono()
+  }
+
+  begin(): void {
+    this.sinceMs = this.clock.mono()
+    this.count = 1
+  }
+
+  /** Asked before each message; after yes the next one is the first of a turn that is begun. */
+  isOver(): boolean {
+    return this.count++ === SLICE || (this.count > 1 && this.clock.mono() - this.sinceMs >= TURN_MS)
   }
 }
 

@@ -5,6 +5,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { rankOf } from '../../model/message.js'
 import { type Course, isOpen } from './course.js'
+import type { Failures } from './failures.js'
 import type { Guard } from './guard.js'
 import { diskFull, type OtpHost, type Refusal, refusal } from './host.js'
 import { type Asker, PURPOSE } from './making.js'
@@ -31,6 +32,7 @@ export class Checks {
     readonly course: Course
     readonly told: Told
     readonly guard: Guard
+    readonly failures: Failures
   }
 
   constructor(host: OtpHost, parts: Checks['parts']) {
@@ -49,10 +51,11 @@ export class Checks {
     named: Partial<Binding>,
   ): Promise<Verified | Refusal> {
     const { spool, peppers, clock, counters } = this.host
-    const { sessions, course, told } = this.parts
+    const { sessions, course, told, failures } = this.parts
     const nowMs = clock.now()
     const found = sessions.read(account.id, id)
-    const isReal = isOpen(found, nowMs) && found.isTest === isTest && found.failed < found.attempts
+    const isBlocked = failures.isBlocked(found ?? { account: account.id, destination: '' }) && !found?.isSandboxed
+    const isReal = isOpen(found, nowMs) && found.isTest === isTest && found.failed < found.attempts && !isBlocked
     const session = isReal ? found : sessions.decoyOf(account.id, id)
     const pepper = peppers.of(session.kid)
     const { destination = session.destination, purpose = PURPOSE, payee = '', amount = '' } = named
@@ -62,7 +65,10 @@ export class Checks {
       session.token = hashOf(secret).toString('base64')
       session.tokenUntilMs = nowMs + TOKEN_MS
       if (!course.close(session, 'verified')) return diskFull
-      if (!session.isSandboxed) this.converted(session, nowMs)
+      if (!session.isSandboxed) {
+        failures.forget(session)
+        this.converted(session, nowMs)
+      }
       told.tell(session, 'verified')
       await spool.synced()
       return { session, token: `${id}.${secret}` }
@@ -70,7 +76,8 @@ export class Checks {
     counters.add('otp_wrong')
     session.failed++
     if (session.failedUntilMs <= nowMs) session.failedUntilMs = nowMs + this.host.settings.attemptsMs
-    const isUsedUp = isReal && session.failed >= session.attempts
+    const isLast = failures.add(isReal && !session.isSandboxed ? session : { account: account.id, destination: '' })
+    const isUsedUp = isReal && (isLast || session.failed >= session.attempts)
     if (!isReal) {
       if (!sessions.writeDecoy(session, session.failedUntilMs)) return diskFull
     } else {
@@ -85,8 +92,7 @@ export class Checks {
   /** For analytics, for the guard, and for whoever judges carriers. */
   private converted(session: Session, nowMs: number): void {
     const { spool, counters, learned } = this.host
-    const { account, createdMs, destination, steps } = session
-    if (steps[0]?.channel === 'sms') this.parts.guard.verified(account, destination, createdMs)
+    const { account, steps } = session
     const one =
       session.tries.findLast(({ status }) => status === 'delivered') ??
       session.tries.findLast(({ message }) => message !== 0)
@@ -94,6 +100,10 @@ export class Checks {
     const m = one.carrier === undefined ? spool.find(one.message) : undefined
     const carrier = one.carrier ?? m?.carrier ?? 0
     const to = (steps[one.step] as Step).to
+    // Each of its messages there was counted as sent.
+    for (const { step, channel, message, atMs } of one.channel === 'sms' ? session.tries : []) {
+      if (channel === 'sms' && message !== 0 && steps[step]?.to === to) this.parts.guard.verified(account, to, atMs)
+    }
     const conversion = {
       id: one.message,
       account,

@@ -7,14 +7,15 @@ import { words } from './words.js'
 export const codeFormats = ['digits', 'letters', 'words'] as const
 export type CodeFormat = (typeof codeFormats)[number]
 
-/** Symbols of a code, of each format. Four digits are 13 bits: an account must say that it wants them. */
+/** Symbols of a code, of each format: 20 bits or near. Of fewer digits than six an account must say that it wants them. */
 export const LENGTHS: Readonly<
   Record<CodeFormat, { readonly min: number; readonly max: number; readonly usual: number }>
 > = {
-  digits: { min: 5, max: 10, usual: 6 },
+  digits: { min: 6, max: 10, usual: 6 },
   letters: { min: 4, max: 10, usual: 6 },
   words: { min: 2, max: 4, usual: 2 },
 }
+/** With `shortCodes`: 13 bits. */
 export const FEWEST_DIGITS = 4
 
 const DIGITS = '0123456789'

@@ -2,11 +2,13 @@
 // its end. Moments are timers on disk, looked at four times a second; a restart changes nothing. Knows sessions and their
 // steps; what is asked of them otp.ts answers.
 
+import type { Account } from '../../accounts/account.js'
 import { type Message, state, stateNames } from '../../model/message.js'
 import { readExtras } from '../../model/webExtras.js'
 import type { Ending } from '../../spool/contract.js'
-import { isRefusal, type OtpHost, type Refusal, refusal } from './host.js'
-import type { SendCounts } from './limits.js'
+import type { Gate } from './gate.js'
+import { diskFull, isRefusal, type OtpHost, type Refusal, refusal } from './host.js'
+import type { Sends } from './limits.js'
 import type { Sender } from './sending.js'
 import type { Session, SessionStatus, Sessions, Step, Try } from './session.js'
 import type { OtpEvent, Told } from './told.js'
@@ -23,7 +25,7 @@ export interface CourseParts {
   readonly sessions: Sessions
   readonly sender: Sender
   readonly told: Told
-  readonly counts: SendCounts
+  readonly gate: Gate
 }
 
 export const isOpen = (session: Session | undefined, nowMs: number): session is Session =>
@@ -32,7 +34,6 @@ export const isOpen = (session: Session | undefined, nowMs: number): session is 
 export const unknownSession = refusal('otp_unknown', 'there is no such session')
 const over = refusal('otp_over', 'the session is over')
 const noStep = refusal('otp_no_step', 'no other channel is left')
-const limited = refusal('otp_limited', 'too many codes for this destination')
 
 export class Course {
   private readonly host: OtpHost
@@ -113,7 +114,7 @@ export class Course {
    * another was faster, as that one left it.
    */
   async advance(account: number, id: string, from: number): Promise<Session | Refusal> {
-    const { sessions, sender, told } = this.parts
+    const { sessions, sender, told, gate } = this.parts
     const { clock } = this.host
     for (let index = from + 1; ; ) {
       const session = sessions.read(account, id)
@@ -128,11 +129,13 @@ export class Course {
       const now = sessions.read(account, id)
       if (!isOpen(now, clock.now())) return over
       if (now.step !== index - 1) return now
-      const done = isRefusal(written) ? written : (this.limits(now, step) ?? sender.submit(now, index, written, who))
+      const sends = gate.sends(now, step)
+      const late = gate.objection(now, step, who, sends, true)
+      // It is not waited for: there may be another channel.
+      const why = late && { ...late, retryable: false }
+      const done = isRefusal(written) ? written : (why ?? sender.submit(now, index, written, who))
       if (!isRefusal(done)) {
-        this.sent(now, done)
-        if (step.channel === 'sms' && !now.isSandboxed) this.parts.counts.to(account, step.to, clock.now()).count()
-        sessions.write(now)
+        if (!this.sent(now, done, who, sends)) return diskFull
         told.tell(now, 'sent', done)
         return now
       }
@@ -148,17 +151,23 @@ export class Course {
       }
       now.tries.push(failed)
       now.step = index
-      now.nextMs = 0
+      const isLast = index + 1 >= now.steps.length
+      // Should we be killed before the next one went, it is tried then.
+      now.nextMs = isLast ? 0 : clock.now()
+      if (!isLast) sessions.setTimer(now, Math.min(clock.now() + AGAIN_MS, now.expiresMs))
       sessions.write(now)
       told.tell(now, 'failed', failed)
-      if (index + 1 >= now.steps.length) return done
+      if (isLast) return done
       index++
     }
   }
 
-  /** A message of it was handed in: what follows from that, but for writing it. */
-  sent(session: Session, one: Try): void {
-    const { sessions } = this.parts
+  /**
+   * A message of it was handed in: written, counted, and the next step's moment set. False when the disk is full: then the
+   * message is called back and nothing is counted. `sends`: of its destination.
+   */
+  sent(session: Session, one: Try, account: Account, sends: Sends): boolean {
+    const { sessions, gate } = this.parts
     const nowMs = this.host.clock.now()
     session.tries.push(one)
     session.step = one.step
@@ -166,13 +175,13 @@ export class Course {
     const step = session.steps[one.step] as Step
     const isLast = one.step + 1 >= session.steps.length
     session.nextMs = isLast ? 0 : nowMs + step.timeoutMs
+    if (!sessions.write(session)) {
+      if (one.message !== 0) this.host.spool.cancel(one.message)
+      return false
+    }
     if (!isLast) sessions.setTimer(session, Math.min(session.nextMs, session.expiresMs))
-  }
-
-  private limits(session: Session, step: Step): Refusal | undefined {
-    if (session.isSandboxed || step.channel !== 'sms') return undefined
-    const found = this.parts.counts.to(session.account, step.to, this.host.clock.now()).over(true)
-    return found && { ...limited, untilMs: found.untilMs }
+    gate.count(session, step, account, sends)
+    return true
   }
 
   private later(session: Session, why: Refusal): Refusal {

@@ -40,6 +40,8 @@ export interface OtpTemplates {
     account: number,
     id: string,
     variables: Readonly<Record<string, string>>,
+    version: number | undefined,
+    locale: string,
   ): Promise<{ readonly text: string; readonly templateId: string } | Refusal>
   /** One was sent. */
   used(templateId: string): void

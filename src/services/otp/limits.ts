@@ -9,7 +9,7 @@ export interface SendLimits {
   readonly cooldownMs: number
   readonly perHour: number
   readonly perDay: number
-  /** For one address of a client. */
+  /** For one address of a client; 0: as many as it likes. */
   readonly perAddressHour: number
 }
 
@@ -24,6 +24,9 @@ export interface Left {
   readonly day: number
 }
 
+const MINUTE_MS = 60_000
+/** Counted by the minute: an address may have as many as it likes. */
+const MINUTES = 60
 const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
 
@@ -44,12 +47,16 @@ export class SendCounts {
   }
 
   overAddress(account: number, network: string, nowMs: number): Over | undefined {
-    const until = full(
-      this.moments(addressKey(account, network), nowMs - HOUR_MS, nowMs),
-      this.limits.perAddressHour,
-      HOUR_MS,
-    )
-    return until === undefined ? undefined : { what: 'address', untilMs: until }
+    const { perAddressHour } = this.limits
+    if (perAddressHour === 0) return undefined
+    const buckets = this.minutesOf(addressKey(account, network), nowMs)
+    let rest = buckets.reduce((sum, [, count]) => sum + count, 0)
+    if (rest < perAddressHour) return undefined
+    for (const [minute, count] of buckets) {
+      rest -= count
+      if (rest < perAddressHour) return { what: 'address', untilMs: (minute + MINUTES) * MINUTE_MS }
+    }
+    return undefined
   }
 
   /** `most` codes of the account in an hour by the clock. */
@@ -59,8 +66,14 @@ export class SendCounts {
   }
 
   countAddress(account: number, network: string, nowMs: number): void {
+    if (this.limits.perAddressHour === 0) return
     const key = addressKey(account, network)
-    this.write(key, [...this.moments(key, nowMs - HOUR_MS, nowMs), nowMs], nowMs + HOUR_MS)
+    const buckets = this.minutesOf(key, nowMs)
+    const minute = Math.floor(nowMs / MINUTE_MS)
+    const last = buckets.at(-1)
+    if (last?.[0] === minute) last[1]++
+    else buckets.push([minute, 1])
+    this.write(key, buckets.flat(), nowMs + HOUR_MS)
   }
 
   countAccount(account: number, nowMs: number): void {
@@ -73,6 +86,20 @@ export class SendCounts {
     const kept = this.spool.kept(accountKey(account))
     const [from = 0, count = 0] = kept === undefined ? [] : (JSON.parse(kept.toString()) as number[])
     return from === fromMs ? { fromMs, count } : { fromMs, count: 0 }
+  }
+
+  /** Minutes of the last hour that had any, the oldest first, with how many. */
+  private minutesOf(key: string, nowMs: number): [minute: number, count: number][] {
+    const kept = this.spool.kept(key)
+    if (kept === undefined) return []
+    const now = Math.floor(nowMs / MINUTE_MS)
+    const numbers = JSON.parse(kept.toString()) as number[]
+    const buckets: [number, number][] = []
+    for (let i = 0; i < numbers.length; i += 2) {
+      const minute = Math.min(numbers[i] as number, now)
+      if (minute > now - MINUTES) buckets.push([minute, numbers[i + 1] as number])
+    }
+    return buckets
   }
 
   private moments(key: string, sinceMs: number, nowMs: number): number[] {
@@ -137,5 +164,5 @@ function full(moments: readonly number[], most: number, windowMs: number): numbe
 }
 
 const destinationKey = (account: number, destination: string): string => `otp d ${account} ${destination}`
-const addressKey = (account: number, network: string): string => `otp i ${account} ${network}`
+const addressKey = (account: number, network: string): string => `otp n ${account} ${network}`
 const accountKey = (account: number): string => `otp a ${account}`

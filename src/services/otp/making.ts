@@ -51,6 +51,10 @@ const noDestination = (channel: Channel): Refusal =>
     `the channel ${channel} needs ${channel === 'email' ? 'an email' : 'a phone_number'}`,
   )
 const sandboxOff = refusal('sandbox_off', 'this gateway has no sandbox: test keys send nothing here')
+const sandboxMixed = refusal(
+  'otp_sandbox_mixed',
+  'a number of the sandbox and a destination outside of it: with a test key all channels stay inside',
+)
 export const noVoice = refusal('otp_channel_unavailable', 'codes are not spoken yet: use sms or email')
 
 /** A session with a code of its own, nothing of it written or sent; or what of it cannot be. */
@@ -77,6 +81,8 @@ export function buildSession(
     if (to === '') return noDestination(channel)
     steps.push({ channel, to, timeoutMs })
   }
+  const played = sandbox ? steps.filter(({ channel, to }) => channel === 'sms' && isMagic(to)).length : 0
+  if (!isTest && played > 0 && played < steps.length) return sandboxMixed
   const first = steps[0] as Step
   const nowMs = clock.now()
   const wording: Wording = {
@@ -96,7 +102,7 @@ export function buildSession(
   const session: Session = {
     ...of,
     isTest,
-    isSandboxed: isTest || (sandbox && isMagic(wanted.phone)),
+    isSandboxed: isTest || played > 0,
     destination: first.to,
     purpose: wanted.purpose,
     format,

@@ -1,15 +1,16 @@
 // One-time passwords as everyone else sees them: made and sent, sent again, called off, looked at; whether a code is right
 // checks.ts says. What is taken is durable before anything is answered. Knows sessions and what limits them; knows no HTTP.
 
-import { countryOf } from '../../routing/countries.js'
 import { Checks } from './checks.js'
 import { Course, isOpen, unknownSession } from './course.js'
+import { type BlockedDestination, Failures } from './failures.js'
+import { Gate } from './gate.js'
 import { Guard, type PrefixBlock } from './guard.js'
 import { diskFull, isRefusal, type OtpHost, type Refusal, refusal } from './host.js'
-import { type Left, type Over, SendCounts, type Sends } from './limits.js'
+import { type Left, SendCounts, type Sends } from './limits.js'
 import { type Asker, buildSession, decoySession, type Wanted } from './making.js'
 import { Sender, type Written } from './sending.js'
-import { type Channel, type Session, Sessions, type Standing, type Step, type Try } from './session.js'
+import { type Session, Sessions, type Standing, type Step, type Try } from './session.js'
 import { type SessionLine, Told } from './told.js'
 
 /** A session, and its code where it never left the building. */
@@ -20,13 +21,6 @@ export interface Made {
 }
 
 const sessionOver = refusal('otp_over', 'the session is over')
-const limitText: Readonly<Record<Over['what'], string>> = {
-  cooldown: 'a code was sent to this destination just now',
-  hour: 'no more codes for this destination in this hour',
-  day: 'no more codes for this destination on this day',
-  address: 'no more codes for this address in this hour',
-  account: 'no more codes for this account in this hour',
-}
 
 export class Otp {
   readonly guard: Guard
@@ -36,19 +30,21 @@ export class Otp {
   private readonly host: OtpHost
   private readonly sessions: Sessions
   private readonly sender: Sender
-  private readonly counts: SendCounts
+  private readonly gate: Gate
+  private readonly failures: Failures
 
   constructor(host: OtpHost) {
     this.host = host
     const { spool, settings } = host
     this.sessions = new Sessions(spool, decoySession(host))
     this.sender = new Sender(host)
-    this.counts = new SendCounts(spool, settings.limits)
     this.guard = new Guard(spool, settings.guard)
     this.told = new Told(host)
-    const { sessions, sender, told, counts, guard } = this
-    this.course = new Course(host, { sessions, sender, told, counts })
-    this.checks = new Checks(host, { sessions, course: this.course, told, guard })
+    this.failures = new Failures(host)
+    this.gate = new Gate(host, new SendCounts(spool, settings.limits), this.guard, this.failures)
+    const { sessions, sender, told, gate, guard, failures } = this
+    this.course = new Course(host, { sessions, sender, told, gate })
+    this.checks = new Checks(host, { sessions, course: this.course, told, guard, failures })
   }
 
   start(): void {
@@ -80,7 +76,7 @@ export class Otp {
     for (;;) {
       const before =
         first.channel === 'email' || session.template !== null
-          ? this.objection(asker, session, wanted.network, this.sendsOf(session), this.standingOf(session))
+          ? this.objection(asker, session, wanted.network, this.gate.sends(session, first), this.standingOf(session))
           : undefined
       if (before !== undefined) return before
       const written = await this.sender.write(session, first, code, account)
@@ -98,10 +94,6 @@ export class Otp {
     }
   }
 
-  private sendsOf({ account, destination }: Session): Sends {
-    return this.counts.to(account, destination, this.host.clock.now())
-  }
-
   private standingOf({ account, destination, purpose, isSandboxed }: Session): Standing | undefined {
     return isSandboxed ? undefined : this.sessions.standing(account, destination, purpose)
   }
@@ -116,23 +108,10 @@ export class Otp {
   ): Refusal | undefined {
     if (session.isSandboxed) return undefined
     const nowMs = this.host.clock.now()
-    const { id, otp } = account
-    const { destination } = session
-    const isPhone = session.steps[0]?.channel === 'sms'
-    if (isPhone && otp.countries.length > 0 && !otp.countries.includes(countryOf(destination))) {
-      return refusal('otp_country_refused', 'the account sends no codes to this country')
-    }
-    const block = isPhone && otp.guard ? this.guard.blocked(id, destination, nowMs) : undefined
-    if (block !== undefined) {
-      this.host.counters.add('otp_prefix_refused')
-      return refusal(
-        'otp_prefix_blocked',
-        'codes to these numbers are hardly ever entered: none are sent there for now',
-        {
-          retryable: true,
-          untilMs: block.untilMs,
-        },
-      )
+    // A channel that could not be used when its turn comes is said at once.
+    for (const step of session.steps) {
+      const abroad = this.gate.country(account, step)
+      if (abroad !== undefined) return abroad
     }
     if (standing !== undefined && standing.failedUntilMs > nowMs && standing.failed >= session.attempts) {
       return refusal('otp_attempts_used', 'too many wrong codes for this destination', {
@@ -141,28 +120,20 @@ export class Otp {
         more: { attempts_left: 0 },
       })
     }
-    const over =
-      (network === undefined ? undefined : this.counts.overAddress(id, network, nowMs)) ??
-      (otp.perHour === null ? undefined : this.counts.overAccount(id, otp.perHour, nowMs)) ??
-      sends.over()
-    return over && this.limited(over, sends.left)
-  }
-
-  private limited({ what, untilMs }: Over, left: Left): Refusal {
-    this.host.counters.add('otp_limited')
-    const more = { limit: what, left_this_hour: left.hour, left_today: left.day }
-    return refusal('otp_limited', limitText[what], { retryable: true, untilMs, more })
+    const first = session.steps[0] as Step
+    return this.gate.objectionTo(network, session, sends) ?? this.gate.objection(session, first, account, sends)
   }
 
   /** Takes the message and writes the session, or nothing at all; in one turn of the event loop. */
   private begin(asker: Asker, session: Session, written: Written, network: string | undefined): Refusal | Sends {
-    const sends = this.sendsOf(session)
+    const first = session.steps[0] as Step
+    const sends = this.gate.sends(session, first)
     // Others may have come while it was written.
     const standing = this.standingOf(session)
     const late = this.objection(asker, session, network, sends, standing)
     if (late !== undefined) return late
     const { account } = asker
-    const { sessions, counts, course, told } = this
+    const { sessions, gate, course, told } = this
     const nowMs = this.host.clock.now()
     const before = standing === undefined ? undefined : sessions.read(account.id, standing.session)
     if (standing !== undefined && standing.failedUntilMs > nowMs && before?.status !== 'verified') {
@@ -175,7 +146,7 @@ export class Otp {
       // The next channel is told by the timer, as it is when a carrier refuses the message.
       const failed: Try = {
         step: 0,
-        channel: session.steps[0]?.channel as Channel,
+        channel: first.channel,
         message: 0,
         atMs: nowMs,
         status: 'failed',
@@ -183,31 +154,19 @@ export class Otp {
       }
       session.tries.push(failed)
       session.nextMs = nowMs
-    } else course.sent(session, done)
-    if (!sessions.write(session)) {
-      if (!isRefusal(done) && done.message !== 0) this.host.spool.cancel(done.message)
-      return diskFull
-    }
+      if (!sessions.write(session)) return diskFull
+      // It brings guesses all the same.
+      if (!session.isSandboxed) sends.count()
+    } else if (!course.sent(session, done, account, sends)) return diskFull
     sessions.setTimer(session, session.nextMs === 0 ? session.expiresMs : Math.min(session.nextMs, session.expiresMs))
     const one = session.tries[0] as Try
     if (!session.isSandboxed) {
       if (before?.status === 'pending' && course.close(before, 'superseded')) told.tell(before, 'superseded')
       sessions.writeStanding(session)
-      sends.count()
-      if (network !== undefined) counts.countAddress(account.id, network, nowMs)
-      if (account.otp.perHour !== null) counts.countAccount(account.id, nowMs)
-      if (one.channel === 'sms' && account.otp.guard) this.watch(account.id, session.destination, nowMs)
     }
+    gate.countAddress(session, network)
     told.tell(session, one.status === 'failed' ? 'failed' : 'sent', one)
     return sends
-  }
-
-  private watch(account: number, digits: string, nowMs: number): void {
-    const block = this.guard.sent(account, digits, nowMs)
-    if (block === undefined) return
-    this.host.counters.add('otp_prefixes_blocked')
-    const { prefix, sent, verified, untilMs } = block
-    this.host.notice(account, 'otp.prefix_blocked', { prefix, sent, verified, until: new Date(untilMs).toISOString() })
   }
 
   /** The same code once more, over the channel that it went last; durable when it resolves. */
@@ -223,8 +182,9 @@ export class Otp {
       if (isRefusal(written)) return written
       const now = this.open(asker, id)
       if (isRefusal(now)) return now
-      const sends = this.counts.to(account.id, (now.steps[now.step] as Step).to, this.host.clock.now())
-      const objection = this.resendObjection(now, network, sends)
+      const to = now.steps[now.step] as Step
+      const sends = this.gate.sends(now, to)
+      const objection = this.gate.objectionTo(network, now, sends) ?? this.gate.objection(now, to, account, sends)
       if (objection !== undefined) return objection
       if (now.step !== step) continue
       const done = this.sender.submit(now, step, written, account)
@@ -232,26 +192,13 @@ export class Otp {
         if (done.code === 'credit_pending' && (await this.host.door.creditKnown(account))) continue
         return done
       }
-      const nowMs = this.host.clock.now()
-      this.course.sent(now, done)
-      this.sessions.write(now)
-      if (!now.isSandboxed) {
-        sends.count()
-        if (network !== undefined) this.counts.countAddress(account.id, network, nowMs)
-      }
+      if (!this.course.sent(now, done, account, sends)) return diskFull
+      this.gate.countAddress(now, network)
       this.told.tell(now, 'sent', done)
       await this.host.spool.synced()
       const left = now.isSandboxed ? null : sends.left
       return { session: now, left, ...(now.isSandboxed ? { code } : {}) }
     }
-  }
-
-  private resendObjection(session: Session, network: string | undefined, sends: Sends): Refusal | undefined {
-    if (session.isSandboxed) return undefined
-    const nowMs = this.host.clock.now()
-    const over =
-      (network === undefined ? undefined : this.counts.overAddress(session.account, network, nowMs)) ?? sends.over()
-    return over && this.limited(over, sends.left)
   }
 
   /** Goes on to the next channel at once; durable when it resolves. */
@@ -303,6 +250,18 @@ export class Otp {
   /** False: there is no such block. Durable when it resolves. */
   async release(account: number, prefix: string): Promise<boolean> {
     const isThere = this.guard.release(account, prefix)
+    await this.host.spool.synced()
+    return isThere
+  }
+
+  /** Destinations with too many wrong codes in a row; the first thousand. */
+  blockedDestinations(): BlockedDestination[] {
+    return this.failures.list()
+  }
+
+  /** Codes may go to a number or mail address again. False: nothing kept them. Durable when it resolves. */
+  async releaseDestination(account: number, destination: string): Promise<boolean> {
+    const isThere = this.failures.release({ account, destination })
     await this.host.spool.synced()
     return isThere
   }

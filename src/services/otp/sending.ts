@@ -24,8 +24,13 @@ const FIELDS: Omit<MessageFields, 'from_number' | 'message'> = {
   dry_run: false,
 }
 
-/** The text of a message, or a whole mail. */
-export type Written = { readonly text: string } | { readonly mail: Buffer }
+/** The text of a message, or a whole mail; and of which template it was made. */
+export type Written = ({ readonly text: string } | { readonly mail: Buffer }) & { readonly templateId?: string }
+
+interface Words {
+  readonly words: string
+  readonly templateId?: string
+}
 
 const textInvalid = (text: string): Refusal => refusal('otp_text_invalid', text)
 const tooDear = refusal('otp_too_dear', 'a message there costs more than the account wants to pay for a code')
@@ -48,14 +53,19 @@ export class Sender {
   async write(session: Session, step: Step, code: string, account: Account): Promise<Written | Refusal> {
     if (step.channel === 'voice') return noVoice
     const minutes = Math.max(1, Math.round((session.expiresMs - this.host.clock.now()) / MINUTE_MS))
-    const words =
-      session.template === null ? wordsFor(session.wording, code, minutes) : await this.fill(session, code, minutes)
-    if (typeof words !== 'string') return words
+    const made: Words | Refusal =
+      session.template === null
+        ? { words: wordsFor(session.wording, code, minutes) }
+        : await this.fill(session, code, minutes)
+    if (isRefusal(made)) return made
+    const { words, ...of } = made
+    const unsaid = unsaidIn(words, session, code)
+    if (unsaid !== undefined) return unsaid
     if (step.channel === 'sms') {
       const text = withSuffix(words, session.wording, code)
-      return objection(text, session) ?? { text }
+      return objection(text, session) ?? { text, ...of }
     }
-    if (session.isSandboxed) return { mail: Buffer.alloc(0) }
+    if (session.isSandboxed) return { mail: Buffer.alloc(0), ...of }
     const { hostname, postmaster, clock } = this.host
     const { brand } = session.wording
     const head = {
@@ -67,22 +77,27 @@ export class Sender {
       // Nobody answers it by program, RFC 3834 §5.
       fields: { 'Auto-Submitted': 'auto-generated' },
     }
-    return { mail: await composeText(head, `${words}\n`) }
+    return { mail: await composeText(head, `${words}\n`), ...of }
   }
 
-  private async fill(session: Session, code: string, minutes: number): Promise<string | Refusal> {
+  private async fill(session: Session, code: string, minutes: number): Promise<Words | Refusal> {
     const { id, variables } = session.template as NonNullable<Session['template']>
-    const given = { ...variables, otp: code, expiry: String(minutes) }
+    const { payee, amount, language } = session.wording
+    const given = {
+      ...variables,
+      otp: code,
+      expiry: String(minutes),
+      ...(payee === '' ? {} : { payee }),
+      ...(amount === '' ? {} : { amount }),
+    }
     const { templates } = this.host
-    let made = await templates.render(session.account, id, given)
+    let made = await templates.render(session.account, id, given, undefined, language)
     if (isRefusal(made) && made.code === 'variable_unknown') {
       // Not every template says how long its code is good.
       const { expiry: _, ...others } = given
-      made = await templates.render(session.account, id, others)
+      made = await templates.render(session.account, id, others, undefined, language)
     }
-    if (isRefusal(made)) return made
-    templates.used(made.templateId)
-    return made.text
+    return isRefusal(made) ? made : { words: made.text, templateId: made.templateId }
   }
 
   /** Hands in what was written, in this turn of the event loop; durable with whatever else is asked of the spool now. */
@@ -109,7 +124,9 @@ export class Sender {
     m.validUntilMs = session.expiresMs
     m.validityGiven = true
     const why = 'mail' in written ? door.submitMail(m, account) : this.submitSms(m, account)
-    return why ?? { ...done, message: m.id }
+    if (why !== undefined) return why
+    if (written.templateId !== undefined) this.host.templates.used(written.templateId)
+    return { ...done, message: m.id }
   }
 
   private submitSms(m: Message, account: Account): Refusal | undefined {
@@ -140,6 +157,15 @@ export class Sender {
     m.account = session.account
     return m
   }
+}
+
+/** Whoever pays must read to whom and how much, and a variant of a template may have left it out. */
+function unsaidIn(words: string, { wording, template }: Session, code: string): Refusal | undefined {
+  if (template === null && wording.custom === '') return undefined
+  const { payee, amount } = wording
+  const named = Object.entries({ otp: code, payee, amount })
+  const [name] = named.find(([, value]) => !words.includes(value)) ?? []
+  return name === undefined ? undefined : textInvalid(`the text must name ${name}, and has no place for it`)
 }
 
 function objection(text: string, { wording }: Session): Refusal | undefined {

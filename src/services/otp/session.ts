@@ -131,6 +131,26 @@ export const tagOf = (
 
 export const sealOwner = ({ account, id }: Pick<Session, 'account' | 'id'>): string => `${account}|${id}`
 
+/** Where a code went. */
+export interface Carried {
+  readonly channel: Channel
+  readonly to: string
+  /** delivered, if any message there was; else of the last. */
+  readonly status: Try['status']
+}
+
+/** Channels and addresses that a session's code went to: whoever enters it has proven one of them. */
+export function carriedBy({ steps, tries }: Pick<Session, 'steps' | 'tries'>): Carried[] {
+  const found = new Map<string, Carried>()
+  for (const { step, channel, message, status } of tries) {
+    if (message === 0 && status === 'failed') continue
+    const { to } = steps[step] as Step
+    const key = `${channel} ${to}`
+    if (found.get(key)?.status !== 'delivered') found.set(key, { channel, to, status })
+  }
+  return [...found.values()]
+}
+
 /** In constant time, whatever of it is wrong. */
 export function isCode(session: Session, pepper: Pepper, binding: Binding, written: string): boolean {
   const made = tagOf(pepper, session, binding, plainCode(written, session.format))

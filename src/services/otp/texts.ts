@@ -34,7 +34,7 @@ export interface Wording {
   readonly language: Language
   readonly payee: string
   readonly amount: string
-  /** With {otp} and {expiry}; '' = ours. */
+  /** With {otp}, {expiry}, {payee} and {amount}; '' = ours. */
   readonly custom: string
   /** WebOTP; '' = none. */
   readonly domain: string
@@ -42,12 +42,18 @@ export interface Wording {
   readonly appHash: string
 }
 
+const PLACES = /\{(otp|expiry|payee|amount)\}/g
+
 /** Octets of a message that Android's SMS Retriever reads. */
 export const MOST_FOR_APP = 140
 
 /** The message's own words, without what programs read. */
 export function wordsFor({ brand, language, payee, amount, custom }: Wording, code: string, minutes: number): string {
-  if (custom !== '') return custom.replaceAll('{otp}', code).replaceAll('{expiry}', String(minutes))
+  if (custom !== '') {
+    const values = { otp: code, expiry: String(minutes), payee, amount }
+    // In one go: what a value says is no place.
+    return custom.replace(PLACES, (_, name: keyof typeof values) => values[name])
+  }
   const text = `${brand === '' ? '' : `${brand}: `}${LANGUAGES[language].say(code, minutes)}`
   const paid = [payee, amount].filter(one => one !== '').join(': ')
   return paid === '' ? text : `${text}\n${paid}`

@@ -106,8 +106,15 @@ export function contentOf(
   look('/content', content)
   for (const [locale, written] of Object.entries(locales)) look(`/locales/${locale}`, written)
   const declared = new Map<string, TemplateVariable>()
+  let defaults = 0
   for (const [i, given] of variables.entries()) {
     const one = variableOf(given)
+    defaults += one.default?.length ?? 0
+    // No text has room for them all, and each would be held against its pattern.
+    if (defaults > MAX_TEMPLATE_TEXT) {
+      add(`/variables/${i}/default`, `the defaults have more than ${MAX_TEMPLATE_TEXT} characters together`)
+      break
+    }
     if (declared.has(one.name)) add(`/variables/${i}`, `${one.name} is there twice`)
     else if (!places.has(one.name)) add(`/variables/${i}`, `no text has a {{${one.name}}}`)
     if (one.pattern !== null) {

@@ -11,8 +11,9 @@ import type { TemplateHead, TemplateOwner } from './rows.js'
 const FORMAT = 1
 const MAX_HEADS = 10_000
 const MAX_PROGRAMS = 2_000
-/** Characters of them in all: a template may have forty languages. */
+/** Characters of them in all: a template may have forty languages. One of a pattern, taken apart, is as many as this. */
 const MAX_CHARACTERS = 16_000_000
+const PATTERN_WEIGHT = 100
 
 export interface CopyState {
   readonly identity: string
@@ -107,13 +108,38 @@ export class TemplateCopy {
     for (const head of heads) this.known.set(head.id, head)
   }
 
+  /** Which of the next `count` templates above that id were removed, and the last of them all; undefined: there is none. */
+  removed(after: number, count: number): { removed: number[]; last: number | undefined } {
+    const removed: number[] = []
+    let last: number | undefined
+    for (const { key, value } of this.heads.getRange({ start: after + 1, limit: count })) {
+      last = key
+      if (value.deleted) removed.push(key)
+    }
+    return { removed, last }
+  }
+
+  /** With their versions; only what was removed goes. */
+  async drop(ids: readonly number[]): Promise<void> {
+    await this.root.transaction(() => {
+      for (const id of ids) {
+        if (this.heads.get(id)?.deleted !== true) continue
+        for (const key of [...this.versions.getKeys({ start: [id, 0], end: [id + 1, 0] })])
+          this.versions.removeSync(key)
+        this.heads.removeSync(id)
+        this.known.delete(id)
+      }
+    })
+  }
+
   async close(): Promise<void> {
     await this.root.close()
   }
 }
 
-const sizeOf = ({ content, locales }: TemplateContent): number =>
-  Object.values(locales).reduce((sum, text) => sum + text.length, content.length)
+const sizeOf = ({ content, locales, variables }: TemplateContent): number =>
+  Object.values(locales).reduce((sum, text) => sum + text.length, content.length) +
+  variables.reduce((sum, { pattern }) => sum + PATTERN_WEIGHT * (pattern?.length ?? 0), 0)
 
 function openRoot(path: string): RootDatabase<unknown, string> {
   mkdirSync(path, { recursive: true, mode: 0o700 })

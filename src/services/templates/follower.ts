@@ -109,8 +109,19 @@ export class TemplateFollower {
     const last = heads.at(-1)
     if (state === undefined || last === undefined) return false
     const known = heads.map(({ id }) => copy.head(id)?.version ?? 0)
-    const ids = heads.map(({ id }) => id)
-    await copy.take(heads, await rows.versionsAbove(ids, known), { ...state, change: last.change })
+    let { change } = state
+    for (let rest = heads; rest.length > 0 && !this.closing.signal.aborted; ) {
+      const ids = rest.map(({ id }) => id)
+      const { versions, isMore } = await rows.versionsAbove(ids, known)
+      const end = versions.at(-1)
+      // A template is here once its versions are: the last one of a page may have more of them.
+      const whole = isMore && end !== undefined ? ids.indexOf(end.template) : rest.length
+      change = rest[whole - 1]?.change ?? change
+      await copy.take(rest.slice(0, whole), versions, { ...state, change })
+      rest = rest.slice(whole)
+      known.splice(0, whole)
+      if (end !== undefined) known[0] = end.version
+    }
     return heads.length === SLICE
   }
 }

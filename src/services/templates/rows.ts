@@ -8,10 +8,13 @@ import type { SqlClient, Store } from '../../store/postgres.js'
 import { codeOf } from '../../store/retry.js'
 import { contentOf, type TemplateChange, type TemplateFields, type VariableGiven } from './content.js'
 
-/** Of one owner. */
+/** Of one owner; those made within a day count even when they were removed. */
 const MAX_TEMPLATES = 10_000
-/** Of one template: who edits it by program for years has room for it. */
-const MAX_VERSIONS = 10_000
+/** Of one template: every node has them all. */
+const MAX_VERSIONS = 500
+/** What nodes load in one go: rows that are looked at, and the octets that stop it. */
+const PAGE = 100
+const PAGE_OCTETS = 1_000_000
 const UNIQUE_VIOLATION = '23505'
 export const TEMPLATES_CHANNEL = 'trunkline_templates'
 
@@ -63,10 +66,12 @@ export class TemplateRefused extends Error {
   }
 }
 
+/** A version on its way to a node. */
+export type TemplateVersion = TemplateContent & { readonly template: number; readonly version: number }
+
 export interface TemplatePage {
+  /** An account's: with those of the gateway. */
   readonly owner: TemplateOwner
-  /** The gateway's own as well. */
-  readonly withShared: boolean
   readonly category?: string | undefined
   readonly smsType?: SmsType | undefined
   readonly active?: boolean | undefined
@@ -90,14 +95,8 @@ export class TemplateRows {
     const content = contentOf(fields)
     const { name, category, sms_type, is_active } = fields
     return this.write(async client => {
-      const { rows } = await client.query<{ id: number }>(CREATE, [
-        owner,
-        name,
-        category,
-        sms_type,
-        is_active,
-        MAX_TEMPLATES,
-      ])
+      const values = [owner, name, category, sms_type, is_active, MAX_TEMPLATES]
+      const { rows } = await client.query<{ id: number }>(createFor(owner), values)
       const id = rows[0]?.id
       if (id === undefined) throw new TemplateRefused('too_many')
       await addVersion(client, id, 1, content, actor)
@@ -109,12 +108,7 @@ export class TemplateRows {
   /** The number of its newest version then. Throws TemplateFaulty, {@link TemplateRefused}. */
   edit(actor: Actor, id: number, change: TemplateChange): Promise<number> {
     return this.write(async client => {
-      const { rows } = await client.query<TemplateRow>(
-        `${LOCKED} where t.id = $1 and t.deleted_at is null for update of t`,
-        [id],
-      )
-      const [row] = rows
-      if (row === undefined) throw new TemplateRefused('gone')
+      const row = await locked(client, id)
       const given = change.content ?? change.locales ?? change.variables
       const content = given === undefined ? row : changedContent(row, change)
       const version = sameContent(row, content) ? row.version : row.version + 1
@@ -152,18 +146,10 @@ export class TemplateRows {
     }
   }
 
-  async list({
-    owner,
-    withShared,
-    category,
-    smsType,
-    active,
-    after,
-    offset,
-    limit,
-  }: TemplatePage): Promise<TemplateRow[]> {
-    const values = [owner, withShared, category ?? null, smsType ?? null, active ?? null, after, offset, limit]
-    return (await this.store.query<TemplateRow & Record<string, unknown>>(LIST, values)).rows
+  async list({ owner, category, smsType, active, after, offset, limit }: TemplatePage): Promise<TemplateRow[]> {
+    const values: unknown[] = [category ?? null, smsType ?? null, active ?? null, after, offset, limit]
+    if (owner !== null) values.push(owner)
+    return (await this.store.query<TemplateRow & Record<string, unknown>>(listFor(owner), values)).rows
   }
 
   /** Also one that was removed. `version`: undefined = its newest. */
@@ -187,16 +173,33 @@ export class TemplateRows {
     return (await this.store.query<TemplateHead & Record<string, unknown>>(CHANGES, [after, count])).rows
   }
 
-  /** Versions of those templates above the one that is known of each. */
+  /** Versions of those templates above the one that is known of each, in the order of `ids`: one at least, if there are any. */
   async versionsAbove(
     ids: readonly number[],
     known: readonly number[],
-  ): Promise<(TemplateContent & { template: number; version: number })[]> {
-    const { rows } = await this.store.query<TemplateContent & { template: number; version: number }>(ABOVE, [
-      ids,
-      known,
-    ])
-    return rows
+  ): Promise<{ versions: TemplateVersion[]; isMore: boolean }> {
+    const { rows } = await this.store.query<TemplateVersion & { seen: number }>(ABOVE, [ids, known, PAGE, PAGE_OCTETS])
+    const seen = rows[0]?.seen ?? 0
+    return { versions: rows, isMore: seen === PAGE || rows.length < seen }
+  }
+
+  /** Which of them are not there at all. */
+  async missing(ids: readonly number[]): Promise<number[]> {
+    return (await this.store.query<{ id: number }>(MISSING, [ids])).rows.map(({ id }) => id)
+  }
+
+  /**
+   * Takes away `count` at most that were removed before then and are not named by what was made since `usedSince`; how
+   * many went. Nodes are not told: they ask for what is {@link missing}.
+   */
+  forget(removedBefore: Date, usedSince: Date, count: number): Promise<number> {
+    return this.store.transaction(async client => {
+      const { rowCount } = await client.query(FORGET, [removedBefore, usedSince, count])
+      const gone = rowCount ?? 0
+      const changes = { templates: gone, before: removedBefore.toISOString() }
+      if (gone > 0) await audited(client, nobody, { action: 'template.forget', subject: '', changes })
+      return gone
+    })
   }
 
   /** Of templates that are gone nothing is written. */
@@ -209,6 +212,20 @@ export class TemplateRows {
     await this.store.query(ADD_USES, values)
   }
 }
+
+const nobody: Actor = { who: 'trunkline', from: '' }
+
+/**
+ * As it is now, and nobody else's to change until the transaction ends. In two statements: the first one waits for another
+ * edit, and would see the versions that were there before it.
+ */
+async function locked(client: SqlClient, id: number): Promise<LockedRow> {
+  const [row] = (await client.query<Omit<LockedRow, keyof TemplateContent>>(LOCK, [id])).rows
+  if (row === undefined) throw new TemplateRefused('gone')
+  const { rows } = await client.query<TemplateContent>(CONTENT, [id, row.version])
+  return { ...row, ...(rows[0] as TemplateContent) }
+}
+type LockedRow = Pick<TemplateRow, 'name' | 'category' | 'smsType' | 'active' | 'version' | keyof TemplateContent>
 
 async function addVersion(
   client: SqlClient,
@@ -240,22 +257,35 @@ const HEAD = 'select identity, (select coalesce(max(change), 0) from templates) 
 const HEADS = `id, account, name, category, sms_type as "smsType", active, version, deleted_at is not null as deleted, change`
 const CHANGES = `select ${HEADS} from templates where change > $1 order by change limit $2`
 const ABOVE = `
-  select v.template, v.version, v.content, v.locales, v.variables
-  from unnest($1::int[], $2::int[]) as k(template, known)
-  join template_versions v on v.template = k.template and v.version > k.known
-  order by v.template, v.version`
+  with page as (
+    select k.n, v.*, octet_length(v.content) + octet_length(v.locales::text) + octet_length(v.variables::text) as octets
+    from unnest($1::int[], $2::int[]) with ordinality as k(template, known, n)
+    join template_versions v on v.template = k.template and v.version > k.known
+    order by k.n, v.version limit $3)
+  select template, version, content, locales, variables, (select count(*) from page) as seen
+  from (select *, sum(octets) over (order by n, version) - octets as before from page) as p
+  where before < $4 order by n, version`
+const MISSING = `
+  select k.id from unnest($1::int[]) as k(id) where not exists (select from templates t where t.id = k.id)`
+const FORGET = `
+  delete from templates where id in (
+    select id from templates t
+    where deleted_at < $1 and not exists (select from template_uses u where u.template = t.id and u.last_at >= $2)
+    order by deleted_at limit $3 for update skip locked)`
 const FIELDS = `t.id, t.account, t.name, t.category, t.sms_type as "smsType", t.active, v.version, t.version as newest,
   v.content, v.locales, v.variables, t.created_at as "createdAt", t.updated_at as "updatedAt", t.deleted_at as "deletedAt"`
-const LOCKED = `
-  select ${FIELDS} from templates t join template_versions v on v.template = t.id and v.version = t.version`
+const LOCK = `
+  select name, category, sms_type as "smsType", active, version from templates
+  where id = $1 and deleted_at is null for update`
+const CONTENT = 'select content, locales, variables from template_versions where template = $1 and version = $2'
 const ALL = `${FIELDS}, coalesce(u.uses, 0)::bigint as uses, u.last_at as "lastAt"`
-const LIST = `
+const listFor = (owner: TemplateOwner): string => `
   select ${ALL} from templates t
   join template_versions v on v.template = t.id and v.version = t.version left join template_uses u on u.template = t.id
-  where t.deleted_at is null and (t.account is not distinct from $1 or ($2 and t.account is null))
-    and ($3::text is null or t.category = $3) and ($4::text is null or t.sms_type = $4)
-    and ($5::boolean is null or t.active = $5) and t.id > $6
-  order by t.id offset $7 limit $8`
+  where t.deleted_at is null and ${owner === null ? 't.account is null' : '(t.account = $7 or t.account is null)'}
+    and ($1::text is null or t.category = $1) and ($2::text is null or t.sms_type = $2)
+    and ($3::boolean is null or t.active = $3) and t.id > $4
+  order by t.id offset $5 limit $6`
 const ONE = `
   select ${ALL} from templates t
   join template_versions v on v.template = t.id and v.version = coalesce($3, t.version)
@@ -264,10 +294,13 @@ const ONE = `
 const VERSIONS = `
   select version, content, locales, variables, who, created_at as "createdAt" from template_versions
   where template = $1 order by version desc limit $2`
-const CREATE = `
+const createFor = (owner: TemplateOwner): string => `
   insert into templates (account, name, category, sms_type, active)
-  select $1, $2, $3, $4, $5
-  where (select count(*) from templates where account is not distinct from $1 and deleted_at is null) < $6
+  select $1::int, $2, $3, $4, $5
+  where (
+    select count(*) from templates
+    where account ${owner === null ? 'is null' : '= $1'} and (deleted_at is null or created_at > now() - interval '1 day')
+  ) < $6
   returning id`
 const EDIT = `
   update templates set name = $2, category = $3, sms_type = $4, active = $5, version = $6, updated_at = now()

@@ -10,6 +10,7 @@ import { type Fault, fault } from '../../model/fault.js'
 import type { Store } from '../../store/postgres.js'
 import { TemplateCopy } from './copy.js'
 import { TemplateFollower } from './follower.js'
+import { TemplateRetention } from './retention.js'
 import { TemplateRows } from './rows.js'
 import { TemplateUses } from './uses.js'
 
@@ -33,6 +34,8 @@ export interface TemplatesOptions {
   readonly clock: Clock
   readonly log: Log
   readonly counters: Counters
+  /** Days that a message is told of once it is over: so long removed templates can be read. */
+  readonly keepDays: number
 }
 
 export class Templates implements TemplateSource {
@@ -40,16 +43,18 @@ export class Templates implements TemplateSource {
   private readonly copy: TemplateCopy
   private readonly follower: TemplateFollower
   private readonly uses: TemplateUses
+  private readonly retention: TemplateRetention
   private readonly clock: Clock
   private readonly counters: Counters
 
-  constructor({ path, store, clock, log, counters }: TemplatesOptions) {
+  constructor({ path, store, clock, log, counters, keepDays }: TemplatesOptions) {
     this.clock = clock
     this.counters = counters
     this.rows = new TemplateRows(store)
     this.copy = new TemplateCopy(path)
     this.follower = new TemplateFollower(this.copy, this.rows, store, log)
     this.uses = new TemplateUses(this.rows, store, log)
+    this.retention = new TemplateRetention({ copy: this.copy, rows: this.rows, store, clock, log, keepDays })
   }
 
   /**
@@ -109,6 +114,7 @@ export class Templates implements TemplateSource {
   start(): void {
     this.follower.start()
     this.uses.start()
+    this.retention.start()
   }
 
   /** Resolves when everything committed in SQL until now holds here; rejects when SQL is away. */
@@ -121,7 +127,13 @@ export class Templates implements TemplateSource {
     return this.uses.write()
   }
 
+  /** Takes away what was removed long ago; a daily matter. How many templates went. Throws what SQL throws. */
+  forget(): Promise<number> {
+    return this.retention.forget()
+  }
+
   async close(): Promise<void> {
+    await this.retention.stop()
     await this.uses.stop()
     await this.follower.close()
     await this.copy.close()
