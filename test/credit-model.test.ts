@@ -346,3 +346,34 @@ t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep 
 t.test('a node whose lease was released while it lived spends what was left of it once, and no more', t =>
   run(t, [[0.3, (node, account) => node.model.release(node, account)]]),
 )
+
+t.test('less than two messages cost goes whole to another node that asks for it, of more it is the half', async t => {
+  for (const [left, gives] of [
+    [99, 99],
+    [120, 60],
+  ] as const) {
+    const model = new Model(dice(1))
+    const { credit } = model.nodes[0] as Node
+    const settled = async (): Promise<void> => {
+      for (let i = 0; i < 10; i++) await null
+      while (model.asked.length > 0) {
+        const asked = model.asked.shift() as Asked
+        model.commit(asked)
+        asked.done()
+        for (let i = 0; i < 10; i++) await null
+      }
+    }
+    const money = model.of(2)
+    money.balance = left + 50
+    await settled()
+    t.equal(credit.hold({ id: 2 }, left + 50), 'wait')
+    await settled()
+    t.equal(credit.hold({ id: 2 }, left + 50), 'held')
+    credit.release(2, left + 50)
+    t.equal(credit.hold({ id: 2 }, 50), 'held')
+    await settled()
+    credit.wanted(2)
+    for (let i = 0; i < 10; i++) await null
+    t.match(model.asked.at(-1)?.round.moves, [{ account: 2, give: gives }])
+  }
+})

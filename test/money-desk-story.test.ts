@@ -140,6 +140,10 @@ async function paid(t: Test, daemon: House, command: Command): Promise<void> {
   t.equal(json.lines.at(-1).balance_micros, 9_450_000)
   const csv = (await ask('GET', '/api/payments/history?format=csv')).text
   t.match(csv, /^at,entry,kind,reference,memo,messages,amount,balance,currency\r\n.*opening.*0,CHF\r\n/)
+  const page = await ask('GET', '/api/v1/billing/ledger?format=html')
+  t.match(page.headers, { 'content-type': /^text\/html/, 'content-security-policy': /^default-src 'none'/ })
+  t.match(page.text, /Gateway AG, &lt;script&gt;[\s\S]*Top-up: =cmd\(\) \(wire-1\)[\s\S]*9\.45<\/td><\/tr>\n<\/tfoot>/)
+  t.equal((await command('credit', 'statement', 'shop', '--html')).stdout.split('\n')[0], page.text.split('\n')[0])
   t.match(csv, /wire-1,'=cmd\(\),0,10,.*[\s\S]*closing,,,,,9\.45,CHF\r\n$/)
   t.match(await ask('GET', '/api/v1/billing/ledger?from=2030-01-02&to=2030-01-01'), { status: 422 })
   t.match((await command('credit', 'statement', 'shop')).stdout, /before +0\n[\s\S]*admin\.sock/)

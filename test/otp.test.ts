@@ -9,6 +9,7 @@ import type { Account } from '../src/accounts/account.js'
 import { otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
+import { creditPending } from '../src/intake/submit.js'
 import { type Fault, fault } from '../src/model/fault.js'
 import { excerpt, isOfOtp, Message, recordSize, state, writeRecord } from '../src/model/message.js'
 import { extrasOfWeb } from '../src/model/webExtras.js'
@@ -315,6 +316,8 @@ interface Alone {
   readonly render?: OtpTemplates['render']
   /** Of the door, for one message. */
   readonly refuse?: (m: Message) => Fault | undefined
+  /** One message of what the account may send a second. */
+  readonly admit?: () => Fault | undefined
 }
 
 async function alone(
@@ -327,6 +330,7 @@ async function alone(
     sandbox = false,
     render = () => Promise.reject(new Error('none')),
     refuse = () => undefined,
+    admit = () => undefined,
   }: Alone,
 ) {
   const peppers = await Peppers.open(join(temporaryDirectory(), 'otp.peppers'), clock)
@@ -354,10 +358,11 @@ async function alone(
       find: () => undefined,
     }),
     door: {
-      admit: () => undefined,
+      admit,
+      refusal: () => undefined,
       preview: () => undefined,
       submitMail: take,
-      creditKnown: async () => false,
+      creditKnown: async () => true,
       submitAdmitted: take,
     },
     store: { ready: false, query: () => Promise.reject(new Error('away')) },
@@ -705,4 +710,28 @@ t.test('an account’s wishes are kept as far as they differ, and nonsense is re
   }
   t.equal(masked('4915112345678'), '49********678')
   t.equal(masked('bob@shop.example'), 'b***@shop.example')
+})
+
+t.test('a code that waits for credit, once or often, takes its place in the pace of its account once', async t => {
+  const clock = new ManualClock(Date.UTC(2026, 10, 20))
+  let admitted = 0
+  let waits = 0
+  const rate = fault('rate_exceeded', 'too many messages a second', true)
+  const { otp, asker, messages } = await alone(clock, new KeptThings(clock), {
+    refuse: () => (waits-- > 0 ? creditPending : undefined),
+    admit: () => (++admitted > 1 ? rate : undefined),
+  })
+  waits = 3
+  const one = made(t, await otp.generate(asker, over(number(1), 'a@b.example', ['sms', 'sms'])))
+  t.same([admitted, messages.length], [1, 1])
+  clock.advance(61_000)
+  admitted = 0
+  waits = 2
+  made(t, await otp.resend(asker, one.id))
+  t.same([admitted, messages.length], [1, 2])
+  clock.advance(61_000)
+  admitted = 0
+  waits = 2
+  t.match(await otp.next(asker, one.id), { step: 1 })
+  t.same([admitted, messages.length], [1, 3])
 })

@@ -21,7 +21,7 @@ import { Purse } from './purse.js'
 
 /** Unused for so long, a lease is given back; and as often it is looked at whether it is larger than what is spent. */
 const IDLE_MS = 10_000
-/** Another node needs it: unused for so long it goes whole, else the half. */
+/** Another node needs it: unused for so long, or for one message alone, it goes whole, else the half. */
 const IDLE_WANTED_MS = 1_000
 /** What was not there is asked for again. */
 const DENIED_MS = 1_000
@@ -165,8 +165,10 @@ export class Credit {
   /** Another node needs what we have. */
   wanted(account: number): void {
     for (const purse of this.some(account)) {
-      const isIdle = this.host.clock.mono() - purse.usedMs > IDLE_WANTED_MS || purse.left < purse.need
-      this.giveBack(purse, isIdle ? purse.left : Math.floor(purse.left / 2))
+      const { left, need, price, usedMs } = purse
+      // The half of one message is of no use to anybody.
+      const isWhole = this.host.clock.mono() - usedMs > IDLE_WANTED_MS || left < need || left < 2 * price
+      this.giveBack(purse, isWhole ? left : Math.floor(left / 2))
     }
   }
 

@@ -4,7 +4,7 @@
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
-import { netOfTax, type PaidBefore, sumsOf, taxAgain } from './invoiceSums.js'
+import { netOfTax, type PaidBefore, paidAgain, sumsOf } from './invoiceSums.js'
 import { AGAIN_TAX, type InvoiceLine, InvoiceRefused } from './invoices.js'
 import { book } from './ledger.js'
 
@@ -116,6 +116,8 @@ interface Bill {
   elsewhere: number
   /** What the ledger charged since then and no invoice has yet: they will ask for it, or credit will pay it. */
   since: number
+  /** The same of months before it; 0 where no void one is replaced. */
+  before: number
   /** What open invoices will bring to the balance. */
   open: number
   /** What was accepted, by country and class, before anything was given back. */
@@ -158,11 +160,13 @@ async function make(
     const lines = linesOf(bill, month)
     if (lines.every(({ micros }) => micros === 0)) continue
     const net = lines.reduce((sum, { micros }) => sum + micros, 0)
-    // What the void one was credited with is charged again with this one.
+    // Credit that is left behind it. What the void one was credited with is charged again with this one.
     const rest = bill.balance + bill.since - (replaced?.net ?? 0) + bill.open
-    // Nor does the tax that it was credited with pay for messages.
-    const tax = replaced === undefined ? 0 : taxAgain(net, paidFor(replaced), rest + net, taxPercent, currency)
-    const sums = sumsOf(net, tax - rest, taxPercent, currency)
+    // Credit pays what is oldest first; but what was paid for the void one pays for this, and its tax for no messages.
+    const there = rest + net + bill.before
+    const again = replaced === undefined ? undefined : paidAgain(net, paidFor(replaced), there, taxPercent, currency)
+    const { netMicros: paid, taxMicros: tax } = again ?? { netMicros: 0, taxMicros: 0 }
+    const sums = sumsOf(net, Math.min(tax - rest, net - paid), taxPercent, currency)
     const year = new Date(nowMs).getUTCFullYear()
     const number = `${year}-${String(await nextNumber(client, year)).padStart(6, '0')}`
     const isPaid = sums.dueMicros === 0
@@ -221,8 +225,9 @@ const NEXT_ACCOUNTS = `
   from credit c where c.account > $1 order by c.account limit $3`
 /**
  * One statement, one moment: what the ledger charged in the month and since, without what other invoices have billed of it,
- * void ones too, for what is credited is settled; and in the twelve months before it behind their invoices; what was accepted, by the rows of stats_day that tell accounts and countries apart, and those that wait to be
- * summed up there; and how the account stands.
+ * void ones too, for what is credited is settled; and in the twelve months before it behind their invoices; what was accepted,
+ * by the rows of stats_day that tell accounts and countries apart, and those that wait to be summed up there; and how the
+ * account stands.
  */
 const BILLS = `
   with months as (
@@ -234,17 +239,20 @@ const BILLS = `
       and i.month >= ($2::timestamptz at time zone 'UTC' - interval '12 months')::date
     group by i.account, i.month
   ), elsewhere as (
-    select o.account, coalesce(sum(l.micros) filter (where l.month < ($3::timestamptz at time zone 'UTC')::date), 0)::bigint as month,
-      coalesce(sum(l.micros) filter (where l.month >= ($3::timestamptz at time zone 'UTC')::date), 0)::bigint as since
+    select o.account, coalesce(sum(l.micros) filter (where l.month = ($2::timestamptz at time zone 'UTC')::date), 0)::bigint as month,
+      coalesce(sum(l.micros) filter (where l.month >= ($3::timestamptz at time zone 'UTC')::date), 0)::bigint as since,
+      coalesce(sum(l.micros) filter (where l.month < ($2::timestamptz at time zone 'UTC')::date), 0)::bigint as before
     from invoices o join invoice_lines l on l.invoice = o.id
     where o.account = any($1) and o.replaced_by is null and o.id <> $4
-      and l.month >= ($2::timestamptz at time zone 'UTC')::date
     group by o.account
   ), late as (
-    select m.account, jsonb_agg(jsonb_build_object('month', to_char(m.month, 'YYYY-MM'),
-      'micros', charged(m.account, m.month::timestamp at time zone 'UTC',
-        (m.month + interval '1 month') at time zone 'UTC') - m.billed) order by m.month) as lines
-    from months m group by m.account
+    select account, sum(micros)::bigint as micros,
+      jsonb_agg(jsonb_build_object('month', to_char(month, 'YYYY-MM'), 'micros', micros) order by month) as lines
+    from (
+      select m.account, m.month, charged(m.account, m.month::timestamp at time zone 'UTC',
+        (m.month + interval '1 month') at time zone 'UTC') - m.billed as micros
+      from months m
+    ) one group by account
   ), accepted as (
     select account, jsonb_agg(jsonb_build_object('country', country, 'rank', rank, 'messages', messages,
       'segments', segments, 'micros', micros) order by country, rank) as lines
@@ -262,6 +270,8 @@ const BILLS = `
     coalesce(nullif(b.address, ''), o.name, a.system_id, '#' || c.account) as customer, c.balance_micros as balance,
     charged(c.account, $2, $3) as charged, coalesce(elsewhere.month, 0) as elsewhere,
     charged(c.account, $3, 'infinity') - coalesce(elsewhere.since, 0) as since,
+    case when $4::bigint = 0 then 0
+      else charged(c.account, '-infinity', $2) - coalesce(elsewhere.before, 0) - coalesce(late.micros, 0) end as before,
     (select coalesce(sum(due_micros - due_tax_micros), 0)::bigint from invoices i
       where i.account = c.account and i.status = 'open') as open,
     coalesce(accepted.lines, '[]') as accepted, coalesce(late.lines, '[]') as late

@@ -44,20 +44,20 @@ export interface PaidBefore {
 }
 
 /**
- * The tax to be taken again of what was paid for the invoice in whose place another is: it pays for the new one first, so much
- * of it as there is still, and of what it pays tax is due again.
+ * What was paid for the invoice in whose place another is pays for the new one first, so much of it as there is still: of what
+ * it pays tax is taken again.
  * @param thereMicros all the credit there is for the new one, with what was paid before
  */
-export function taxAgain(
+export function paidAgain(
   netMicros: number,
   before: PaidBefore,
   thereMicros: number,
   taxPercent: string,
   currency: string,
-): number {
+): { netMicros: number; taxMicros: number } {
   const gross = Math.max(0, Math.min(before.grossMicros, thereMicros))
   const covered = Math.min(Math.max(0, netMicros), before.netMicros, withoutTax(gross, taxPercent))
-  return inCoins(percentOf(taxPercent, covered), coinMicros(currency))
+  return { netMicros: covered, taxMicros: inCoins(percentOf(taxPercent, covered), coinMicros(currency)) }
 }
 
 /** Of what with its tax is so much, the part that is not tax: whole micros, rounded down. */

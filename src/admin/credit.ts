@@ -2,7 +2,7 @@
 // and when an account is told that little is left. Every booking has a reference, by which it is made once.
 
 import { setTimeout as pause } from 'node:timers/promises'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { balance, balances, LeaseRefused, leases, releaseLeases, tellBelow } from '../accounts/balances.js'
 import { NoAccount } from '../accounts/keyRows.js'
@@ -13,8 +13,10 @@ import type { Store } from '../store/postgres.js'
 import type { Access } from './access.js'
 import { asking } from './api/changing.js'
 import { read, serving } from './asked.js'
-import { answerCsv, csvLine, plain } from './csv.js'
+import { answerCsv, answerPage } from './csv.js'
+import { PAGE_POLICY } from './invoices.js'
 import { Problem } from './problem.js'
+import { type StatementOf, statementCsv, statementHtml } from './statementText.js'
 import type { AdminSubject } from './subject.js'
 
 const MAX_PAGE = 200
@@ -64,7 +66,7 @@ export const moment = z.iso.datetime({ offset: true }).or(z.iso.date()).transfor
 const statementQuery = z.strictObject({
   from: moment.optional(),
   to: moment.optional(),
-  format: z.enum(['json', 'csv']).default('json'),
+  format: z.enum(['json', 'csv', 'html']).default('json'),
   after: z.coerce.number().int().min(0).default(0),
   limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
 })
@@ -96,7 +98,7 @@ export interface LinesPage {
 export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access: Access): void {
   const { desk } = subject
   const { store } = desk
-  const { currency } = subject.config.billing
+  const { currency, seller } = subject.config.billing
 
   app.get('/credit', async request => {
     const { low, ...page } = read(pageQuery, request.query)
@@ -153,7 +155,10 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
     const query = read(statementQuery, request.query)
     const id = await asking(() => idOfAccount(store, account))
     const span = spanOf(query.from, query.to, subject.clock.now())
-    if (query.format === 'csv') return statementCsv(reply, store, { account, id, currency, withWho: true }, span)
+    const { format } = query
+    if (format !== 'json') {
+      return statementFile(reply, store, { account, id, currency, seller, withWho: true, format }, span)
+    }
     const { after, limit } = query
     const page = await asking(() => statementPage(store, id, { ...span, after, limit }))
     return { account, currency, ...page }
@@ -186,8 +191,6 @@ export function spanOf(fromMs: number | undefined, toMs: number | undefined, now
   throw new Problem(422, 'invalid', 'The request is not as it must be', 'from must be before to')
 }
 
-const HEAD = ['at', 'entry', 'kind', 'reference', 'memo', 'messages', 'amount', 'balance', 'currency']
-
 /** Files that are written at a time: they share the database with leases and bookings. */
 const MAX_FILES = 2
 /** Whose reader takes nothing for so long gives its place away. */
@@ -209,62 +212,52 @@ async function taken(write: Promise<void>): Promise<void> {
   }
 }
 
+/** Of whom, and as what. */
+export interface StatementAsked extends Omit<StatementOf, 'span'> {
+  id: number
+  format: 'csv' | 'html'
+}
+
 /**
- * The statement of a span with the balance before it and behind it, as a file. One for an account at a time, and few in all:
- * throws Problem.
+ * Answers with the statement of a span, with the balance before it and behind it, as a file. One for an account at a time, and
+ * few in all: throws Problem.
  */
-export function statementCsv(
-  reply: Parameters<typeof answerCsv>[0],
+export function statementFile(
+  reply: FastifyReply,
   store: Pick<Store, 'withClient'>,
-  { account, id, currency, withWho }: { account: string; id: number; currency: string; withWho: boolean },
+  { id, format, ...of }: StatementAsked,
   span: StatementSpan,
-): ReturnType<typeof answerCsv> {
+): Promise<FastifyReply> {
   if (writing.has(id)) {
-    throw new Problem(
-      429,
-      'busy',
-      'Too much at a time',
-      'a statement of this account is being written: read that first',
-    )
+    const detail = 'a statement of this account is being written: read that first'
+    throw new Problem(429, 'busy', 'Too much at a time', detail)
   }
   if (writing.size >= MAX_FILES) {
-    throw new Problem(
-      503,
-      'busy',
-      'Too much at a time',
-      'other statements are being written: try again in some seconds',
-    )
+    const detail = 'other statements are being written: try again in some seconds'
+    throw new Problem(503, 'busy', 'Too much at a time', detail)
   }
-  const amount = (micros: number): string => plain(unitsText(micros))
-  const balanceLine = (atMs: number, what: string, micros: number): string =>
-    `${new Date(atMs).toISOString()},,${what},,,,,${amount(micros)},${currency}${withWho ? ',' : ''}\r\n`
   writing.add(id)
-  return answerCsv(reply, `statement-${fileName(account)}.csv`, async out => {
+  const form = (format === 'csv' ? statementCsv : statementHtml)({ ...of, span })
+  const work = async (out: (text: string) => Promise<void>): Promise<void> => {
     const write = (text: string): Promise<void> => taken(out(text))
-    const work = asking(async () => {
-      const closing = await wholeStatement(
-        store,
-        id,
-        span,
-        opening => write(csvLine(withWho ? [...HEAD, 'who'] : HEAD) + balanceLine(span.fromMs, 'opening', opening)),
-        lines =>
-          write(
-            lines
-              .map(one => {
-                const fields = csvLine([one.at, one.entry, one.kind, one.reference, one.memo, one.messages]).slice(
-                  0,
-                  -2,
-                )
-                const who = withWho ? `,${csvLine([one.who]).slice(0, -2)}` : ''
-                return `${fields},${amount(one.micros)},${amount(one.balance_micros)},${currency}${who}\r\n`
-              })
-              .join(''),
-          ),
+    try {
+      const closing = await asking(() =>
+        wholeStatement(
+          store,
+          id,
+          span,
+          opening => write(form.begin(opening)),
+          lines => write(form.lines(lines)),
+        ),
       )
-      await write(balanceLine(span.toMs, 'closing', closing))
-    })
-    await work.finally(() => writing.delete(id))
-  })
+      await write(form.end(closing))
+    } finally {
+      writing.delete(id)
+    }
+  }
+  return format === 'csv'
+    ? answerCsv(reply, `statement-${fileName(of.account)}.csv`, work)
+    : answerPage(reply, PAGE_POLICY, work)
 }
 
 export const fileName = (text: string): string => text.replace(/[^\w.-]/g, '_')

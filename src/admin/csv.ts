@@ -1,4 +1,4 @@
-// Rows as CSV (RFC 4180), and an answer of HTTP that is written as they come. Text that a spreadsheet would take for a
+// Rows as CSV (RFC 4180), and answers of HTTP that are written as they come. Text that a spreadsheet would take for a
 // formula is marked as text. Knows cells and lines; what they say is each topic's.
 
 import { PassThrough } from 'node:stream'
@@ -27,14 +27,25 @@ const drained = (out: PassThrough): Promise<void> =>
     out.on('drain', done).on('close', done)
   })
 
+type Work = (write: (text: string) => Promise<void>) => Promise<void>
+
+/** Answers with a file of CSV, as {@link answerWritten} does. */
+export const answerCsv = (reply: FastifyReply, name: string, work: Work): Promise<FastifyReply> =>
+  answerWritten(reply, work, 'text/csv; charset=utf-8', ['content-disposition', `attachment; filename="${name}"`])
+
+/** Answers with a page of HTML under this policy, as {@link answerWritten} does. */
+export const answerPage = (reply: FastifyReply, policy: string, work: Work): Promise<FastifyReply> =>
+  answerWritten(reply, work, 'text/html; charset=utf-8', ['content-security-policy', policy])
+
 /**
  * Answers with what `work` writes, as it writes it. What it throws before its first line is thrown here; behind that, the
  * answer breaks off. Whoever hangs up makes `write` throw.
  */
-export async function answerCsv(
+async function answerWritten(
   reply: FastifyReply,
-  name: string,
-  work: (write: (text: string) => Promise<void>) => Promise<void>,
+  work: Work,
+  type: string,
+  header: [name: string, value: string],
 ): Promise<FastifyReply> {
   const out = new PassThrough()
   out.on('error', () => {})
@@ -52,6 +63,6 @@ export async function answerCsv(
   })
   done.catch(error => out.destroy(error as Error))
   await Promise.race([begun, done])
-  reply.type('text/csv; charset=utf-8').header('content-disposition', `attachment; filename="${name}"`)
+  reply.type(type).header(...header)
   return reply.send(out)
 }

@@ -17,12 +17,12 @@ const ESCAPES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 }
 
-const escaped = (text: string): string => text.replace(/[&<>"']/g, found => ESCAPES[found] as string)
-const lines = (text: string): string => escaped(text).replaceAll(/\r?\n/g, '<br>')
-const count = (n: number): string => n.toLocaleString('en-US')
+export const escaped = (text: string): string => text.replace(/[&<>"']/g, found => ESCAPES[found] as string)
+export const escapedLines = (text: string): string => escaped(text).replaceAll(/\r?\n/g, '<br>')
+export const count = (n: number): string => n.toLocaleString('en-US')
 
 /** With all decimals of a coin at least. */
-function amount(micros: number, currency: string): string {
+export function amount(micros: number, currency: string): string {
   const decimals = 6 - Math.round(Math.log10(coinMicros(currency)))
   const [units = '', rest = ''] = unitsText(micros).split('.')
   const written = rest.padEnd(decimals, '0')
@@ -62,24 +62,8 @@ export function invoiceCsv(one: Invoice): string {
   return csvLine(head) + rows.join('')
 }
 
-/** A file of its own. */
-export function invoiceHtml(one: Invoice): string {
-  const money = (micros: number): string => amount(micros, one.currency)
-  const rows = one.lines.map(line => {
-    const [messages, segments] = line.what === 'messages' ? [count(line.messages), count(line.segments)] : ['', '']
-    const words = `<td>${escaped(lineWords(line, one.month))}</td><td>${classWord(line)}</td>`
-    return `<tr>${words}<td>${messages}</td><td>${segments}</td><td>${money(line.micros)}</td></tr>`
-  })
-  const sums: [string, string][] = [['Net', money(one.net_micros)]]
-  if (one.tax_percent !== '0') {
-    sums.push([`Tax, ${one.tax_percent} %`, money(one.tax_micros)], ['Total', money(one.total_micros)])
-  }
-  if (one.covered_micros !== 0) {
-    const tax = one.tax_micros - one.due_tax_micros
-    sums.push([tax === 0 ? 'Paid from credit' : 'Paid from credit, with its tax', money(-(one.covered_micros + tax))])
-  }
-  sums.push([`To be paid, ${one.currency}`, money(one.due_micros)])
-  const title = `Invoice ${one.number}`
+/** Up to its body; what is in it needs no other file. */
+export function pageStart(title: string): string {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -110,7 +94,31 @@ tfoot tr:last-child td { font-weight: bold; border-top: 1px solid #111 }
 </style>
 </head>
 <body>
-<header><address>${lines(one.seller)}</address><address>${lines(one.customer)}</address></header>
+`
+}
+export const PAGE_END = `</body>
+</html>
+`
+
+/** A file of its own. */
+export function invoiceHtml(one: Invoice): string {
+  const money = (micros: number): string => amount(micros, one.currency)
+  const rows = one.lines.map(line => {
+    const [messages, segments] = line.what === 'messages' ? [count(line.messages), count(line.segments)] : ['', '']
+    const words = `<td>${escaped(lineWords(line, one.month))}</td><td>${classWord(line)}</td>`
+    return `<tr>${words}<td>${messages}</td><td>${segments}</td><td>${money(line.micros)}</td></tr>`
+  })
+  const sums: [string, string][] = [['Net', money(one.net_micros)]]
+  if (one.tax_percent !== '0') {
+    sums.push([`Tax, ${one.tax_percent} %`, money(one.tax_micros)], ['Total', money(one.total_micros)])
+  }
+  if (one.covered_micros !== 0) {
+    const tax = one.tax_micros - one.due_tax_micros
+    sums.push([tax === 0 ? 'Paid from credit' : 'Paid from credit, with its tax', money(-(one.covered_micros + tax))])
+  }
+  sums.push([`To be paid, ${one.currency}`, money(one.due_micros)])
+  const title = `Invoice ${one.number}`
+  return `${pageStart(title)}<header><address>${escapedLines(one.seller)}</address><address>${escapedLines(one.customer)}</address></header>
 <h1>${escaped(title)}</h1>
 <dl>
 <dt>Date</dt><dd>${one.issued_at.slice(0, 10)}</dd>
@@ -127,9 +135,7 @@ ${rows.join('\n')}
 ${sums.map(([words, text]) => `<tr><td colspan="4">${escaped(words)}</td><td>${text}</td></tr>`).join('\n')}
 </tfoot>
 </table>
-</body>
-</html>
-`
+${PAGE_END}`
 }
 
 function statusWords({ status, paid_at, void_at, void_reason, replaced_by }: Invoice): string {

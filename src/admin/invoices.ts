@@ -24,7 +24,7 @@ import type { AdminSubject } from './subject.js'
 
 const MAX_PAGE = 200
 /** All that an invoice needs is in it: nothing is loaded and nothing runs, whatever a name says. */
-const PAGE_POLICY =
+export const PAGE_POLICY =
   "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const systemId = z.string().min(1).max(63)

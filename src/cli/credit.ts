@@ -25,6 +25,7 @@ interface StatementOptions extends GlobalOptions {
   from?: Date
   to?: Date
   csv?: boolean
+  html?: boolean
   limit: number
 }
 
@@ -86,14 +87,16 @@ export function register(program: Command): void {
     .description('Shows what was booked, oldest first, each line with the balance behind it.')
     .addOption(new Option('--from <moment>', 'from then on, ISO 8601; else the last 31 days').argParser(moment))
     .addOption(new Option('--to <moment>', 'before then').argParser(moment))
-    .option('--csv', 'as CSV, all of it')
+    .addOption(new Option('--csv', 'as CSV, all of it').conflicts('html'))
+    .option('--html', 'as a page that prints well, all of it')
     .addOption(new Option('--limit <n>', 'so many lines').argParser(whole(1, 100_000)).default(1_000))
     .addHelpText(
       'after',
       `
 Examples:
   trunkline credit statement shop --from 2030-01-01 --to 2030-02-01
-  trunkline credit statement shop --csv > shop.csv`,
+  trunkline credit statement shop --csv > shop.csv
+  trunkline credit statement shop --html > shop.html`,
     )
     .action((account: string, _, command: Command) => statement(account, optionsOf<StatementOptions>(command)))
   credit
@@ -220,8 +223,9 @@ async function statement(account: string, options: StatementOptions): Promise<vo
     ...(from === undefined ? {} : { from: from.toISOString() }),
     ...(to === undefined ? {} : { to: to.toISOString() }),
   })
-  if (options.csv) {
-    const response = await follow(options, { path: pathOf(account, `/statement?${span}&format=csv`) })
+  const format = options.csv ? 'csv' : options.html ? 'html' : undefined
+  if (format !== undefined) {
+    const response = await follow(options, { path: pathOf(account, `/statement?${span}&format=${format}`) })
     try {
       return await pipeline(response, process.stdout, { end: false })
     } catch (error) {
@@ -251,7 +255,7 @@ async function statement(account: string, options: StatementOptions): Promise<vo
   ])
   rows.unshift(['', 'before', '', '', '', unitsText(opening ?? 0)])
   console.log(table(['when', 'what', '', 'by', `>${unit}`, '>balance'], rows))
-  if (next !== null) console.log(faint('and more: --limit, --from, or --csv'))
+  if (next !== null) console.log(faint('and more: --limit, --from, --csv or --html'))
 }
 
 async function showLeases(account: string | undefined, options: GlobalOptions): Promise<void> {

@@ -144,9 +144,11 @@ async function verify(options: VerifyOptions): Promise<void> {
   const said = (await ask(options, { method: 'POST', path: of(account, 'verify'), body })) as {
     purpose: string
     verified_token: string
+    carried_by: { channel: string; to: string }[]
   }
   if (options.json) return console.log(JSON.stringify(said, null, 2))
-  console.log(`${good('verified')} for ${said.purpose}`)
+  const ways = said.carried_by.map(({ channel, to }) => `${channel} to ${to}`)
+  console.log(`${good('verified')} for ${said.purpose}; the code went by ${ways.join(', and by ')}`)
 }
 
 async function onSession(work: string, id: string, options: OfAccount): Promise<void> {

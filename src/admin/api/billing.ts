@@ -8,7 +8,7 @@ import { type InvoiceEntry, invoiceEntries, invoiceShown, invoiceStatuses } from
 import { statementPage } from '../../accounts/statement.js'
 import { unitsText } from '../../model/money.js'
 import type { Store } from '../../store/postgres.js'
-import { moment, spanOf, statementCsv } from '../credit.js'
+import { moment, spanOf, statementFile } from '../credit.js'
 import { billing, formats, invoiceNumber, month, sendInvoice } from '../invoices.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
@@ -18,7 +18,7 @@ const MAX_PAGE = 200
 const RANKS = ['otp', 'transactional', 'bulk'] as const
 
 export interface BillingHost {
-  readonly billing: { readonly currency: string }
+  readonly billing: { readonly currency: string; readonly seller: string }
   readonly desk: { readonly store: Store }
 }
 
@@ -38,7 +38,7 @@ const ledgerQuery = z.object({
   to: moment.optional(),
   after: z.coerce.number().int().min(0).default(0).describe('next of the page before'),
   limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(50),
-  format: z.enum(['json', 'csv']).default('json').describe('csv: all of the span, oldest first'),
+  format: z.enum(['json', 'csv', 'html']).default('json').describe('csv, html: all of the span, oldest first'),
 })
 const ledgerAnswer = z
   .object({
@@ -142,11 +142,12 @@ export function billingRoutes(app: Api, host: () => BillingHost): void {
       async (request, reply) => {
         const { id, systemId: account } = app.callerOf(request)
         const { store } = host().desk
-        const { currency } = host().billing
+        const { currency, seller } = host().billing
         const { from, to, after, limit, format } = request.query
         const span = spanOf(from, to, app.clock.now())
-        if (format === 'csv') {
-          return (await statementCsv(reply, store, { account, id, currency, withWho: false }, span)) as never
+        if (format !== 'json') {
+          const asked = { account, id, currency, seller, withWho: false, format }
+          return (await statementFile(reply, store, asked, span)) as never
         }
         const page = await asking(() => statementPage(store, id, { ...span, after, limit }))
         return { currency, ...page }

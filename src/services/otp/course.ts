@@ -116,6 +116,7 @@ export class Course {
   async advance(account: number, id: string, from: number): Promise<Session | Refusal> {
     const { sessions, sender, told, gate } = this.parts
     const { clock } = this.host
+    let isAdmitted = false
     for (let index = from + 1; ; ) {
       const session = sessions.read(account, id)
       if (session === undefined) return unknownSession
@@ -133,13 +134,16 @@ export class Course {
       const late = gate.objection(now, step, who, sends, true)
       // It is not waited for: there may be another channel.
       const why = late && { ...late, retryable: false }
-      const done = isRefusal(written) ? written : (why ?? sender.submit(now, index, written, who))
+      const done = isRefusal(written) ? written : (why ?? sender.submit(now, index, written, who, isAdmitted))
       if (!isRefusal(done)) {
         if (!this.sent(now, done, who, sends)) return diskFull
         told.tell(now, 'sent', done)
         return now
       }
-      if (done.code === 'credit_pending' && (await this.host.door.creditKnown(who))) continue
+      if (done.code === 'credit_pending' && (await this.host.door.creditKnown(who))) {
+        isAdmitted = true
+        continue
+      }
       if (done.retryable) return this.later(now, done)
       const failed: Try = {
         step: index,

@@ -52,7 +52,7 @@ export interface OtpHost {
     Spool,
     'keep' | 'kept' | 'keptAfter' | 'dropKept' | 'cancel' | 'converted' | 'synced' | 'event' | 'find'
   >
-  readonly door: Pick<Door, 'admit' | 'preview' | 'submitAdmitted' | 'submitMail' | 'creditKnown'>
+  readonly door: Pick<Door, 'admit' | 'refusal' | 'preview' | 'submitAdmitted' | 'submitMail' | 'creditKnown'>
   readonly store: Pick<Store, 'query' | 'ready'>
   readonly clock: Clock
   readonly counters: Counters

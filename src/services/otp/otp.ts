@@ -73,7 +73,7 @@ export class Otp {
     const { session, code } = built
     const { account } = asker
     const first = session.steps[0] as Step
-    for (;;) {
+    for (let isAdmitted = false; ; isAdmitted = true) {
       const before =
         first.channel === 'email' || session.template !== null
           ? this.objection(asker, session, wanted.network, this.gate.sends(session, first), this.standingOf(session))
@@ -81,7 +81,7 @@ export class Otp {
       if (before !== undefined) return before
       const written = await this.sender.write(session, first, code, account)
       if (isRefusal(written)) return written
-      const done = this.begin(asker, session, written, wanted.network)
+      const done = this.begin(asker, session, written, wanted.network, isAdmitted)
       if (!isRefusal(done)) {
         const left = session.isSandboxed ? null : done.left
         const made: Made = { session, left, ...(session.isSandboxed ? { code } : {}) }
@@ -125,7 +125,13 @@ export class Otp {
   }
 
   /** Takes the message and writes the session, or nothing at all; in one turn of the event loop. */
-  private begin(asker: Asker, session: Session, written: Written, network: string | undefined): Refusal | Sends {
+  private begin(
+    asker: Asker,
+    session: Session,
+    written: Written,
+    network: string | undefined,
+    isAdmitted: boolean,
+  ): Refusal | Sends {
     const first = session.steps[0] as Step
     const sends = this.gate.sends(session, first)
     // Others may have come while it was written.
@@ -140,7 +146,7 @@ export class Otp {
       session.failed = standing.failed
       session.failedUntilMs = standing.failedUntilMs
     }
-    const done = this.sender.submit(session, 0, written, account)
+    const done = this.sender.submit(session, 0, written, account, isAdmitted)
     if (isRefusal(done)) {
       if (session.steps.length === 1 || !PASSED_ON.has(done.code)) return done
       // The next channel is told by the timer, as it is when a carrier refuses the message.
@@ -172,6 +178,7 @@ export class Otp {
   /** The same code once more, over the channel that it went last; durable when it resolves. */
   async resend(asker: Asker, id: string, network?: string): Promise<Made | Refusal> {
     const { account } = asker
+    let isAdmitted = false
     for (;;) {
       const session = this.open(asker, id)
       if (isRefusal(session)) return session
@@ -187,10 +194,11 @@ export class Otp {
       const objection = this.gate.objectionTo(network, now, sends) ?? this.gate.objection(now, to, account, sends)
       if (objection !== undefined) return objection
       if (now.step !== step) continue
-      const done = this.sender.submit(now, step, written, account)
+      const done = this.sender.submit(now, step, written, account, isAdmitted)
       if (isRefusal(done)) {
-        if (done.code === 'credit_pending' && (await this.host.door.creditKnown(account))) continue
-        return done
+        if (done.code !== 'credit_pending' || !(await this.host.door.creditKnown(account))) return done
+        isAdmitted = true
+        continue
       }
       if (!this.course.sent(now, done, account, sends)) return diskFull
       this.gate.countAddress(now, network)

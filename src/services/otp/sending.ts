@@ -100,8 +100,11 @@ export class Sender {
     return isRefusal(made) ? made : { words: made.text, templateId: made.templateId }
   }
 
-  /** Hands in what was written, in this turn of the event loop; durable with whatever else is asked of the spool now. */
-  submit(session: Session, index: number, written: Written, account: Account): Try | Refusal {
+  /**
+   * Hands in what was written, in this turn of the event loop; durable with whatever else is asked of the spool now. Once
+   * more after credit_pending it `isAdmitted`: its place in the account's pace is paid.
+   */
+  submit(session: Session, index: number, written: Written, account: Account, isAdmitted: boolean): Try | Refusal {
     const { door, clock } = this.host
     const step = session.steps[index] as Step
     const done: Omit<Try, 'message'> = {
@@ -113,7 +116,7 @@ export class Sender {
     }
     // A mail would leave the building.
     if ('mail' in written && session.isSandboxed) return { ...done, message: 0 }
-    const full = door.admit(account, 1, 0)
+    const full = isAdmitted ? door.refusal(account) : door.admit(account, 1, 0)
     if (full !== undefined) return full
     const m =
       'mail' in written ? this.mail(session, step, written.mail, account) : this.sms(session, step, written.text)
