@@ -2,6 +2,7 @@
 // customers' balances and this node's leases; what carriers take is owed to them. One entry a node and hour of the rows, so
 // that an hour's lines and its history say the same. Knows rows of the log; prices and leases were settled before.
 
+import { idTimeMs } from '../base/ids.js'
 import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient } from '../store/postgres.js'
 import type { SlicePart } from './history.js'
@@ -55,14 +56,16 @@ export class Posting implements SlicePart {
     this.hour = undefined
   }
 
-  take({ kind, atMs, account, carrier, priceMicros, backMicros, costMicros, isHeld }: HistoryRow): void {
+  take({ kind, id, atMs, account, carrier, priceMicros, backMicros, costMicros, isHeld }: HistoryRow): void {
     if (kind === 'accepted') {
       if (priceMicros === 0) return
       this.move(atMs, account, -priceMicros, isHeld ? priceMicros : 0, 1)
-    } else if (kind === 'ended') {
-      if (backMicros !== 0) this.move(atMs, account, backMicros, 0, 0)
+    } else if (kind === 'ended' && (backMicros !== 0 || costMicros !== 0)) {
+      // When it ended is the carrier's word: nothing is given back before it was charged.
+      const bookedMs = Math.max(atMs, idTimeMs(id))
+      if (backMicros !== 0) this.move(bookedMs, account, backMicros, 0, 0)
       if (costMicros === 0) return
-      const { carriers } = this.hourOf(atMs)
+      const { carriers } = this.hourOf(bookedMs)
       const line = carriers.get(carrier) ?? noLine()
       carriers.set(carrier, line)
       line.micros += costMicros

@@ -21,6 +21,8 @@ const ACCEPTED = 0
 const ENDED = 1
 const CONVERTED = 2
 const ANY: LogFilter = {}
+/** Clocks of the world are so far apart from UTC. */
+const ZONES_MS = 14 * 3_600_000
 
 const viewOf = (chunk: Buffer): DataView => new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
 
@@ -73,11 +75,12 @@ export class Log {
   }
 
   /**
-   * It has ended, and `backMicros` of its charge are given back. When, is the carrier's word, which may be any: what is said to
-   * be before its acceptance or after now would be in no day that is looked into, or dropped with an old one.
+   * It has ended, and `backMicros` of its charge are given back. When, is the carrier's word, by its clock and in its zone;
+   * but what is said to be days away would be looked for in vain, or dropped with an old day.
    */
   ended(m: Message, { doneMs, state, error }: Ending, backMicros: number, costMicros: number, nowMs: number): void {
-    const atMs = Math.min(Math.max(doneMs, Math.min(idTimeMs(m.id), nowMs)), nowMs)
+    const fromMs = Math.min(idTimeMs(m.id), nowMs)
+    const atMs = doneMs < fromMs - ZONES_MS ? fromMs : doneMs > nowMs + ZONES_MS ? nowMs : doneMs
     this.append(ENDED, atMs, m, state, error, backMicros, costMicros)
   }
 
