@@ -5,9 +5,9 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:net'
 
 const FIRST = 10_000
-const PER_WORKER = 5_000
+const PER_WORKER = 4_000
 /** The runner's worker is one of the first; a file that is run by hand has the last. */
-const MOST_WORKERS = 4
+const MOST_WORKERS = 5
 
 const worker = Math.min(Number(process.env.TEST_WORKER ?? MOST_WORKERS - 1), MOST_WORKERS - 1)
 /** Not always the same ones: a port of the run before may still be closing. */
