@@ -16,7 +16,7 @@ const { values: options, positionals: words } = parseArgs({
 /** Two files more than there are cores: files wait for servers to start and to stop, and for time to pass. */
 const jobs = Number(options.jobs) || Math.min(4, availableParallelism() + 2)
 /** The longest, in this order: first those that wait for time to pass, so that others run beside them. */
-const LONGEST = ['faultrun', 'readme', 'credit.', 'pool', 'rejoin', 'faults']
+const LONGEST = ['faultrun', 'readme', 'credit', 'pool', 'rejoin', 'faults']
 const LIMIT_MS = options.long ? 30 * 60_000 : 120_000
 
 const started = performance.now()

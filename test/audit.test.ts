@@ -221,13 +221,20 @@ story('an account that is suspended is shut out of every port within a second, a
     status: 404,
     json: { code: 'no_batch' },
   })
-  const ended: { changes: object }[] = []
+  const ended: { changes: { ids?: string[]; batch?: string } }[] = []
   while (ended.length < 3) ended.splice(0, 9, ...(await admin('GET', '/audit?action=message.')).json.audit)
-  t.match(ended[0], {
-    ...{ who: 'admin.sock', action: 'message.cancel', subject: 'shop' },
-    changes: { batch: one.batch_id, canceled: 2, reason: 'the wrong list' },
+  // Each line is written beside the answer: the next may be there first.
+  t.match(
+    ended.find(({ changes }) => changes.batch !== undefined),
+    {
+      ...{ who: 'admin.sock', action: 'message.cancel', subject: 'shop' },
+      changes: { batch: one.batch_id, canceled: 2, reason: 'the wrong list' },
+    },
+  )
+  t.match(ended.find(({ changes }) => changes.ids?.length === 2)?.changes, {
+    ids: [one.message_ids[0], '1111111111111111'],
+    canceled: 1,
   })
-  t.match(ended[2]?.changes, { ids: [one.message_ids[0], '1111111111111111'], canceled: 1 })
   t.match(
     await MailClient.ready(t, smtp as number, null).then(c => c.say(`AUTH PLAIN ${plain('new', 'second')}`)),
     /^535/,
