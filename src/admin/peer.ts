@@ -14,12 +14,13 @@ const LOOPBACK = /^(?:::1|127\.[0-9.]+)$/
 const MOST_TOLD = 1_024
 
 export class Peers {
-  private readonly trusted: BlockList
+  /** null: nobody is. To ask a list costs a request as much as its key. */
+  private readonly trusted: BlockList | null
   private readonly known = new WeakMap<IncomingMessage, string>()
 
   /** @param proxies addresses and ranges whose word is taken for whom they speak for; none: nobody's */
   constructor(proxies: readonly string[]) {
-    this.trusted = listOf(proxies)
+    this.trusted = proxies.length === 0 ? null : listOf(proxies)
   }
 
   /** '' for whoever came over the unix socket. Throws the Problem of a request that names two clients, or none to be read. */
@@ -50,12 +51,16 @@ export class Peers {
   /** Whether somebody stands between: a proxy of ours, or any that says so. */
   isProxied({ socket, headers }: IncomingMessage): boolean {
     const peer = plainAddress(socket.remoteAddress ?? '')
-    return isListed(this.trusted, peer) || Object.keys(headers).some(name => PROXIED.test(name))
+    return this.isTrusted(peer) || Object.keys(headers).some(name => PROXIED.test(name))
+  }
+
+  private isTrusted(address: string): boolean {
+    return this.trusted !== null && isListed(this.trusted, address)
   }
 
   private client({ socket, headers }: IncomingMessage): string {
     const peer = plainAddress(socket.remoteAddress ?? '')
-    if (!isListed(this.trusted, peer)) return peer
+    if (!this.isTrusted(peer)) return peer
     const { forwarded } = headers
     const old = headers['x-forwarded-for'] as string | undefined
     if (forwarded === undefined && old === undefined) return peer
@@ -76,7 +81,7 @@ export class Peers {
   /** The first from the right that is no proxy of ours; who is not named by an address is whoever named them. */
   private last(peer: string, hops: readonly string[]): string {
     let found = peer
-    for (let i = hops.length - 1; i >= 0 && isListed(this.trusted, found); i--) {
+    for (let i = hops.length - 1; i >= 0 && this.isTrusted(found); i--) {
       const hop = hops[i] as string
       if (isIP(hop) === 0) break
       found = hop
