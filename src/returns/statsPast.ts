@@ -16,6 +16,8 @@ const MOST_BUCKETS = 2_500
 const LOOK_MS = 60_000
 /** So many buckets are asked for at first; more while they have few rows. */
 const FIRST = 4
+/** Accounts, each with a row. */
+const FEW_ACCOUNTS = 250
 const GROWTH = 4
 /** So many pieces of time are asked for one by one. */
 const FEW = 8
@@ -158,9 +160,11 @@ class Reading {
     const { by, only } = this.question
     const first = after === null ? 0 : this.buckets.findIndex(({ labelMs }) => labelMs >= after.atMs)
     if (first < 0) return { rows: [], next: null }
-    // There may be a hundred thousand, and each may have many rows of its own.
-    const isDeep = by.includes('account') && (only.account === undefined || only.account.length > FIRST)
-    if (isDeep) await this.byAccounts(first, after, limit, only.account ?? (await this.accounts()))
+    const accounts = by.includes('account') ? (only.account ?? (await this.accounts())) : []
+    // There may be a hundred thousand, and each may have many rows of its own. So few as a page has are read at once.
+    const isDeep =
+      accounts.length > FIRST && (by.includes('carrier') || by.includes('country') || accounts.length > FEW_ACCOUNTS)
+    if (isDeep) await this.byAccounts(first, after, limit, accounts)
     else await this.byBuckets(first, after, limit)
     const rows = this.rows.slice(0, limit)
     return { rows, next: this.rows.length > limit ? (rows.at(-1) as StatsRow) : null }
