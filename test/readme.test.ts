@@ -175,7 +175,7 @@ const alike = (sample: string): RegExp =>
   )
 
 const TOP_TO_BOTTOM = 'README’s commands run from top to bottom in a clone, and print what it says'
-t.test(TOP_TO_BOTTOM, { timeout: 100_000, skip: await obstacle() }, async t => {
+t.test(TOP_TO_BOTTOM, { timeout: 200_000, skip: await obstacle() }, async t => {
   const copy = copyOfTree(t)
   const blocks = blocksOf(read('README.md'))
   const lasting = new Map<string, Shell>()
