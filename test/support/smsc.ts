@@ -24,6 +24,8 @@ export interface ReceiptWords {
   err?: string
   /** The id as the receipt has it; the one of the answer if not given. */
   id?: string
+  /** done date: YYMMDDhhmm. */
+  done?: string
   tlvs?: Buffer
 }
 
@@ -59,8 +61,8 @@ export class Submitted {
   /** Its receipt; resolves with the command_status of the answer. */
   async receipt(words: ReceiptWords = {}, link = this.link): Promise<number> {
     const { fields } = this
-    const { stat = 'DELIVRD', err = '000', id = this.ref, tlvs } = words
-    const text = `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:${stat} err:${err} text:`
+    const { stat = 'DELIVRD', err = '000', id = this.ref, done = '2611201200', tlvs } = words
+    const text = `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:${done} stat:${stat} err:${err} text:`
     const answer = await link.request(
       command.deliver_sm,
       {
