@@ -40,3 +40,13 @@ t.test('every metric that a panel names is one of /metrics', async t => {
   t.ok(asked.size > 30, `${asked.size} metrics are shown`)
   t.ok(panels.filter(({ type }) => type !== 'row').every(({ targets }) => targets?.length))
 })
+
+t.test(
+  'a share is of messages as the analytics count them: without the sandbox and mails, above and below the line',
+  t => {
+    const shares = panels.flatMap(({ targets = [] }) => targets).filter(({ expr }) => expr.includes(') / sum'))
+    t.ok(shares.length >= 3)
+    for (const { expr } of shares) t.notMatch(expr, /trunkline_messages_(?:accepted|ended)_total/)
+    t.end()
+  },
+)

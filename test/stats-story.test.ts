@@ -24,7 +24,7 @@ const COUNTS = ['hour', 'day'].map(
 )
 const HISTORY = `
   select 'row' as by, sum((kind = 'a')::int)::int, sum((kind = 'e' and state = 2)::int)::int,
-    sum((kind = 'e' and state <> 2)::int)::int from history`
+    sum((kind = 'e' and state not in (2, 6))::int)::int from history`
 
 /** Answers with how many were accepted. */
 async function agrees(t: Test, daemon: House, what: string): Promise<number> {
@@ -47,14 +47,20 @@ story(
   async t => {
     const up = await smsc(t, {
       submit: sm =>
-        sm.text === 'no' ? sm.refuse(status.ESME_RINVDSTADR) : sm.text === 'late' ? sm.accept() : sm.deliver(),
+        sm.text === 'no'
+          ? sm.refuse(status.ESME_RINVDSTADR)
+          : sm.text === 'late'
+            ? sm.accept()
+            : sm.text === 'blind'
+              ? sm.accept('')
+              : sm.deliver(),
     })
     const daemon = await house(t, {
       accounts: { shop: { apiKey: KEY }, other: { apiKey: `${KEY}x` } },
       carriers: { up },
       config: { admin: { listen: '127.0.0.1:0', key: 'the-admin-key-of-it' } },
     })
-    const { ask } = await judged(api(daemon.admin), what => t.fail(what))
+    const { ask, document } = await judged(api(daemon.admin), what => t.fail(what))
     const admin = async <T>(path: string): Promise<T> => JSON.parse((await daemon.get(ROOT + path)).body) as T
     const send = (to: string, message: string, sms_type: string, key = KEY) =>
       ask('POST', '/api/v1/sms/send', { key, body: { to, message, sms_type } })
@@ -105,12 +111,18 @@ story(
       ['limit=1001', /limit/],
       ['date_from=2026-02-02&date_to=2026-02-01', /before/],
       ['cursor=nonsense', /next_cursor/],
+      ['groupby=country', /groupby/],
       ['interval=hour&date_from=2020-01-01', /hours are kept from|more than/],
     ] as const) {
       const refused = await ask('GET', `/api/v1/analytics/stats?${query}`)
       t.equal(refused.status, 422, query)
       t.match(refused.json.detail, words)
     }
+
+    const told = document.paths['/api/v1/analytics/stats']?.get?.responses?.['200']?.content
+    t.same(Object.keys(told ?? {}), ['application/json', 'text/csv'])
+    const week = (await ask('GET', '/api/v1/analytics/stats?date_to=2026-03-29&tz=Europe/Berlin')).json as StatsAnswer
+    t.match(week, { date_from: '2026-03-23T00:00:00+01:00', date_to: '2026-03-30T00:00:00+02:00' }, 'seven days')
 
     const all = await admin<StatsAnswer>('/analytics?group_by=account,carrier,class&interval=day&tz=Europe/Berlin')
     t.same(
@@ -183,6 +195,25 @@ story(
     }
     t.match(await run('rebuild'), /counted anew: 1 days, 13 rows of history/)
     await agrees(t, daemon, 'counted anew')
+
+    t.equal((await trunkline(['stats', 'rebuild', '--from', '2026-02-02', '--to', '2026-02-01'])).code, 2)
+
+    // A carrier that names nothing tells nothing.
+    await send('+33612345679', 'blind', 'promotional', `${KEY}x`)
+    await daemon.history(15)
+    const blind = await admin<StatsAnswer>('/analytics?country=FR&interval=none')
+    t.match(blind.rows, [
+      { accepted: 2, delivered: 1, unreported: 1, unknown: 0, undelivered: 0, pending: 0, delivery_rate: 1 },
+    ])
+    t.match(await run('--by', 'country'), /unreported/)
+    for (const [what, n] of [
+      ['accepted', 2],
+      ['delivered', 1],
+      ['failed', 0],
+      ['unreported', 1],
+    ] as const) {
+      t.equal(await daemon.metric('trunkline_counted_messages_total', { class: 'bulk', what }), n, what)
+    }
 
     await daemon.line(() => true)
     t.equal(await daemon.metric('trunkline_carrier_ended_total', { carrier: 'up', delivered: 'true' }), 5)

@@ -2,15 +2,22 @@
 // whatever fails in between, hours and days at each level say what one says who counts the rows themselves.
 
 import assert from 'node:assert/strict'
+import type { PassThrough } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import fc from 'fast-check'
 import type { Client } from 'pg'
 import t, { type Test } from 'tap'
+import { looking } from '../src/admin/asked.js'
+import { answerStats, figuresOf, statsQuery } from '../src/admin/statsAnswer.js'
 import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
 import { firstIdAt, idTimeMs } from '../src/base/ids.js'
+import { Busy, Turns } from '../src/base/turns.js'
 import { digitsOf } from '../src/model/digits.js'
 import type { MessageState } from '../src/model/message.js'
 import { HistoryWriter } from '../src/returns/history.js'
-import { dropOld, moveCells, Stats } from '../src/returns/stats.js'
+import { Past } from '../src/returns/past.js'
+import { dropOld, mendWeeks, moveCells, Stats } from '../src/returns/stats.js'
 import { countryIndex, countryNames, StatsCells } from '../src/returns/statsCells.js'
 import { COLUMNS, column, DAY_LEVELS, HOUR_LEVELS, TOOK_S } from '../src/returns/statsColumns.js'
 import {
@@ -24,8 +31,10 @@ import {
 import { rebuildStats } from '../src/returns/statsRebuild.js'
 import { bucketsOf, momentOf, momentText, piecesOf, startOf } from '../src/returns/statsTime.js'
 import { countries, countryOf } from '../src/routing/countries.js'
+import { MAIL_LANE } from '../src/routing/mail.js'
 import { SANDBOX_LANE } from '../src/routing/sandbox.js'
 import type { HistoryRow, LogSlice } from '../src/spool/contract.js'
+import type { Origin } from '../src/spool/origin.js'
 import { openStore, type Store } from '../src/store/postgres.js'
 import { connect, silent, someDatabases, Way } from './support/postgres.js'
 
@@ -66,6 +75,7 @@ const row = (id: number, more: Partial<HistoryRow> = {}): HistoryRow => ({
     priceMicros: 0,
     backMicros: 0,
     costMicros: 0,
+    tookMs: null,
     isHeld: false,
     error: '',
     clientRef: '',
@@ -83,7 +93,7 @@ const DESTINATIONS = [
   'a@b.example',
   '',
 ]
-const STATES = [2, 2, 2, 2, 3, 4, 5, 7, 8, 9] as const
+const STATES = [2, 2, 2, 2, 3, 4, 5, 6, 7, 8, 9] as const
 
 /** Messages of some days, each with its acceptance, perhaps its end, and perhaps a code that was used, in any order. */
 const messages = fc
@@ -99,13 +109,15 @@ const messages = fc
       back: fc.integer({ min: 0, max: 2 ** 40 }),
       cost: fc.integer({ min: 0, max: 2 ** 40 }),
       state: fc.constantFrom(...STATES),
-      tookMs: fc.oneof(
+      // By the carrier's clock, and by ours.
+      doneMs: fc.oneof(
         fc.integer({ min: -5_000, max: 8_000_000 }),
         fc.constantFrom(1_000, 1_001, 3_600_000, Number.NaN),
       ),
+      tookMs: fc.oneof(fc.constantFrom(null, 0, 1_000, 1_001, 3_600_000), fc.integer({ min: 0, max: 8_000_000 })),
       isEnded: fc.integer({ min: 0, max: 9 }).map(n => n > 1),
       isConverted: fc.boolean(),
-      route: fc.constantFrom(1, 2, 3, SANDBOX_LANE),
+      route: fc.constantFrom(1, 2, 3, SANDBOX_LANE, MAIL_LANE),
       place: fc.nat(),
     }),
     { minLength: 1, maxLength: 400 },
@@ -118,8 +130,10 @@ const messages = fc
       const base = row(id, { account, destination, rank, segments, route, priceMicros: m.price })
       const back = Math.min(m.back, m.price)
       rows.push([m.place, base])
-      const atMs = m.ms + m.tookMs
-      const ended = { kind: 'ended', carrier: m.carrier, state: m.state as MessageState, atMs } as const
+      const ended = {
+        ...({ kind: 'ended', carrier: m.carrier, state: m.state as MessageState } as const),
+        ...{ atMs: m.ms + m.doneMs, tookMs: m.tookMs },
+      }
       if (m.isEnded) {
         rows.push([
           m.place + n,
@@ -132,18 +146,23 @@ const messages = fc
     return rows.sort(([a], [b]) => a - b).map(([, one]) => one)
   })
 
-/** The same counted by whoever has time: level, hour or day, account, carrier, country and class → counts. */
+const isNoTraffic = ({ route }: HistoryRow): boolean => route === SANDBOX_LANE || route === MAIL_LANE
+
+/** The same counted by whoever has time: level, hour, day or week, account, carrier, country and class → counts. */
 function naive(rows: readonly HistoryRow[]): Map<string, number[]> {
   const found = new Map<string, number[]>()
   for (const one of rows) {
-    if (one.route === SANDBOX_LANE) continue
+    if (isNoTraffic(one)) continue
     const country = countryOf(digitsOf(one.destination))
     const carrier = one.kind === 'accepted' ? 0 : one.carrier
     for (const [table, spanMs, levels] of [
       ['hour', HOUR_MS, HOUR_LEVELS],
       ['day', DAY_MS, DAY_LEVELS],
+      ['week', 7 * DAY_MS, DAY_LEVELS],
     ] as const) {
-      const at = Math.floor(idTimeMs(one.id) / spanMs) * spanMs
+      // The epoch was a Thursday.
+      const monday = table === 'week' ? 4 * DAY_MS : 0
+      const at = Math.floor((idTimeMs(one.id) - monday) / spanMs) * spanMs + monday
       for (const level of levels) {
         const key = [
           table,
@@ -170,6 +189,7 @@ function naive(rows: readonly HistoryRow[]): Map<string, number[]> {
             3: 'expired',
             4: 'deleted',
             5: 'undeliverable',
+            6: 'unreported',
             8: 'rejected',
           }
           add(names[one.state] ?? 'unknown', 1)
@@ -178,7 +198,7 @@ function naive(rows: readonly HistoryRow[]): Map<string, number[]> {
           add('back_micros', one.backMicros)
           add('cost_micros', one.costMicros)
           if (one.state === 2) {
-            const seconds = (one.atMs - idTimeMs(one.id)) / 1_000
+            const seconds = (one.tookMs ?? one.atMs - idTimeMs(one.id)) / 1_000
             const bucket = TOOK_S.findIndex(bound => seconds <= bound)
             add(`took_${bucket < 0 ? TOOK_S.length : bucket}`, 1)
           }
@@ -191,7 +211,7 @@ function naive(rows: readonly HistoryRow[]): Map<string, number[]> {
 
 async function stored(db: Client): Promise<Map<string, number[]>> {
   const found = new Map<string, number[]>()
-  for (const table of ['hour', 'day']) {
+  for (const table of ['hour', 'day', 'week']) {
     const { rows } = await db.query(
       `select level, extract(epoch from hour) * 1000 as at, account, carrier, country, rank, ${COLUMNS.join(', ')}
       from stats_${table}`,
@@ -219,7 +239,7 @@ t.test('however rows come in slices, and whatever fails and is done again, each 
       fc.infiniteStream(fc.integer({ min: 1, max: 90 })),
       fc.infiniteStream(fc.constantFrom('well', 'well', 'fails', 'fails before')),
       async (rows, sizes, fates) => {
-        await db.query('truncate stats_fresh, stats_hour, stats_day')
+        await db.query('truncate stats_fresh, stats_hour, stats_day, stats_week')
         let stats = new Stats()
         for (let from = 0; from < rows.length; ) {
           const slice = rows.slice(from, from + (sizes.next().value as number))
@@ -296,6 +316,13 @@ class TestLog {
     this.rows = rows
   }
 
+  get origin(): Origin {
+    const { dropped, rows } = this
+    const said = { isKnown: async () => {}, rename: async () => {} }
+    const runs = ['', 'only'].map(name => ({ name, end: rows.length }))
+    return { dropped, run: 'only', runs, ...said }
+  }
+
   readLog(after: number, maxRows: number): LogSlice | undefined {
     const from = Math.max(after, this.dropped)
     const rows = this.rows.slice(from, from + maxRows)
@@ -335,7 +362,7 @@ t.test('the connection cut before the counts, and with the answer to COMMIT: his
   }
   const stats = new Stats()
   const writer = new HistoryWriter({
-    ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+    ...{ spool: log, store, node: 0, retentionDays: 30, counters: new Counters(), log: silent },
     parts: [stats],
   })
   t.teardown(() => writer.stop())
@@ -355,7 +382,7 @@ t.test('counted anew from history, also beside a writer and twice, the counts ar
   const half = Math.floor(rows.length / 2)
   const log = new TestLog(rows.slice(0, half))
   const writer = new HistoryWriter({
-    ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+    ...{ spool: log, store, node: 0, retentionDays: 30, counters: new Counters(), log: silent },
     parts: [new Stats()],
   })
   t.teardown(() => writer.stop())
@@ -369,6 +396,7 @@ t.test('counted anew from history, also beside a writer and twice, the counts ar
   // Whatever is wrong is mended, but for conversions, which history does not have.
   await db.query('update stats_day set accepted = 99 where level = 3')
   await db.query('delete from stats_hour where level in (0, 1)')
+  await db.query('update stats_week set delivered = 7 where level in (0, 5)')
   await rebuild()
   t.same(sorted(await stored(db)), wanted, 'over what was wrong')
   log.rows.push(...rows.slice(half))
@@ -396,7 +424,60 @@ t.test('hours that are old go and their days stay; what is older than days goes 
   await Promise.all([1, 2].map(() => dropOld(store, { hoursDays: 2, days: 30 }, NOON_MS)))
   t.same(sorted(await stored(db)), since('hour', today - 2 * DAY_MS))
   await dropOld(store, { hoursDays: 2, days: 2 }, NOON_MS)
-  t.equal((await db.query(`select from stats_day where hour < $1`, [new Date(today - 2 * DAY_MS)])).rowCount, 0)
+  // It was a Friday.
+  for (const [table, days] of [
+    ['stats_day', 2],
+    ['stats_week', 4],
+  ] as const) {
+    t.equal((await db.query(`select from ${table} where hour < $1`, [new Date(today - days * DAY_MS)])).rowCount, 0)
+  }
+})
+
+t.test('a week that is not what its days come to is summed up anew, and no other', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  await store.firstTry
+  const before = NOON_MS - 21 * DAY_MS
+  const rows = [...sample(8), ...whole([before, before + DAY_MS])]
+  await counted(store, rows)
+  const [newest, last] = ['2026-11-16', '2026-11-09'].map(day => new Date(day))
+  // A node that knows of no weeks has moved what slices brought.
+  await db.query('delete from stats_week where hour = $1', [newest])
+  await db.query('update stats_week set converted = coalesce(converted, 0) + 1 where hour = $1', [last])
+  const kept = async () =>
+    (await db.query('select xmin, * from stats_week where hour < $1 order by level, rank', [last])).rows
+  const others = await kept()
+  t.ok(others.length > 0)
+  await Promise.all([1, 2].map(() => mendWeeks(store, 30, NOON_MS)))
+  t.same(sorted(await stored(db)), sorted(naive(rows)))
+  t.same(await kept(), others)
+  // Of a week that lost a day to age the rest would be too little.
+  await dropOld(store, { hoursDays: 2, days: 19 }, NOON_MS)
+  const [edge] = await kept()
+  await mendWeeks(store, 19, NOON_MS)
+  t.same((await kept())[0], edge)
+})
+
+t.test('accounts of the first days that are kept are told, though the week of these began before', async t => {
+  const store = opened(t, await databases.database())
+  await store.firstTry
+  const first = Math.floor(NOON_MS / DAY_MS) * DAY_MS
+  const rows = [row(firstIdAt(first), { account: 9 })]
+  for (let account = 1; account <= 6; account++) rows.push(row(firstIdAt(first + 7 * DAY_MS), { account }))
+  await counted(store, rows)
+  const [retention, now] = [{ hoursDays: 2, days: 7 }, NOON_MS + 7 * DAY_MS]
+  await dropOld(store, retention, now)
+  const past = new StatsPast(store, retention, () => now)
+  const page = await past.page(
+    { fromMs: first, toMs: now, zone: 'UTC', interval: 'day', by: ['account', 'country'], only: {} },
+    null,
+    100,
+  )
+  t.same(
+    page.rows.map(({ account }) => account),
+    [9, 1, 2, 3, 4, 5, 6],
+  )
 })
 
 /** Counts written and moved, as the daemon does it. */
@@ -416,29 +497,37 @@ const whole = (moments: readonly number[]): HistoryRow[] =>
     return [base, { ...end, kind: 'ended' as const }, { ...end, kind: 'converted' as const, segments: 0 }]
   })
 
-t.test('a day that history has no more is not wiped because of a message that came as it ended', async t => {
+t.test('a day of which history may have lost rows is not counted anew, nor one before it', async t => {
   const url = await databases.database()
   const db = await reader(t, url)
   const store = opened(t, url)
   await store.firstTry
   const today = Math.floor(NOON_MS / DAY_MS) * DAY_MS
-  // Its id is of yesterday, its row of today: by rows history drops its days.
-  const late = row(firstIdAt(today - 1), { atMs: today + 1 })
-  const rows = [...whole([today - HOUR_MS, today - 2 * HOUR_MS, today + HOUR_MS]), late]
+  const yesterday = today - DAY_MS
+  // Its id is of the day before, its row of yesterday: by rows history drops its days.
+  const late = row(firstIdAt(yesterday - 1), { atMs: yesterday + 1 })
+  // Where its carrier is, it is the day before.
+  const east = row(firstIdAt(yesterday + HOUR_MS) + 7)
+  const early = { ...east, kind: 'ended' as const, carrier: 1, state: 2 as const, atMs: yesterday - HOUR_MS }
+  const rows = [...whole([yesterday - HOUR_MS, yesterday + HOUR_MS, today + HOUR_MS]), late, east, early]
   const log = new TestLog(rows)
   const writer = new HistoryWriter({
-    ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+    ...{ spool: log, store, node: 0, retentionDays: 30, counters: new Counters(), log: silent },
     parts: [new Stats()],
   })
   t.teardown(() => writer.stop())
   writer.start()
   await log.drained()
   await moveCells(store)
-  await db.query('delete from history where at < $1', [new Date(today)])
-  const days: string[] = []
-  await rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, ({ day }) => days.push(day))
-  t.same(days, ['2026-11-20'])
-  t.same(sorted(await stored(db)), sorted(naive(rows)))
+  const rebuilt = async (): Promise<string[]> => {
+    const days: string[] = []
+    await rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, ({ day }) => days.push(day))
+    t.same(sorted(await stored(db)), sorted(naive(rows)))
+    return days
+  }
+  t.same(await rebuilt(), ['2026-11-18', '2026-11-19', '2026-11-20'], 'nothing is lost')
+  await db.query('delete from history where at < $1', [new Date(yesterday)])
+  t.same(await rebuilt(), ['2026-11-20'])
 })
 
 t.test(
@@ -452,7 +541,7 @@ t.test(
     const rows = whole([0, 1, 2, 3, 4, 5].map(n => today - n * DAY_MS + 10 * HOUR_MS))
     const log = new TestLog(rows)
     const writer = new HistoryWriter({
-      ...{ spool: log, store, node: 0, retentionDays: 30, log: silent },
+      ...{ spool: log, store, node: 0, retentionDays: 30, counters: new Counters(), log: silent },
       parts: [new Stats()],
     })
     t.teardown(() => writer.stop())
@@ -480,6 +569,16 @@ t.test(
       past.page({ ...ask, zone: 'UTC', interval: 'hour' }, null, 100),
       /hours are kept from 2026-11-18 on/,
     )
+    // Ten o'clock to eleven would be nothing, and ten to five all of the day.
+    for (const [fromMs, toMs] of [
+      [today - 5 * DAY_MS + 10 * HOUR_MS, NOON_MS],
+      [today - 5 * DAY_MS, today - 4 * DAY_MS + 17 * HOUR_MS],
+    ] as const) {
+      const asked = past.page({ ...ask, zone: 'Europe/Berlin', interval: 'none', fromMs, toMs }, null, 100)
+      await t.rejects(asked, /before 2026-11-18 whole days are kept/)
+    }
+    const berlin = startOf(today - 5 * DAY_MS, 'Europe/Berlin')
+    t.equal((await past.whole({ ...ask, zone: 'Europe/Berlin', fromMs: berlin })).counts[column.accepted], 6)
     await rebuildStats(store, { fromMs: 0, toMs: NOON_MS }, () => {})
     t.same(
       await figures('UTC'),
@@ -494,6 +593,153 @@ t.test(
     t.equal(await later.hoursFromMs(), today - 30 * DAY_MS, 'and has its hours again')
   },
 )
+
+// ---- figures
+
+t.test('what is not known yet is in no rate and in no profit', t => {
+  const figures = (counts: Partial<Record<keyof typeof column, number>>, withCost = true) => {
+    const all = COLUMNS.map(() => 0)
+    for (const [name, value] of Object.entries(counts)) all[column[name as keyof typeof column]] = value
+    return figuresOf(all, withCost)
+  }
+  t.match(
+    figures({ accepted: 10, delivered: 3, unreported: 5, expired: 1 }),
+    { pending: 1, delivery_rate: 0.75, unreported: 5, unknown: 0 },
+    'of whose fate nobody was to tell is no failure',
+  )
+  t.equal(figures({ accepted: 2, unreported: 2 }).delivery_rate, null)
+  t.match(figures({ accepted: 4, converted: 1 }), { conversion_rate: 0.25 })
+  t.match(figures({ accepted: 0, converted: 1 }), { conversion_rate: null }, 'no carrier has ended one yet')
+  t.match(figures({ accepted: 2, converted: 3 }), { conversion_rate: null }, 'nor so many')
+  t.match(
+    figures({ accepted: 3, price: 3_000_000, delivered: 1, ended: 2_000_000, back: 500_000, cost: 600_000 }),
+    { spend: '2.5', cost: '0.6', profit: '0.9' },
+    'what is charged for open messages may be given back, and they will cost',
+  )
+  t.end()
+})
+
+// ---- turns
+
+t.test('two have a turn at a time, and one of them an account; others wait in line, and not for long', async t => {
+  const turns = new Turns({ most: 2, waitMs: 50 })
+  const [log, ends]: [string[], Map<string, () => void>] = [[], new Map()]
+  const ask = (name: string, who: number | null): Promise<void> =>
+    turns.run(who, () => {
+      log.push(name)
+      return new Promise<void>(resolve => ends.set(name, resolve))
+    })
+  const end = async (name: string, asked: Promise<void>): Promise<void> => {
+    ends.get(name)?.()
+    await asked
+  }
+  const a = ask('a', 1)
+  const again = ask('a again', 1)
+  const b = ask('b', 2)
+  const c = ask('c', 3)
+  const anybody = ask('anybody', null)
+  t.same(log, ['a', 'b'])
+  t.throws(() => turns.take(1), /it has a turn/)
+  t.throws(() => turns.take(4), /others have all/)
+  await end('b', b)
+  t.same(log, ['a', 'b', 'c'], 'past those who wait for their own')
+  await end('c', c)
+  t.same(log, ['a', 'b', 'c', 'anybody'])
+  await end('a', a)
+  t.same(log.at(-1), 'a again')
+  await t.rejects(ask('late', 3), /others have all/)
+  await end('anybody', anybody)
+  await t.rejects(ask('late', 1), /it has a turn/)
+  await t.rejects(
+    turns.run(3, () => Promise.reject(new Error('no'))),
+    /no/,
+  )
+  const leave = turns.take(3)
+  leave()
+  leave()
+  await end('a again', again)
+  for (const who of [1, 2]) turns.take(who)
+  t.throws(() => turns.take(null), /others have all/, 'a turn that was given back twice is one')
+  await t.rejects(
+    looking(() => turns.run(1, async () => {})),
+    { status: 429, code: 'busy' },
+  )
+  await t.rejects(
+    looking(() => turns.run(3, async () => {})),
+    { status: 503, code: 'busy' },
+  )
+  // One who asks for much takes no place in the line that others would have.
+  const much = Array.from({ length: 150 }, () => turns.run(1, async () => {}).catch(error => error))
+  t.equal(await Promise.race([...much, 'waits']), 'waits')
+  const other = turns.run(3, async () => {}).catch(error => error)
+  t.match(await Promise.race(much.slice(10)), { isOwn: true })
+  t.equal(await Promise.race([other, 'waits']), 'waits', 'it has a place')
+  await Promise.all([...much, other])
+  const most = Array.from({ length: 150 }, () => turns.run(null, async () => {}).catch(error => error))
+  t.ok((await Promise.all(most)).every(error => error instanceof Busy))
+})
+
+t.test('questions hold two connections at most, whoever asks them and however many, and so do lists', async t => {
+  let [held, most] = [0, 0]
+  const nothing = { query: () => new Promise(resolve => setImmediate(resolve, { rows: [] })) } as never
+  const slow: Pick<Store, 'query' | 'transaction'> = {
+    query: () => Promise.reject(new Error('a list asks in a transaction')),
+    transaction: async work => {
+      most = Math.max(most, ++held)
+      const found = await work(nothing)
+      held--
+      return found
+    },
+  }
+  const past = new StatsPast(slow, { hoursDays: 30, days: 60 }, () => NOON_MS)
+  const ask = { fromMs: NOON_MS - DAY_MS, toMs: NOON_MS, zone: 'UTC', interval: 'none', by: [] } as const
+  const only = (account: number) => ({ ...ask, only: { account: [account] } })
+  await Promise.all([1, 1, 1, 2, 3, 4].map(account => past.page(only(account), null, 10)))
+  t.equal(most, 2)
+  most = 0
+  await Promise.all([5, 5, 5].map(account => past.page(only(account), null, 10)))
+  t.equal(most, 1)
+  const noLog = { synced: async () => {}, readLog: () => undefined }
+  const list = (account: number | undefined) => {
+    const filter = { account, state: undefined, fromMs: 0, toMs: NOON_MS, limit: 10 }
+    // As accounts and operators have one each.
+    return new Past(noLog, slow).latest(filter)
+  }
+  most = 0
+  await Promise.all([1, 1, 1, 2, 3, undefined, undefined].map(list))
+  t.equal(most, 2)
+  most = 0
+  await Promise.all([1, 1, 1].map(list))
+  t.equal(most, 1)
+})
+
+t.test('a file that has begun goes on when for a moment there is not even room in the line', async t => {
+  let [asked, room] = [0, false]
+  const answer: PassThrough[] = []
+  const one = { atMs: NOON_MS, account: null, carrier: null, country: null, rank: null, counts: COLUMNS.map(() => 1) }
+  const past = {
+    page: async () => {
+      if (asked++ > 0 && !room) {
+        setImmediate(() => {
+          room = true
+        })
+        throw new Busy(true)
+      }
+      return { rows: [one], next: room ? null : one }
+    },
+  }
+  const reply = { type: () => reply, header: () => reply, send: (out: PassThrough) => answer.push(out) }
+  const analytics = { past, currency: 'EUR', showsCarriers: true, nowMs: () => NOON_MS }
+  const query = statsQuery.parse({ format: 'csv' })
+  await answerStats(
+    analytics as never,
+    query,
+    { names: {} as never, withCost: true, accept: undefined },
+    reply as never,
+  )
+  const lines = (await text(answer[0] as PassThrough)).trimEnd().split('\r\n')
+  t.equal(lines.length, 3, 'its head, and a row of each page')
+})
 
 // ---- questions
 
@@ -563,7 +809,7 @@ function answerOf(rows: readonly HistoryRow[], q: StatsQuestion): Map<string, nu
   const endOf = new Map<string, HistoryRow>()
   for (const one of lastOf.keys()) endOf.set(`${one.id}`, one)
   for (const one of rows) {
-    if (one.route === SANDBOX_LANE) continue
+    if (isNoTraffic(one)) continue
     const at = idTimeMs(one.id)
     const bucket = buckets.find(({ fromMs, toMs }) => at >= fromMs && at < toMs)
     if (bucket === undefined) continue
@@ -686,6 +932,21 @@ t.test('a day is as long as clocks make it, and begins when they first show it',
   }
   t.equal(momentText(momentOf('2999-12-31', 'Asia/Tokyo', true) as number, 'Asia/Tokyo'), '3000-01-01T00:00:00+09:00')
   t.equal(momentOf('2028-02-29T23:30:00+01:00', 'UTC', false), Date.UTC(2028, 1, 29, 22, 30))
+  // Without an offset it is one of the zone that is asked for, not of the machine's.
+  for (const [text, zone, wanted] of [
+    ['2026-11-20T08:00', 'Asia/Kolkata', '2026-11-20T08:00:00+05:30'],
+    ['2026-11-20T08:00:30.5', 'America/New_York', '2026-11-20T08:00:30-05:00'],
+    ['2026-11-20T08:00:00', 'UTC', '2026-11-20T08:00:00Z'],
+    ['2026-10-25T02:30:00', 'Europe/Berlin', '2026-10-25T02:30:00+02:00'],
+    ['2026-03-29T02:30:00', 'Europe/Berlin', '2026-03-29T03:30:00+02:00'],
+    ['2026-11-20T08:00:00Z', 'Asia/Kolkata', '2026-11-20T13:30:00+05:30'],
+    ['2026-11-20T08:00:00-0100', 'UTC', '2026-11-20T09:00:00Z'],
+  ] as const) {
+    t.equal(momentText(momentOf(text, zone, true) ?? 0, zone), wanted, `${text} in ${zone}`)
+  }
+  for (const text of ['2026-11-20T08:00:00 01:00', '2026-11-20T08:00 PST', '2026-11-20T25:00']) {
+    t.equal(momentOf(text, 'UTC', false), undefined, text)
+  }
   const span = { fromMs: Date.UTC(2026, 9, 24, 22), toMs: Date.UTC(2026, 9, 26, 23) }
   const days = bucketsOf(span, 'day', 'Europe/Berlin', 10) as { fromMs: number; toMs: number }[]
   t.same(
@@ -702,18 +963,28 @@ t.test('a day is as long as clocks make it, and begins when they first show it',
   t.end()
 })
 
-t.test('pieces of hours and days make up each bucket, and hours older than are kept are days', t => {
+t.test('pieces of hours, days and weeks make up each bucket, and hours older than are kept are days', t => {
+  const isMonday = (ms: number): boolean => new Date(ms).getUTCDay() === 1
   fc.assert(
     fc.property(
       fc.integer({ min: 0, max: 2_000 }),
-      fc.integer({ min: 1, max: 500 }),
+      fc.integer({ min: 1, max: 1_200 }),
       fc.integer({ min: 0, max: 60 }),
       (first, many, kept) => {
         const span = { fromMs: first * HOUR_MS, toMs: (first + many) * HOUR_MS }
-        const { hours, days } = piecesOf([span], kept * DAY_MS)
-        const length = [...hours, ...days].reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0)
-        const isWhole = days.every(({ fromMs, toMs }) => fromMs % DAY_MS === 0 && toMs % DAY_MS === 0)
-        if (span.fromMs >= kept * DAY_MS) return isWhole && length === span.toMs - span.fromMs
+        const { hours, days, weeks } = piecesOf([span], kept * DAY_MS)
+        const all = [...hours, ...days, ...weeks].sort((a, b) => a.fromMs - b.fromMs)
+        const isOne = all.every(({ fromMs }, i) => i === 0 || fromMs === all[i - 1]?.toMs)
+        const isWhole =
+          isOne &&
+          [...days, ...weeks].every(({ fromMs, toMs }) => fromMs % DAY_MS === 0 && toMs % DAY_MS === 0) &&
+          weeks.every(({ fromMs, toMs }) => isMonday(fromMs) && isMonday(toMs)) &&
+          days.every(({ fromMs, toMs }) => toMs - fromMs < 14 * DAY_MS) &&
+          hours.length <= 2 &&
+          days.length <= 2
+        if (span.fromMs >= kept * DAY_MS) {
+          return isWhole && all[0]?.fromMs === span.fromMs && all.at(-1)?.toMs === span.toMs
+        }
         return isWhole && hours.every(({ fromMs }) => fromMs >= kept * DAY_MS)
       },
     ),

@@ -36,6 +36,7 @@ function rowsOf(accounts: number, carriers: number, countries: number, classes: 
     priceMicros: 50_000,
     backMicros: 0,
     costMicros: 30_000,
+    tookMs: i % 2 === 0 ? null : 4_000,
     isHeld: true,
     error: '',
     clientRef: '',

@@ -38,18 +38,19 @@ const SEED = `
     from placed),
   ended as (
     select hour, account, carrier, country, rank, count(*) as n from sent group by 1, 2, 3, 4, 5)
-  select *, date_trunc('day', hour at time zone 'UTC') at time zone 'UTC' as day from (
+  select *, date_trunc('day', hour at time zone 'UTC') at time zone 'UTC' as day,
+    date_trunc('week', hour at time zone 'UTC') at time zone 'UTC' as week from (
     select hour, account, 0 as carrier, country, rank, sum(n)::int as accepted, sum(n)::int as segments,
       sum(n)::bigint * 50000 as price_micros, null::int as delivered, null::int as undeliverable, null::int as expired,
-      null::int as rejected, null::int as deleted, null::int as unknown, null::int as ended_segments,
-      null::bigint as ended_micros, null::bigint as back_micros, null::bigint as cost_micros,
+      null::int as rejected, null::int as deleted, null::int as unknown, null::int as unreported,
+      null::int as ended_segments, null::bigint as ended_micros, null::bigint as back_micros, null::bigint as cost_micros,
       null::int as took_0, null::int as took_1, null::int as took_2, null::int as took_3, null::int as took_4,
       null::int as took_5, null::int as took_6, null::int as took_7, null::int as took_8, null::int as took_9,
       null::int as took_10, null::int as took_11, null::int as took_12, null::int as converted
     from ended group by 1, 2, 4, 5
     union all
     select hour, account, carrier, country, rank, null, null, null, (n - n / 10)::int, nullif((n / 10)::int, 0), null, null,
-      null, null, n::int, n * 50000, null, n * 30000, null, null, (n / 2)::int, (n - n / 10 - n / 2)::int, null, null, null,
+      null, null, null, n::int, n * 50000, null, n * 30000, null, null, (n / 2)::int, (n - n / 10 - n / 2)::int, null, null, null,
       null, null, null, null, null, null, case when rank = 0 then (n / 2)::int end
     from ended) all_of_it`
 
@@ -125,12 +126,13 @@ try {
     // As a restored database would: rows first, and keys to find them by when all are there.
     const { rows: indexes } = await client.query<{ name: string; made: string }>(
       `select indexname as name, indexdef as made from pg_indexes
-      where tablename ~ '^stats_(hour|day)_\\d$' and indexname !~ 'pkey'`,
+      where tablename ~ '^stats_(hour|day|week)_\\d$' and indexname !~ 'pkey'`,
     )
     for (const { name } of indexes) await client.query(`drop index ${name}`)
     for (const [table, levels] of [
       ['stats_hour', HOUR_LEVELS],
       ['stats_day', DAY_LEVELS],
+      ['stats_week', DAY_LEVELS],
     ] as const) {
       await client.query(`alter table ${table} drop constraint ${table}_pkey`)
       for (const level of levels) await client.query(`alter table ${table}_${level} set unlogged`)
@@ -144,7 +146,7 @@ try {
   await store.query('vacuum analyze')
   const { rows: sizes } = await store.query<{ name: string; rows: number; size: string }>(
     `select relname as name, reltuples::bigint as rows, pg_size_pretty(pg_total_relation_size(oid)) as size
-    from pg_class where relname ~ '^stats_(hour|day)_\\d$' order by 1`,
+    from pg_class where relname ~ '^stats_(hour|day|week)_\\d$' order by 1`,
   )
   for (const { name, rows, size } of sizes) console.log(`${name} ${rows} rows ${size}`)
   console.log(`seeded in ${seconds(sinceMs)} s`)

@@ -51,7 +51,7 @@ export function analyticsRoutes(app: FastifyInstance, subject: AdminSubject, rec
   }
 
   app.get('/analytics', async (request, reply) => {
-    const query = read(statsQuery.strict(), request.query)
+    const query = read(statsQuery, request.query)
     serving(subject)
     return answerStats(analytics, query, { names, withCost: true, accept: request.headers.accept }, reply)
   })

@@ -1,8 +1,10 @@
 // A question about what messages came to, as HTTP asks it, and its answer as JSON or CSV: the same for accounts, of their own,
 // and for operators, of all with cost and profit. Turns names into numbers and back; what is counted, returns/statsPast knows.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
+import { Busy } from '../base/turns.js'
 import { type MessageClass, messageClasses } from '../model/message.js'
 import { unitsText } from '../model/money.js'
 import { column } from '../returns/statsColumns.js'
@@ -26,9 +28,11 @@ import { Problem } from './problem.js'
 
 const DAY_MS = 86_400_000
 const MAX_PAGE = 1_000
-/** Rows of a CSV: as many as a spreadsheet takes. */
-const MOST_ROWS = 1_000_000
+/** Each in a turn of its own: however long the file, others ask in between. */
 const CSV_PAGE = 1_000
+/** For a turn; each waits some seconds, unless the line is full. */
+const CSV_TRIES = 20
+const CSV_REST_MS = 500
 /** Lines of CSV that are written between two turns of the event loop. */
 const CSV_PIECE = 100
 
@@ -51,8 +55,12 @@ export interface Names {
 }
 
 const list = z.string().max(4_000)
-export const statsQuery = z.object({
-  date_from: z.string().max(40).optional().describe('a date or a moment; six days before today if left out'),
+export const statsQuery = z.strictObject({
+  date_from: z
+    .string()
+    .max(40)
+    .optional()
+    .describe('a date or a moment, of tz where it has no offset; six days before the last of the span if left out'),
   date_to: z.string().max(40).optional().describe('a date, with the whole of it, or a moment; now if left out'),
   tz: z.string().max(64).default('UTC').describe('whose days, weeks and months: a name like Europe/Berlin'),
   interval: z.enum(intervals).default('day'),
@@ -77,17 +85,26 @@ const figures = {
   rejected: count,
   canceled: count,
   unknown: count,
-  delivery_rate: count.nullable().describe('delivered of those that are over'),
-  converted: count.describe('whose code was used'),
-  conversion_rate: count.nullable().describe('converted of accepted'),
+  unreported: count.describe('accepted by a carrier, and no receipt was to come: nobody knows more'),
+  delivery_rate: count.nullable().describe('delivered of those that are over, unreported left out'),
+  converted: count.describe('whose code was used, over or not'),
+  conversion_rate: count
+    .nullable()
+    .describe(
+      'converted of accepted; by carrier too high while messages are not over, and null where it would be above 1',
+    ),
   segments: count,
   spend: z.string().describe('what was charged and not given back'),
-  latency_p50_s: count.nullable().describe('from acceptance to delivery, estimated; 3600: an hour or more'),
+  latency_p50_s: count
+    .nullable()
+    .describe(
+      'from acceptance, or the moment of its schedule, to when we knew of the delivery; estimated; 3600: an hour or more',
+    ),
   latency_p95_s: count.nullable(),
-  cost: z.string().optional(),
-  profit: z.string().optional(),
+  cost: z.string().optional().describe('of those that are over'),
+  profit: z.string().optional().describe('of those that are over: charged, less what was given back and cost'),
 }
-export const statsFigures = z.object(figures).meta({ id: 'StatsFigures' })
+const statsFigures = z.object(figures).meta({ id: 'StatsFigures' })
 export type StatsFigures = z.output<typeof statsFigures>
 
 const keys = {
@@ -111,18 +128,23 @@ export const statsAnswer = z
     next_cursor: z.string().nullable(),
   })
   .meta({ id: 'Stats' })
+/** As one may have it, for the documents. */
+export const statsContent = {
+  description: 'JSON, or all rows as CSV',
+  content: { 'application/json': { schema: statsAnswer }, 'text/csv': { schema: z.string() } },
+}
 export type StatsAnswer = z.output<typeof statsAnswer>
 export type StatsEntry = StatsAnswer['rows'][number]
 
 const invalid = (words: string): Problem => new Problem(422, 'invalid', 'The request is not as it must be', words)
 
 /** What is asked, in numbers. Throws the Problem of whatever cannot be. */
-export function questionOf(query: StatsQuery, names: Names, nowMs: number): StatsQuestion {
+function questionOf(query: StatsQuery, names: Names, nowMs: number): StatsQuestion {
   const { tz: zone, interval } = query
   if (!isZone(zone)) throw invalid(`tz: there is no zone ${zone}; a name is like Europe/Berlin`)
   const toMs = query.date_to === undefined ? nowMs : momentOf(query.date_to, zone, true)
   if (toMs === undefined) throw invalid('date_to must be a date like 2026-11-20 or a moment like 2026-11-20T08:00:00Z')
-  const week = new Date(dateOf(Math.min(toMs, nowMs), zone) - 6 * DAY_MS).toISOString().slice(0, 10)
+  const week = new Date(dateOf(Math.min(toMs, nowMs) - 1, zone) - 6 * DAY_MS).toISOString().slice(0, 10)
   const fromMs = momentOf(query.date_from ?? week, zone, false)
   if (fromMs === undefined)
     throw invalid('date_from must be a date like 2026-11-20 or a moment like 2026-11-20T08:00:00Z')
@@ -173,6 +195,7 @@ export function figuresOf(counts: readonly number[], withCost: boolean): StatsFi
   const at = (i: number): number => counts[i] as number
   const ended = endedOf(counts)
   const spend = at(column.price) - at(column.back)
+  const earned = at(column.ended) - at(column.back)
   const accepted = at(column.accepted)
   return {
     accepted,
@@ -184,14 +207,16 @@ export function figuresOf(counts: readonly number[], withCost: boolean): StatsFi
     rejected: at(column.rejected),
     canceled: at(column.deleted),
     unknown: at(column.unknown),
-    delivery_rate: ratio(at(column.delivered), ended),
+    unreported: at(column.unreported),
+    delivery_rate: ratio(at(column.delivered), ended - at(column.unreported)),
     converted: at(column.converted),
-    conversion_rate: ratio(at(column.converted), accepted),
+    // A carrier's are those that it has ended, and of those that it has not codes were used as well.
+    conversion_rate: at(column.converted) > accepted ? null : ratio(at(column.converted), accepted),
     segments: at(column.segments),
     spend: unitsText(spend),
     latency_p50_s: tookSeconds(counts, 0.5),
     latency_p95_s: tookSeconds(counts, 0.95),
-    ...(withCost ? { cost: unitsText(at(column.cost)), profit: unitsText(spend - at(column.cost)) } : {}),
+    ...(withCost ? { cost: unitsText(at(column.cost)), profit: unitsText(earned - at(column.cost)) } : {}),
   }
 }
 
@@ -213,15 +238,15 @@ export async function answerStats(
     return answerCsv(reply, 'stats.csv', async write => {
       const head = csvHead(question, withCost)
       let after: StatsKey | null = null
-      for (let rows = 0, isFirst = true; isFirst || after !== null; isFirst = false) {
-        const page = await spanned(() => past.page(question, after, CSV_PAGE))
+      for (let isFirst = true; isFirst || after !== null; isFirst = false) {
+        const ask = () => past.page(question, after, CSV_PAGE)
+        const page = await spanned(() => (isFirst ? ask() : inLine(ask)))
         if (isFirst) await write(csvLine(head))
         for (let from = 0; from < page.rows.length; from += CSV_PIECE) {
           const lines = page.rows.slice(from, from + CSV_PIECE).map(row => lineOf(entryOf(row), head))
           await write(lines.join(''))
         }
-        rows += page.rows.length
-        after = rows >= MOST_ROWS ? null : page.next
+        after = page.next
       }
     })
   }
@@ -238,6 +263,18 @@ export async function answerStats(
     rows: page.rows.map(entryOf),
     ...(totals === undefined ? {} : { totals: figuresOf(totals.counts, withCost) }),
     next_cursor: page.next === null ? null : cursorText(page.next),
+  }
+}
+
+/** Once more when no turn came: a file that has begun is not broken off for that, but in the end. */
+async function inLine<T>(ask: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof Busy) || tries === CSV_TRIES) throw error
+      await pause(CSV_REST_MS)
+    }
   }
 }
 

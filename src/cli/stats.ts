@@ -62,8 +62,9 @@ export function register(program: Command): void {
     .addHelpText(
       'after',
       `
-Messages count in the time of their acceptance, however late they end. Rates: delivered of those that are over; converted
-(their code was used) of all. Without dates it is the last seven days.
+Messages to phones count in the time of their acceptance, however late they end; mails and the sandbox are left out. Rates:
+delivered of those that are over, without the unreported, of which no receipt was to come; converted (their code was used) of all.
+Profit is that of messages that are over. Without dates it is the last seven days.
 
 Examples:
   trunkline stats
@@ -88,7 +89,8 @@ Examples:
       'after',
       `
 For messages from before there were counts, or where counts and history disagree. May be done again and broken off. Codes
-that were used stand in no history: their counts stay as they are.
+that were used stand in no history: their counts stay as they are. The first day that history has is left alone once days before
+it are dropped: its ends may stand in them.
 
 Examples:
   trunkline stats rebuild
@@ -171,6 +173,7 @@ function screen(answer: StatsAnswer, limit: number): string {
     '',
     '>delivered',
     '>failed',
+    '>unreported',
     '>open',
     '>converted',
     '>segments',
@@ -204,8 +207,9 @@ function cells(row: StatsFigures, bar: string): (string | number)[] {
     bar,
     percent(row.delivery_rate),
     failed,
+    row.unreported,
     row.pending,
-    row.converted === 0 ? '-' : `${((row.conversion_rate ?? 0) * 100).toFixed(1)} %`,
+    row.converted === 0 ? '-' : row.conversion_rate === null ? row.converted : shareText(row.conversion_rate),
     row.segments,
     row.latency_p50_s ?? '-',
     row.latency_p95_s ?? '-',
@@ -215,9 +219,11 @@ function cells(row: StatsFigures, bar: string): (string | number)[] {
   ]
 }
 
+const shareText = (rate: number): string => `${(rate * 100).toFixed(1)} %`
+
 function percent(rate: number | null): string {
   if (rate === null) return '-'
-  const text = `${(rate * 100).toFixed(1)} %`
+  const text = shareText(rate)
   return rate >= 0.9 ? good(text) : rate < 0.5 ? bad(text) : text
 }
 
@@ -238,7 +244,18 @@ async function now(options: { tz: string } & GlobalOptions): Promise<void> {
     const label = name === 'otp' ? 'OTPs, 7 days' : name.replaceAll('_', ' ')
     return [label, ...cells(one, '')].filter((_, i) => i !== 2)
   })
-  const columns = ['', '>accepted', '>delivered', '>failed', '>open', '>converted', '>segments', '>p50 s', '>p95 s']
+  const columns = [
+    '',
+    '>accepted',
+    '>delivered',
+    '>failed',
+    '>unreported',
+    '>open',
+    '>converted',
+    '>segments',
+    '>p50 s',
+    '>p95 s',
+  ]
   console.log(
     [
       table([...columns, `>spend ${dash.currency}`, '>cost', '>profit'], rows),
@@ -253,6 +270,7 @@ async function now(options: { tz: string } & GlobalOptions): Promise<void> {
 
 async function rebuild(options: { from?: number; to?: number } & GlobalOptions): Promise<void> {
   const span = { fromMs: options.from ?? 0, toMs: options.to ?? Date.now() }
+  if (span.fromMs > span.toMs) throw new CommandError(EXIT.usage, '--from must not be after --to, nor after today')
   const progress = new Progress()
   const done = { days: 0, rows: 0 }
   await withDatabase(options, store =>

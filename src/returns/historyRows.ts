@@ -6,13 +6,13 @@ import { idNode } from '../base/ids.js'
 import type { HistoryRow } from '../spool/contract.js'
 
 export const COPY_HISTORY = `copy history (at, id, price_micros, account, route, carrier, node, segments, rank, state, kind,
-  source, destination, error, client_ref, back_micros, cost_micros) from stdin (format binary)`
+  source, destination, error, client_ref, back_micros, cost_micros, took_ms) from stdin (format binary)`
 
 /** PostgreSQL, "COPY, Binary Format": signature, flags, length of the header's extension. */
 export const COPY_START = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 export const COPY_END = Buffer.from([0xff, 0xff])
 
-const COLUMNS = 17
+const COLUMNS = 18
 /** Octets before each value. */
 const LENGTH = 4
 const INT8 = LENGTH + 8
@@ -36,6 +36,8 @@ const LAST_MS = 9_000_000_000_000
 const ACCEPTED = 'a'.charCodeAt(0)
 const ENDED = 'e'.charCodeAt(0)
 const UTF8_MOST = 3
+/** Length of what is null. */
+const NULL = 0xffff_ffff
 
 /** Rows `from` to `to` as COPY data, without what is only counted. */
 export function encodeRows(rows: readonly HistoryRow[], from: number, to: number): Buffer {
@@ -43,7 +45,7 @@ export function encodeRows(rows: readonly HistoryRow[], from: number, to: number
   for (let i = from; i < to; i++) {
     const row = rows[i] as HistoryRow
     const letters = row.source.length + row.destination.length + row.error.length + row.clientRef.length
-    size += HEAD + 4 * LENGTH + letters * UTF8_MOST + 2 * INT8
+    size += HEAD + 4 * LENGTH + letters * UTF8_MOST + 2 * INT8 + INT4
   }
   const out = Buffer.allocUnsafe(size)
   let at = 0
@@ -78,7 +80,13 @@ function putRow(out: Buffer, start: number, row: HistoryRow): number {
     putInt8(out, at + LENGTH, micros)
     at += INT8
   }
-  return at
+  if (row.tookMs === null) {
+    putInt4(out, at, NULL)
+    return at + LENGTH
+  }
+  putInt4(out, at, 4)
+  putInt4(out, at + LENGTH, row.tookMs)
+  return at + INT4
 }
 
 function putInt4(out: Buffer, at: number, value: number): void {

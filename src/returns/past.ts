@@ -3,17 +3,26 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { idTimeMs } from '../base/ids.js'
+import { Turns } from '../base/turns.js'
 import { type Message, type MessageState, state } from '../model/message.js'
 import type { HistoryRow, LogFilter, Spool } from '../spool/contract.js'
-import type { Store } from '../store/postgres.js'
+import type { SqlClient, Store } from '../store/postgres.js'
 
 /** Rows of the log looked through at most: more are there only while SQL is away or far behind. */
 const MOST_LOGGED = 40_000
 const SLICE = 2_000
 /** An id's moment may be a little ahead of its row's, and a clock may have been set back. */
 const EARLY_MS = 86_400_000
-/** A question that takes the database longer is one that must be asked more narrowly. */
-const PATIENCE_MS = 8_000
+/**
+ * A question that takes the database longer is one that must be asked more narrowly. Less than others wait for a connection:
+ * history, leases of credit and the followers of the directory have the same ones.
+ */
+export const PATIENCE_MS = 4_000
+/** Of the few connections that there are, people's lists hold so many at most, and one for an account. */
+const LISTS = 2
+const WAIT_MS = 5_000
+/** There may be several who ask, and it is one database. */
+const turns = new Turns({ most: LISTS, waitMs: WAIT_MS })
 const CANCELED = '57014'
 
 export interface PastFilter {
@@ -64,7 +73,7 @@ export class Past {
     return rows.sort((a, b) => (a.kind < b.kind ? -1 : 1))
   }
 
-  /** The newest first. Throws {@link TooWide}, or what SQL throws. */
+  /** The newest first. Throws {@link TooWide}, Busy, or what SQL throws. */
   async latest(filter: PastFilter): Promise<PastMessage[]> {
     const { account, number, state, fromMs, toMs, before = Number.MAX_SAFE_INTEGER, limit } = filter
     const accepted = new Map<number, HistoryRow>()
@@ -95,7 +104,7 @@ export class Past {
       where.push(`and (e.state = ${more(state)} or a.id = any(${more(inLog)}))`)
     }
     const text = state === undefined ? latestOf(where.join(' ')) : latestEnded(where.join(' '))
-    for (const pair of await this.pairs(text, values)) {
+    for (const pair of await this.pairs(account, text, values)) {
       accepted.set(pair.accepted.id, pair.accepted)
       if (pair.ended) ended.set(pair.accepted.id, pair.ended)
     }
@@ -124,7 +133,7 @@ export class Past {
 
   /**
    * Ends of an account's messages from one moment to before another, in the order of their moments and ids; those after
-   * `after`. Throws {@link TooWide}, or what SQL throws.
+   * `after`. Throws {@link TooWide}, Busy, or what SQL throws.
    */
   async ends(account: number, fromMs: number, toMs: number, after: EndPlace, limit: number): Promise<HistoryRow[]> {
     const found = new Map<number, HistoryRow>()
@@ -135,21 +144,26 @@ export class Past {
     })
     const since = new Date(Math.max(fromMs, after.atMs))
     const values = [account, since, new Date(toMs), new Date(after.atMs), after.id, limit]
-    for (const row of await this.patiently<Stored>(ENDS, values)) found.set(row.id, rowOf(row))
+    for (const row of await this.patiently<Stored>(account, ENDS, values)) found.set(row.id, rowOf(row))
     return [...found.values()].sort((a, b) => a.atMs - b.atMs || a.id - b.id).slice(0, limit)
   }
 
-  private async pairs(text: string, values: unknown[]): Promise<PastMessage[]> {
-    const rows = await this.patiently<Stored & Prefixed>(text, values)
+  private async pairs(account: number | undefined, text: string, values: unknown[]): Promise<PastMessage[]> {
+    const rows = await this.patiently<Stored & Prefixed>(account, text, values)
     return rows.map(row => ({ accepted: rowOf(row), ended: endOf(row) }))
   }
 
-  private async patiently<Row extends object>(text: string, values: unknown[]): Promise<Row[]> {
+  private async patiently<Row extends object>(
+    account: number | undefined,
+    text: string,
+    values: unknown[],
+  ): Promise<Row[]> {
+    const read = async (client: SqlClient): Promise<Row[]> => {
+      await client.query(`set local statement_timeout = ${PATIENCE_MS}`)
+      return (await client.query<Row>(text, values)).rows
+    }
     try {
-      return await this.store.transaction(async client => {
-        await client.query(`set local statement_timeout = ${PATIENCE_MS}`)
-        return (await client.query<Row>(text, values)).rows
-      })
+      return await turns.run(account ?? null, () => this.store.transaction(read))
     } catch (error) {
       if ((error as { code?: string }).code === CANCELED) throw new TooWide()
       throw error
@@ -239,6 +253,8 @@ const rowOf = (row: Stored): HistoryRow => ({
   priceMicros: row.price_micros,
   backMicros: row.back_micros,
   costMicros: row.cost_micros,
+  // Nobody asks: it is counted.
+  tookMs: null,
   // Of a charge that is posted nobody asks any more.
   isHeld: false,
   error: row.error,
@@ -261,6 +277,7 @@ export const rowOfLive = (m: Message, id: number): HistoryRow => ({
   priceMicros: m.priceMicros,
   backMicros: 0,
   costMicros: 0,
+  tookMs: null,
   isHeld: m.isHeld,
   error: '',
   clientRef: m.clientRef,

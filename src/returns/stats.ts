@@ -1,4 +1,4 @@
-// What messages came to, by hour and day: counted from the rows of a slice of history and written in its transaction, so
+// What messages came to, by hour, day and week: counted from the rows of a slice of history and written in its transaction, so
 // that each row counts once, whatever dies when. Messages count in the hour of their acceptance, however late they end: so
 // rates are of the same messages above and below the line. Also looks after the age of what is kept.
 
@@ -10,7 +10,17 @@ import type { SqlClient, Store } from '../store/postgres.js'
 import { logged } from '../store/retry.js'
 import type { SlicePart } from './history.js'
 import { countryNames, HOUR_MS, StatsCells } from './statsCells.js'
-import { ADD_CELLS, COLUMNS, DAY_LEVELS, HOUR_LEVELS, MOVE_CELLS } from './statsColumns.js'
+import {
+  ADD_CELLS,
+  COLUMNS,
+  DAY_LEVELS,
+  DROP_WEEKS,
+  HOUR_LEVELS,
+  MOVE_CELLS,
+  SUM_WEEKS,
+  WRONG_WEEK,
+} from './statsColumns.js'
+import { mondayOf, WEEK_MS } from './statsTime.js'
 import { StatsTotals } from './statsTotals.js'
 
 const DAY_MS = 24 * HOUR_MS
@@ -88,7 +98,7 @@ export interface StatsUpkeepOptions {
   readonly log: Log
 }
 
-/** Moves what slices brought into hours and days, and drops the old ones. */
+/** Moves what slices brought into hours, days and weeks, and drops the old ones. */
 export class StatsUpkeep {
   private readonly options: StatsUpkeepOptions
   private timer: NodeJS.Timeout | undefined
@@ -129,6 +139,7 @@ export class StatsUpkeep {
       if (now >= this.nextDropMs) {
         this.nextDropMs = now + DROP_MS
         await dropOld(store, retention, clock.now())
+        await mendWeeks(store, retention.days, clock.now())
       }
       this.isFailing = false
     } catch (error) {
@@ -152,15 +163,41 @@ export async function moveCells(store: Store): Promise<void> {
   }
 }
 
-/** Drops hours and days older than this, a day of a level at a time. Days have what their hours had. */
+/** The begin of the first day that is kept. */
+const keptFrom = (nowMs: number, days: number): number => (Math.floor(nowMs / DAY_MS) - days) * DAY_MS
+
+/** Drops what is older than this, a day or week of a level at a time. Days have what their hours had, weeks what days had. */
 export async function dropOld(store: Store, { hoursDays, days }: StatsRetention, nowMs: number): Promise<void> {
   for (const [table, levels, kept] of [
     ['stats_hour', HOUR_LEVELS, hoursDays],
     ['stats_day', DAY_LEVELS, days],
+    ['stats_week', DAY_LEVELS, days],
   ] as const) {
-    const firstMs = (Math.floor(nowMs / DAY_MS) - kept) * DAY_MS
+    const fromMs = keptFrom(nowMs, kept)
+    // The week of the first day that is kept tells who had messages in it.
+    const firstMs = table === 'stats_week' ? mondayOf(fromMs) : fromMs
     for (const level of levels) while (await dropDay(store, table, level, firstMs)) {}
   }
+}
+
+/**
+ * Sums up anew each week of which all `days` are kept and that is not what they come to. While nodes are upgraded one by one,
+ * those of a release that knew no weeks move what all have brought, and to days alone.
+ */
+export async function mendWeeks(store: Store, days: number, nowMs: number): Promise<void> {
+  const firstMs = mondayOf(keptFrom(nowMs, days) + WEEK_MS - 1)
+  const mend = (): Promise<boolean> =>
+    store.transaction(async client => {
+      await client.query('select pg_advisory_xact_lock($1)', [LOCK])
+      const { rows } = await client.query<{ hour: Date }>(WRONG_WEEK, [new Date(firstMs)])
+      const wrong = rows[0]?.hour
+      if (wrong === undefined) return false
+      const week = [wrong, new Date(wrong.getTime() + WEEK_MS)]
+      await client.query(DROP_WEEKS, week)
+      await client.query(SUM_WEEKS, week)
+      return true
+    })
+  while (await mend()) {}
 }
 
 /**

@@ -5,6 +5,7 @@ import { idTimeMs } from '../base/ids.js'
 import { digitsOf } from '../model/digits.js'
 import { messageClasses, state } from '../model/message.js'
 import { countries, countryOf, prefixesOf } from '../routing/countries.js'
+import { MAIL_LANE } from '../routing/mail.js'
 import { SANDBOX_LANE } from '../routing/sandbox.js'
 import type { HistoryRow } from '../spool/contract.js'
 import { column, TOOK_S, WIDTH } from './statsColumns.js'
@@ -28,6 +29,7 @@ columnOf[state.UNDELIVERABLE] = column.undeliverable
 columnOf[state.EXPIRED] = column.expired
 columnOf[state.REJECTED] = column.rejected
 columnOf[state.DELETED] = column.deleted
+columnOf[state.ACCEPTED] = column.unreported
 
 export class StatsCells {
   /** How many cells there are. */
@@ -55,9 +57,12 @@ export class StatsCells {
     this.size = 0
   }
 
-  /** What went to the sandbox is nobody's traffic. */
+  /**
+   * What went to the sandbox is nobody's traffic; mails - what we tell by mail, codes, what a postmaster gets - are no messages
+   * to phones.
+   */
   take(row: HistoryRow): void {
-    if (row.route === SANDBOX_LANE) return
+    if (row.route === SANDBOX_LANE || row.route === MAIL_LANE) return
     const isAccepted = row.kind === 'accepted'
     const hour = Math.floor(idTimeMs(row.id) / HOUR_MS)
     // int of PostgreSQL.
@@ -81,7 +86,7 @@ export class StatsCells {
       this.add(at + column.back, row.backMicros)
       this.add(at + column.cost, row.costMicros)
       if (row.state === state.DELIVERED) {
-        const ms = row.atMs - idTimeMs(row.id)
+        const ms = row.tookMs ?? row.atMs - idTimeMs(row.id)
         this.add(at + column.took + tookBucket(ms), 1)
         if (ms > 0 && row.rank < this.tookMs.length) (this.tookMs[row.rank] as number) += ms
       }

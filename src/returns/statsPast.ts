@@ -2,16 +2,19 @@
 // tells these apart, a page at a time. Knows numbers of accounts and carriers, and no names; who may ask, others know.
 
 import { idTimeMs } from '../base/ids.js'
+import { Turns } from '../base/turns.js'
 import type { SqlClient, Store } from '../store/postgres.js'
-import { TooWide } from './past.js'
+import { PATIENCE_MS, TooWide } from './past.js'
 import { hoursWholeFrom, type StatsRetention } from './stats.js'
-import { COLUMNS, column, DAY_LEVELS, dimension, FINEST, HOUR_LEVELS, TOOK_S } from './statsColumns.js'
-import { type Bucket, bucketsOf, type Interval, type Piece, piecesOf } from './statsTime.js'
+import { COLUMNS, column, DAY_LEVELS, dimension, FINEST, HOUR_LEVELS, type StatsTable, TOOK_S } from './statsColumns.js'
+import { type Bucket, bucketsOf, dateOf, type Interval, mondayOf, type Piece, piecesOf, startOf } from './statsTime.js'
 
 const DAY_MS = 86_400_000
-const PATIENCE_MS = 8_000
 const CANCELED = '57014'
 const MOST_BUCKETS = 2_500
+/** Connections that questions hold, one for an account; and how long others wait for theirs. */
+const QUESTIONS = 2
+const WAIT_MS = 5_000
 /** Which days have no hours is looked up this often. */
 const LOOK_MS = 60_000
 /** So many buckets are asked for at first; more while they have few rows. */
@@ -67,13 +70,14 @@ export interface StatsPage {
   readonly next: StatsKey | null
 }
 
-/** The span has too many hours, days or weeks, or hours that are not kept any more. */
+/** The span has too many hours, days or weeks, or begins or ends within a day of which hours are not kept any more. */
 export class BadSpan extends Error {}
 
 export class StatsPast {
   private readonly store: Pick<Store, 'transaction'>
   private readonly kept: StatsRetention
   private readonly now: () => number
+  private readonly turns = new Turns({ most: QUESTIONS, waitMs: WAIT_MS })
   /** From when on all days had their hours as it was looked up last. */
   private hours = { fromMs: 0, askedMs: Number.NEGATIVE_INFINITY }
 
@@ -89,7 +93,7 @@ export class StatsPast {
     const fromMs = this.keptFromMs(this.kept.hoursDays)
     // They may have been kept for less before.
     if (Math.abs(now - this.hours.askedMs) >= LOOK_MS) {
-      const whole = await this.reading(client => hoursWholeFrom(client, fromMs))
+      const whole = await this.reading(null, client => hoursWholeFrom(client, fromMs))
       this.hours = { fromMs: whole, askedMs: now }
     }
     return Math.max(fromMs, this.hours.fromMs)
@@ -99,7 +103,7 @@ export class StatsPast {
     return (Math.floor(this.now() / DAY_MS) - days) * DAY_MS
   }
 
-  /** In the order of time, then of accounts, carriers, countries and classes. Throws {@link BadSpan}, TooWide, or what SQL throws. */
+  /** In the order of time, then of accounts, carriers, countries and classes. Throws {@link BadSpan}, TooWide, Busy, or what SQL throws. */
   async page(question: StatsQuestion, after: StatsKey | null, limit: number): Promise<StatsPage> {
     const hoursFromMs = await this.hoursFromMs()
     // Where nothing can be, there are no buckets: to make those of centuries would hold up everything else.
@@ -109,12 +113,20 @@ export class StatsPast {
     }
     const buckets = bucketsOf(span, question.interval, question.zone, MOST_BUCKETS)
     if (buckets === undefined) throw new BadSpan(`there are more than ${MOST_BUCKETS} ${question.interval}s in it`)
+    const since = new Date(hoursFromMs).toISOString().slice(0, 10)
     if (question.interval === 'hour' && question.fromMs < hoursFromMs) {
-      throw new BadSpan(`hours are kept from ${new Date(hoursFromMs).toISOString().slice(0, 10)} on`)
+      throw new BadSpan(`hours are kept from ${since} on`)
+    }
+    for (const ms of [span.fromMs, span.toMs]) {
+      if (ms < hoursFromMs && !isDate(ms, question.zone)) {
+        throw new BadSpan(`before ${since} whole days are kept: date_from and date_to must be dates, or midnight there`)
+      }
     }
     // The first day that is kept may be another by the next page.
     const told = question.interval === 'none' ? buckets.map(one => ({ ...one, labelMs: question.fromMs })) : buckets
-    return this.reading(client => new Reading(client, question, told, hoursFromMs).page(after, limit))
+    const [account = null, ...others] = question.only.account ?? []
+    const who = others.length === 0 ? account : null
+    return this.reading(who, client => new Reading(client, question, told, hoursFromMs).page(after, limit))
   }
 
   /** All of it in one row: as if it were asked by nothing. */
@@ -123,12 +135,14 @@ export class StatsPast {
     return rows[0] ?? { ...NO_KEY, atMs: question.fromMs, counts: COLUMNS.map(() => 0) }
   }
 
-  private async reading<T>(work: (client: SqlClient) => Promise<T>): Promise<T> {
+  /** `who` alone is asked about; null: several are. */
+  private async reading<T>(who: number | null, work: (client: SqlClient) => Promise<T>): Promise<T> {
+    const read = async (client: SqlClient): Promise<T> => {
+      await client.query(SETTINGS)
+      return work(client)
+    }
     try {
-      return await this.store.transaction(async client => {
-        await client.query(SETTINGS)
-        return work(client)
-      })
+      return await this.turns.run(who, () => this.store.transaction(read))
     } catch (error) {
       if ((error as { code?: string }).code === CANCELED) throw new TooWide()
       throw error
@@ -139,6 +153,9 @@ export class StatsPast {
 /** One moment for all that is read. Compiling the sums takes longer than they do. */
 const SETTINGS = `set transaction isolation level repeatable read read only; set local jit = off;
   set local statement_timeout = ${PATIENCE_MS}`
+
+/** It begins a day there, or in UTC. */
+const isDate = (ms: number, zone: string): boolean => ms % DAY_MS === 0 || startOf(dateOf(ms, zone), zone) === ms
 
 const NO_KEY = { account: null, carrier: null, country: null, rank: null }
 
@@ -212,11 +229,11 @@ class Reading {
     for (const row of found) if (after === null || compared(row, after) > 0) this.rows.push(row)
   }
 
-  /** Those that have rows in the time of the question. */
+  /** Those that have rows in the weeks of the question. */
   private async accounts(): Promise<number[]> {
-    const from = Math.floor((this.buckets[0]?.fromMs ?? 0) / DAY_MS) * DAY_MS
+    const from = mondayOf(this.buckets[0]?.fromMs ?? 0)
     const { rows } = await this.client.query<{ account: number }>(
-      `select distinct account from stats_day where level = 1 and hour >= $1 and hour < $2
+      `select distinct account from stats_week where level = 1 and hour >= $1 and hour < $2
       union select account from stats_fresh where hour >= $1 and hour < $2`,
       [new Date(from), new Date(this.buckets.at(-1)?.toMs ?? 0)],
     )
@@ -226,7 +243,7 @@ class Reading {
   /** All rows of these buckets and accounts, in order. */
   private async read(buckets: readonly Bucket[], accounts: readonly number[] | undefined): Promise<StatsRow[]> {
     const { by, only } = this.question
-    const { hours, days } = piecesOf(buckets, this.hoursFromMs)
+    const { hours, days, weeks } = piecesOf(buckets, this.hoursFromMs)
     const values: unknown[] = []
     const $ = (value: unknown): string => `$${values.push(value)}`
     const where: string[] = []
@@ -240,7 +257,7 @@ class Reading {
         name !== 'class' && (by.includes(name) || (name === 'account' ? accounts : only[name]) !== undefined)
       return isAsked ? bits | dimension[name] : bits
     }, 0)
-    const from = (table: string, levels: readonly number[], pieces: readonly Piece[]): string => {
+    const from = (table: StatsTable, levels: readonly number[], pieces: readonly Piece[]): string => {
       const level = levels.find(one => (one & bits) === bits) ?? FINEST
       const sums = COLUMNS.map(name => `sum(${name})::bigint as ${name}`).join(', ')
       const summed = (begin: string, end: string): string => `
@@ -275,6 +292,7 @@ class Reading {
         where hour >= (${bounds})[1] and hour < (${bounds})[${ends.length}] ${where.join(' ')} group by ${keys}`
     }
     const parts: string[] = []
+    if (weeks.length > 0) parts.push(from('stats_week', DAY_LEVELS, weeks))
     if (days.length > 0) parts.push(from('stats_day', DAY_LEVELS, days))
     if (hours.length > 0) parts.push(from('stats_hour', HOUR_LEVELS, hours))
     if (parts.length > 0) parts.push(fresh())
@@ -350,7 +368,7 @@ function compared(a: StatsKey, b: StatsKey): number {
 /** How many have ended. */
 export const endedOf = (counts: readonly number[]): number => {
   let ended = 0
-  for (let i: number = column.delivered; i <= column.unknown; i++) ended += counts[i] as number
+  for (let i: number = column.delivered; i <= column.unreported; i++) ended += counts[i] as number
   return ended
 }
 

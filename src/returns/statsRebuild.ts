@@ -9,7 +9,8 @@ import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { addCells, moveCells } from './stats.js'
 import { StatsCells } from './statsCells.js'
-import { FINEST } from './statsColumns.js'
+import { DROP_WEEKS, FINEST, SUM_WEEKS } from './statsColumns.js'
+import { mondayOf, WEEK_MS } from './statsTime.js'
 
 const DAY_MS = 86_400_000
 /** Rows read at a time: some 10 ms of a command's own. */
@@ -24,7 +25,7 @@ export interface Rebuilt {
 
 /**
  * Counts the days from `fromMs` to `toMs` (in UTC, the last one too) anew, and tells of each. Days of which history has
- * nothing any more are left alone.
+ * nothing any more, or may have lost some, are left alone.
  */
 export async function rebuildStats(
   store: Store,
@@ -38,7 +39,10 @@ export async function rebuildStats(
   if (oldest === undefined) return
   // Days are dropped from history whole, by the moment of the row: the id may be of the day before, which is gone. Or of the
   // day after, and then of its own day there is nothing.
-  const firstMs = Math.max(fromMs, idTimeMs(oldest.id), oldest.at.getTime())
+  const oldestDay = startOfDay(Math.max(idTimeMs(oldest.id), oldest.at.getTime()))
+  // An end stands where its carrier's clock says, up to half a day before the acceptance: in a day that may be gone.
+  const before = await store.query('select from stats_day where level = 0 and hour < $1 limit 1', [new Date(oldestDay)])
+  const firstMs = Math.max(fromMs, before.rowCount === 0 ? oldestDay : oldestDay + DAY_MS)
   const cells = new StatsCells()
   for (let day = startOfDay(firstMs); day <= toMs; day += DAY_MS) {
     const counted = await store.transaction(client => rebuildDay(client, cells, day))
@@ -50,7 +54,7 @@ export async function rebuildStats(
 async function rebuildDay(client: SqlClient, cells: StatsCells, day: number): Promise<number> {
   // Who has written history and not yet counts has rows that we do not see, and waits with the counts until we are done; who
   // has written both is done before we look.
-  await client.query('lock table stats_fresh, stats_hour, stats_day in share row exclusive mode')
+  await client.query('lock table stats_fresh, stats_hour, stats_day, stats_week in share row exclusive mode')
   const span = [new Date(day), new Date(day + DAY_MS)]
   // Where hours are not kept any more, or not all of them, the day tells which codes were used.
   const used = (table: string): string =>
@@ -67,10 +71,14 @@ async function rebuildDay(client: SqlClient, cells: StatsCells, day: number): Pr
   for (const name of ['stats_fresh', 'stats_hour', 'stats_day']) {
     await client.query(`delete from ${name} where hour >= $1 and hour < $2`, span)
   }
+  // Its week keeps the other days; this one is added as any other.
+  const week = [new Date(mondayOf(day)), new Date(mondayOf(day) + WEEK_MS)]
+  await client.query(DROP_WEEKS, week)
+  await client.query(SUM_WEEKS, week)
   cells.clear()
   await client.query(
     `declare past no scroll cursor for select id, at, kind::text as kind, price_micros, back_micros, cost_micros, account,
-      route, carrier, segments, rank, state, destination
+      route, carrier, segments, rank, state, destination, took_ms
     from history where id >= ${firstIdAt(day)} and id < ${firstIdAt(day + DAY_MS)}`,
   )
   let counted = 0
@@ -114,6 +122,7 @@ interface Stored {
   rank: number
   state: number
   destination: string
+  took_ms: number | null
 }
 
 const startOfDay = (ms: number): number => Math.floor(ms / DAY_MS) * DAY_MS
@@ -133,6 +142,7 @@ const rowOf = (row: Stored): HistoryRow => ({
   priceMicros: row.price_micros,
   backMicros: row.back_micros,
   costMicros: row.cost_micros,
+  tookMs: row.took_ms,
   isHeld: false,
   error: '',
   clientRef: '',

@@ -1,9 +1,11 @@
-// Spans of time as people count them - hours, days, weeks, months where they are - and what of hours and days in UTC makes them
-// up. Pure: knows clocks and their changes, nothing of what is counted.
+// Spans of time as people count them - hours, days, weeks, months where they are - and what of hours, days and weeks in UTC
+// makes them up. Pure: knows clocks and their changes, nothing of what is counted.
 
 const HOUR_MS = 3_600_000
 const DAY_MS = 86_400_000
-const WEEK_MS = 7 * DAY_MS
+export const WEEK_MS = 7 * DAY_MS
+/** 1969-12-29 */
+const FIRST_MONDAY_MS = -3 * DAY_MS
 const MOST_OFFSETS = 4_096
 
 export const intervals = ['hour', 'day', 'week', 'month', 'none'] as const
@@ -20,7 +22,7 @@ export interface Bucket extends Span {
   readonly labelMs: number
 }
 
-/** A piece of a bucket that is read from hours or from days. */
+/** A piece of a bucket that is read from hours, days or weeks. */
 export interface Piece extends Span {
   readonly bucket: number
 }
@@ -86,13 +88,16 @@ function exactly(ms: number, zone: string): number {
   return Date.UTC(year, month - 1, day, hour, minute, second) + (((ms % 1_000) + 1_000) % 1_000)
 }
 
-/** The first moment of a date there, given as its midnight in UTC: where clocks jump over midnight, that after the jump. */
-export function startOf(dateMs: number, zone: string): number {
-  if (zone === 'UTC') return dateMs
+/**
+ * The first moment at which clocks there show this, given as if it were UTC; a date by its midnight. Where they jump over it,
+ * that after the jump.
+ */
+export function startOf(shownMs: number, zone: string): number {
+  if (zone === 'UTC') return shownMs
   const offset = (ms: number): number => shown(ms, zone) - ms
-  const [before, after] = [offset(dateMs - DAY_MS), offset(dateMs + DAY_MS)]
-  const candidates = before === after ? [dateMs - before] : [dateMs - before, dateMs - after].sort((a, b) => a - b)
-  return candidates.find(ms => shown(ms, zone) >= dateMs) ?? (candidates.at(-1) as number)
+  const [before, after] = [offset(shownMs - DAY_MS), offset(shownMs + DAY_MS)]
+  const candidates = before === after ? [shownMs - before] : [shownMs - before, shownMs - after].sort((a, b) => a - b)
+  return candidates.find(ms => shown(ms, zone) >= shownMs) ?? (candidates.at(-1) as number)
 }
 
 /** `2026-03-29T00:00:00+01:00` */
@@ -105,15 +110,22 @@ export function momentText(ms: number, zone: string): string {
   return `${new Date(local).toISOString().slice(0, 19)}${minutes < 0 ? '-' : '+'}${two(hours)}:${two(rest)}`
 }
 
-/** What one asks for: a date is its whole day there, a text with a time a moment. Undefined: it is neither, or of no year from 2000 to 2999. */
+/** `2026-11-20`, or `2026-11-20T08:00:00.5+01:00`: seconds and offset may be left out. */
+const MOMENT = /^(2\d{3}-\d\d-\d\d)(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$/i
+
+/**
+ * What one asks for: a date is its whole day there, a text with a time a moment; without an offset it is one of the clocks there.
+ * Undefined: it is neither, or of no year from 2000 to 2999.
+ */
 export function momentOf(text: string, zone: string, isEnd: boolean): number | undefined {
-  const [, day = ''] = /^(2\d{3}-\d\d-\d\d)(?:T|$)/.exec(text) ?? []
+  const [, day = '', offset] = MOMENT.exec(text) ?? []
   const date = Date.parse(`${day}T00:00:00Z`)
   // A 31st of February would be read as a day of March.
   if (Number.isNaN(date) || new Date(date).toISOString().slice(0, 10) !== day) return undefined
   if (text === day) return startOf(isEnd ? date + DAY_MS : date, zone)
-  const ms = Date.parse(text)
-  return Number.isNaN(ms) ? undefined : ms
+  const ms = Date.parse(offset === undefined ? `${text}Z` : text)
+  if (Number.isNaN(ms)) return undefined
+  return offset === undefined ? startOf(ms, zone) : ms
 }
 
 /** The date of a moment there, as its midnight in UTC. */
@@ -168,25 +180,41 @@ export function bucketsOf(
   return buckets
 }
 
+/** The Monday in UTC of the week that a moment is in. */
+export const mondayOf = (ms: number): number => Math.floor((ms - FIRST_MONDAY_MS) / WEEK_MS) * WEEK_MS + FIRST_MONDAY_MS
+
+export interface Pieces {
+  readonly hours: Piece[]
+  readonly days: Piece[]
+  readonly weeks: Piece[]
+}
+
 /**
- * What to read for buckets: whole days of UTC, and hours for what is left. Hours are kept from `hoursFromMs` on, the begin of
- * a day; what is older is cut at the nearest day.
+ * What to read for buckets: whole weeks of UTC, whole days for what is left, and hours for what is left then. Hours are kept
+ * from `hoursFromMs` on, the begin of a day; what is older is cut at the nearest day.
  */
-export function piecesOf(buckets: readonly Span[], hoursFromMs: number): { hours: Piece[]; days: Piece[] } {
-  const hours: Piece[] = []
-  const days: Piece[] = []
+export function piecesOf(buckets: readonly Span[], hoursFromMs: number): Pieces {
+  const [hours, days, weeks]: [Piece[], Piece[], Piece[]] = [[], [], []]
   const cut = (ms: number): number => (ms >= hoursFromMs ? ms : Math.round(ms / DAY_MS) * DAY_MS)
-  for (const [bucket, span] of buckets.entries()) {
-    const [from, to] = [cut(span.fromMs), cut(span.toMs)]
-    const [firstDay, lastDay] = [Math.ceil(from / DAY_MS) * DAY_MS, Math.floor(to / DAY_MS) * DAY_MS]
-    const add = (pieces: Piece[], fromMs: number, toMs: number): void => {
-      if (fromMs < toMs) pieces.push({ bucket, fromMs, toMs })
-    }
-    if (firstDay < lastDay) {
-      add(hours, from, firstDay)
-      add(days, firstDay, lastDay)
-      add(hours, lastDay, to)
-    } else add(hours, from, to)
+  const add = (pieces: Piece[], bucket: number, fromMs: number, toMs: number): void => {
+    if (fromMs < toMs) pieces.push({ bucket, fromMs, toMs })
   }
-  return { hours, days }
+  const inDays = (bucket: number, fromMs: number, toMs: number): void => {
+    const [first, last] = [Math.ceil(fromMs / DAY_MS) * DAY_MS, Math.floor(toMs / DAY_MS) * DAY_MS]
+    const isWhole = first < last
+    add(hours, bucket, fromMs, isWhole ? first : toMs)
+    if (!isWhole) return
+    add(days, bucket, first, last)
+    add(hours, bucket, last, toMs)
+  }
+  for (const [bucket, span] of buckets.entries()) {
+    const [fromMs, toMs] = [cut(span.fromMs), cut(span.toMs)]
+    const [first, last] = [mondayOf(fromMs + WEEK_MS - 1), mondayOf(toMs)]
+    if (first < last) {
+      inDays(bucket, fromMs, first)
+      add(weeks, bucket, first, last)
+      inDays(bucket, last, toMs)
+    } else inDays(bucket, fromMs, toMs)
+  }
+  return { hours, days, weeks }
 }

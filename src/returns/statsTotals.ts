@@ -14,17 +14,22 @@ export type Took = Float64Array
 
 export interface CarrierTotals {
   delivered: number
-  /** That ended otherwise. */
+  /** That ended otherwise; not those of which no receipt was to come. */
   failed: number
   costMicros: number
 }
 
 export class StatsTotals {
+  /** By class: messages, and how they ended; `failed`: neither delivered nor {@link column.unreported}. */
+  readonly accepted = new Float64Array(RANKS)
+  readonly delivered = new Float64Array(RANKS)
+  readonly failed = new Float64Array(RANKS)
+  readonly unreported = new Float64Array(RANKS)
   /** By class: codes that were used, what was charged, and what of it was given back, in micros. */
   readonly converted = new Float64Array(RANKS)
   readonly chargedMicros = new Float64Array(RANKS)
   readonly backMicros = new Float64Array(RANKS)
-  /** By class: from acceptance to delivery, by {@link TOOK_S}. */
+  /** By class: what deliveries took, by {@link TOOK_S}. */
   readonly took: readonly Took[] = messageClasses.map(() => new Float64Array(TOOK_S.length + 1))
   readonly tookMs = new Float64Array(RANKS)
   readonly carriers = new Map<number, CarrierTotals>()
@@ -36,6 +41,10 @@ export class StatsTotals {
       const delivered = cells.value(i, column.delivered)
       let failed = 0
       for (let c = column.undeliverable; c <= column.unknown; c++) failed += cells.value(i, c)
+      grow(this.accepted, rank, cells.value(i, column.accepted))
+      grow(this.delivered, rank, delivered)
+      grow(this.failed, rank, failed)
+      grow(this.unreported, rank, cells.value(i, column.unreported))
       grow(this.converted, rank, cells.value(i, column.converted))
       grow(this.chargedMicros, rank, cells.value(i, column.price))
       grow(this.backMicros, rank, cells.value(i, column.back))

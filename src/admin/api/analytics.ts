@@ -3,7 +3,7 @@
 
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { Problem } from '../problem.js'
-import { type Analytics, answerStats, type Names, statsAnswer, statsQuery } from '../statsAnswer.js'
+import { type Analytics, answerStats, type Names, statsContent, statsQuery } from '../statsAnswer.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
 
@@ -22,11 +22,12 @@ export function analyticsApiRoutes(app: Api, host: () => AnalyticsHost): void {
       schema: {
         summary: 'What your messages came to',
         description:
-          'Messages count in the time of their acceptance, however late they end. A date is a day of tz; without dates the ' +
-          'last seven days are told. Accept: text/csv gives all rows as CSV.',
+          'Messages to phones count in the time of their acceptance, however late they end; mails and the sandbox are left ' +
+          'out. A date is a day of tz; without dates the last seven days are told. Accept: text/csv gives all rows as CSV, ' +
+          'however many. One question of an account is answered at a time: others wait a little, then they are told busy.',
         tags: ['Analytics'],
         querystring: statsQuery,
-        response: { 200: statsAnswer, ...app.problems },
+        response: { 200: statsContent, ...app.problems },
       },
     },
     async (request, reply) => {
