@@ -22,6 +22,7 @@ import { ValuePattern } from '../src/model/valuePattern.js'
 import { contentOf, TemplateFaulty, templateFields } from '../src/services/templates/content.js'
 import { TemplateRows } from '../src/services/templates/rows.js'
 import { Templates } from '../src/services/templates/templates.js'
+import { TemplateUses } from '../src/services/templates/uses.js'
 import { openStore, type SqlClient } from '../src/store/postgres.js'
 import { account } from './support/admin-subject.js'
 import { freshDatabase } from './support/house.js'
@@ -160,6 +161,50 @@ t.test('a language has its text, or that of the language at large, or the main o
   }
 })
 
+t.test('a language without a place needs no value for it', async t => {
+  const variables = [{ name: 'a', max_length: 2 }]
+  const one = program('en {{a}} {{b}}', { variables, locales: { de: 'de', fr: 'fr {{b}}' } })
+  t.equal(one.render({}, undefined, 'de'), 'de')
+  t.equal(one.render({ a: 'long enough' }, undefined, 'de'), 'de', 'nor is one that is given judged')
+  t.match(one.render({ c: '1' }, undefined, 'de'), { code: 'variable_unknown' })
+  t.equal(one.render({ b: '1' }, undefined, 'fr'), 'fr 1')
+  t.match(one.render({}, undefined, 'fr'), { code: 'variable_missing', pointer: '/b' })
+  t.match(one.render({ b: '1' }), { code: 'variable_missing', pointer: '/a' })
+})
+
+t.test('a recipient’s name is the value of name, unless variables say another, and where there is a place', async t => {
+  const number = '+4915112345678'
+  type To = Parameters<typeof bodyFor>[0]
+  const said = (content: string, to: To, given: object = {}): string => {
+    const found = { id: 1, name: 't', version: 1, category: '', smsType: 'otp', program: program(content) } as const
+    const draft = draftOf(messageFields.parse({ template_id: 't', ...given }), [to], found)
+    const body = 'code' in draft ? draft : bodyFor(to, draft)
+    return 'code' in body ? `${body.code} ${body.pointer}` : body.toString()
+  }
+  t.equal(said('Hi {{name}}', { number, name: 'Ann' }), 'Hi Ann')
+  t.equal(said('Hi {{name}}', { number, name: 'Ann', variables: { name: 'Bo' } }), 'Hi Bo')
+  t.equal(said('Hi {{name}}', { number, name: 'Ann' }, { template_variables: { name: 'all' } }), 'Hi Ann')
+  t.equal(said('Hi {{name}}', { number }, { template_variables: { name: 'all' } }), 'Hi all')
+  t.equal(said('Hi {{name}} {{x}}', { number, name: 'Ann', variables: { x: 1 } }), 'Hi Ann 1')
+  t.equal(said('Hi {{x}}', { number, name: 'Ann' }, { template_variables: { x: 1 } }), 'Hi 1', 'no place, no fault')
+  t.equal(said('Hi {{name}}', { number, name: '{{x}}' }), 'variable_invalid /name')
+  t.equal(said('Hi {{name}}', { number, variables: { name: '{{x}}' } }), 'variable_invalid /variables/name')
+})
+
+t.test('a request whose template cannot be sent takes nothing of the pace', async t => {
+  let admitted = 0
+  const door = { spool: {}, admit: () => void admitted++ } as unknown as Door
+  const none = fault('template_unknown', '', false)
+  let found: ReturnType<TemplateSource['find']> = none
+  const templates: TemplateSource = { find: () => found, used: () => {}, refused: () => {} }
+  const sender = new WebSender({ door, clock: systemClock, templates, hasEnded: async () => false })
+  const fields = messageFields.parse({ template_id: 't' })
+  t.equal(await sender.send(account(7, 'shop'), fields, numbersOf(100)), none)
+  found = { id: 5, name: 't', version: 1, category: '', smsType: 'otp', program: program('{{a}}') }
+  t.match(await sender.send(account(7, 'shop'), fields, numbersOf(100)), { code: 'variable_missing' })
+  t.equal(admitted, 0)
+})
+
 t.test('a pattern takes what a regular expression of its items takes, in a time that no value can stretch', async t => {
   const cases: [pattern: string, takes: string[], refuses: string[]][] = [
     ['\\d{4,6}', ['1234', '123456'], ['123', '1234567', '12a4', '']],
@@ -226,7 +271,7 @@ t.test(
         const fields = messageFields.parse({ template_id: 't' })
         const to = { number: '+4915112345678', variables: values }
         const found = { id: 1, name: 't', version: 1, category: '', smsType: 'otp', program: made } as const
-        const draft = draftOf(fields, [to], '', found)
+        const draft = draftOf(fields, [to], found)
         if ('code' in draft) throw new Error(draft.code)
         const body = bodyFor(to, draft)
         if ('code' in body) throw new Error(body.code)
@@ -434,6 +479,9 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
     'the same text is no version',
   )
   await t.rejects(here.rows.create(by, shop, fields('greeting', 'x')), { message: 'exists' })
+  await t.rejects(here.rows.edit(by, Number(id), { content: 'lost', version: 1 }), { message: 'changed' })
+  await t.rejects(here.rows.restore(by, Number(id), 3), { message: 'no_version' })
+  t.equal(await here.rows.restore(by, Number(id), 2), 2, 'what it says already')
   await t.rejects(db.query('update template_versions set content = $1', ['x']), /stays as it is/)
 
   // Whose it is, and an account's own before the gateway's.
@@ -463,16 +511,17 @@ t.test('two nodes on one database know of each other’s edits, and go on withou
   way.close()
   await t.rejects(there.refresh())
   t.equal(await textIn(there, shop, id), '2 two 1')
-  there.used(id, 3)
-  await there.writeUses()
+  const uses = new TemplateUses(there.rows, { ready: true }, silent)
+  uses.note(Number(id), 3, Date.now())
+  await uses.write()
   await here.rows.edit(by, Number(id), { content: 'three {{a}}' })
   t.equal(await textIn(there, shop, id), '2 two 1')
   await way.open()
   await within(up(), 'the database')
   await there.refresh()
   t.equal(await textIn(there, shop, id), '3 three 1')
-  there.used(Number(id))
-  await there.writeUses()
+  uses.note(Number(id), 1, Date.now())
+  await uses.write()
   t.equal((await here.rows.one(shop, Number(id)))?.uses, 4)
   await here.rows.remove(by, Number(id))
   await there.refresh()
@@ -555,11 +604,29 @@ t.test(
     await db.query('update templates set version = 500 where id = $1', [last])
     await t.rejects(rows.edit(by, last, { content: 'one too many' }), { message: 'too_many' })
 
+    // All texts of an account have a bound, those of today's removals included.
+    const octets = async (n: number) => db.query('update templates set octets = $2 where id = $1', [last, n])
+    const [before] = (await db.query('select octets from templates where id = $1', [id])).rows
+    t.equal(await rows.edit(by, id, { content: 'x'.repeat(1_000) }), 4)
+    const [after] = (await db.query('select octets from templates where id = $1', [id])).rows
+    t.ok(after.octets - before.octets > 1_000 && after.octets - before.octets < 1_100, JSON.stringify([before, after]))
+    await octets(16 * 2 ** 20)
+    await t.rejects(rows.edit(by, id, { content: 'one more' }), { message: 'too_large' })
+    await t.rejects(rows.create(by, shop, fields('e')), { message: 'too_large' })
+    t.equal(await rows.edit(by, id, { category: 'z' }), 4, 'no text more')
+    t.type(await rows.create(by, null, fields('e')), 'number', 'others have theirs')
+    await db.query('update templates set deleted_at = now() where id = $1', [last])
+    await t.rejects(rows.edit(by, id, { content: 'one more' }), { message: 'too_large' })
+    await octets(0)
+    t.equal(await rows.restore(by, id, 1), 5)
+    await here.refresh()
+    t.equal(await textIn(here, shop, 'a'), '5 one 1')
+    await db.query('update templates set deleted_at = null where id = $1', [last])
+
     // Removed: one that nobody used, one of which something was made the other day.
     await rows.remove(by, big)
     await rows.remove(by, many)
-    here.used(many)
-    await here.writeUses()
+    await rows.addUses([{ id: many, count: 1, lastMs: clock.now() }])
     await here.refresh()
     t.equal(await here.forget(), 0, 'it can be read for so long as messages are told of')
     clock.advance(91 * 86_400_000)
@@ -570,7 +637,7 @@ t.test(
     clock.advance(366 * 86_400_000)
     t.equal(await here.forget(), 1)
     t.match(here.find(shop, String(many), 250, true), { code: 'template_unknown' })
-    t.match(await rows.list({ owner: shop, after: 0, offset: 0, limit: 9 }), [{ id }, { id: last }])
+    t.match(await rows.list({ owner: shop, after: 0, offset: 0, limit: 2 }), [{ id }, { id: last }])
 
     // Statements find an account's templates by an index, however many others there are.
     const [{ id: other }] = (await db.query(`insert into accounts (system_id) values ('other') returning id`)).rows
@@ -592,6 +659,14 @@ t.test(
     }
     t.equal(plans.length, 4)
     for (const plan of plans) t.match(plan, /templates_account_id_idx/)
+
+    await db.query('delete from accounts where id = $1', [shop])
+    await here.refresh()
+    t.match(here.find(shop, 'a'), { id }, 'of an account that goes no change tells')
+    await here.forget()
+    t.match(here.find(shop, 'a'), { code: 'template_unknown' })
+    t.match(here.find(shop, String(last), undefined, true), { code: 'template_unknown' })
+    t.match(here.find(shop, 'e'), { name: 'e' }, 'and what others have stays')
 
     await db.query('update templates set deleted_at = now() where account = $1', [other])
     await t.rejects(rows.create(by, other, fields('f')), { message: 'too_many' }, 'making and removing has a bound')

@@ -15,11 +15,24 @@ t.setTimeout(110_000)
 
 const TO = '+4915112345678'
 const OTHER = `${KEY}x`
+const PLAIN = `${KEY}y`
 
 async function open(t: Test, carrier: Smsc, more: Partial<HouseOptions> = {}): Promise<House> {
   const daemon = await emptyHouse(t, {
-    tariffs: [{ name: 'retail', prices: [{ prefix: '', price: '0.075' }] }],
-    accounts: { shop: { apiKey: KEY, tariff: 'retail' }, other: { apiKey: OTHER } },
+    tariffs: [
+      {
+        name: 'retail',
+        prices: [
+          { prefix: '', price: '0.075' },
+          { prefix: '', class: 'bulk', price: '0.05' },
+        ],
+      },
+    ],
+    accounts: {
+      shop: { apiKey: KEY, tariff: 'retail' },
+      other: { apiKey: OTHER },
+      plain: { apiKey: PLAIN, smpp: { smartReplace: true } },
+    },
     carriers: { up: carrier },
     config: { admin: { listen: '127.0.0.1:0' } },
     ...more,
@@ -45,6 +58,14 @@ story('one daemon for all of these', async t => {
   await t.test(
     'a template is made, tried, sent and edited, and each message keeps the version that it was made of',
     t => versions(t, daemon, carrier),
+  )
+  await t.test('what is tried is what would be sent, to each their own, and what it costs', t => tried(t, daemon))
+  await t.test('what is refused is pointed to where it stands in the request', t => pointers(t, daemon))
+  await t.test('of two who change a template neither loses what the other wrote, and either goes back', t =>
+    changes(t, daemon),
+  )
+  await t.test('of the gateway’s templates an account sees those that are on, and not how often others use them', t =>
+    shared(t, daemon),
   )
   await t.test('of a thousand recipients with texts of their own the three that cannot be filled in are left out', t =>
     personal(t, daemon, carrier),
@@ -181,6 +202,159 @@ async function versions(t: Test, daemon: House, carrier: Smsc): Promise<void> {
   t.match((await ask('GET', `/api/sms/${waiting}`)).json, { status: 'scheduled', template_version: 1 })
 }
 
+async function tried(t: Test, daemon: House): Promise<void> {
+  const { ask } = await judged(api(daemon.admin), what => t.fail(what))
+  await ask('POST', '/api/templates', { body: { name: 'hi', content: 'Hi {{name}}', locales: { de: 'Hallo' } } })
+  const look = async (body: object, key = KEY) => (await ask('POST', '/api/templates/hi/preview', { key, body })).json
+  const to = [
+    { number: TO, variables: {} },
+    { number: TO, variables: { name: 'Änn' } },
+    { number: TO, name: 'ő'.repeat(80) },
+  ]
+  const seen = await look({ to })
+  t.match(seen, { text: 'Hi Änn', segments: 1, encoding: 'gsm7', price: '0.225' })
+  t.match(seen.recipients, [
+    { status: 'rejected', error: { code: 'variable_missing', pointer: '/variables/name' } },
+    { status: 'valid', text: 'Hi Änn', price: '0.075' },
+    { status: 'valid', segments: 2, price: '0.15' },
+  ])
+  t.match(await look({ to: to.slice(0, 1) }), { code: 'variable_missing', status: 422 })
+  t.match(await look({ to, variables: { nam: 'x' } }), { code: 'variable_unknown' }, 'wrong for all')
+  t.match(await look({ locale: 'de' }), { text: 'Hallo' })
+
+  const marketing = await look({ to: [TO, TO], variables: { name: 'x' }, sms_type: 'marketing' })
+  t.match(marketing, { price: '0.1', recipients: [{ price: '0.05' }, {}] }, 'a type may have its own price')
+
+  const curly = { name: 'curly', content: '“{{a}}”' }
+  t.equal((await ask('POST', '/api/templates', { key: PLAIN, body: curly })).status, 201)
+  const plain = await ask('POST', '/api/templates/curly/preview', {
+    key: PLAIN,
+    body: { message_type: 'unicode', variables: { a: 'x' } },
+  })
+  t.match(plain.json, { text: '"x"', encoding: 'gsm7' })
+  const kept = await ask('POST', '/api/templates/hi/preview', { body: { message_type: 'unicode', locale: 'de' } })
+  t.match(kept.json, { text: 'Hallo', encoding: 'ucs2' })
+}
+
+async function pointers(t: Test, daemon: House): Promise<void> {
+  const { ask } = await judged(api(daemon.admin), what => t.fail(what))
+  const send = async (path: string, body: object) => (await ask('POST', `/api/sms/${path}`, { body })).json
+  const where = async (path: string, body: object) =>
+    (await send(path, { template_id: 'hi', dry_run: true, ...body })).errors?.map((one: Pointed) => one.pointer)
+  const none = { number: TO, variables: {} }
+  t.same(await where('send-batch', { recipients: [none, { number: 'nobody' }] }), [
+    '/recipients/0/variables/name',
+    '/recipients/1',
+  ])
+  t.same(await where('send-batch', { recipients: [none] }), ['/recipients/0/variables/name'])
+  t.same(await where('send', { to: [none, { number: TO, name: '{{x}}' }] }), ['/to/0/variables/name', '/to/1/name'])
+  t.same(await where('send', { to: none }), ['/to/variables/name'])
+  t.same(await where('send', { to: [TO], template_variables: { nam: 'x' } }), ['/template_variables/nam'])
+  t.same(await where('send', { to: [none], template_variables: { nam: 'x' } }), ['/template_variables/nam'])
+
+  // What each is called, and which number comes twice.
+  const recipients = [
+    TO,
+    { number: TO, custom_id: 'a' },
+    { number: TO.replace('+49', '0'), country_code: '49' },
+    { number: 'nobody' },
+    { number: 'nobody' },
+  ]
+  const sent = await send('send-batch', { recipients, message: 'x', custom_id: 'all', dry_run: true })
+  t.match(sent, { accepted: 3, rejected: 2, duplicates: 2 })
+  t.same(
+    sent.messages.map((one: { custom_id: string }) => one.custom_id),
+    ['all', 'a', 'all', 'all', 'all'],
+  )
+  t.match(await send('send', { to: TO, message: 'x', dry_run: true }), {
+    duplicates: 0,
+    messages: [{ custom_id: null }],
+  })
+}
+interface Pointed {
+  readonly pointer: string
+}
+
+async function changes(t: Test, daemon: House): Promise<void> {
+  const { ask } = await judged(api(daemon.admin), what => t.fail(what))
+  const at = '/api/templates/many'
+  const made = await ask('POST', '/api/templates', { body: { name: 'many', content: 'Hi 0' } })
+  const say = async (content: string) => (await ask('PATCH', at, { body: { content } })).json
+  const answers = await Promise.all(['1', '2', '3', '4', '5'].map(n => say(`Hi ${n}`)))
+  t.same(
+    answers.map(one => [one.version, one.content]).sort(),
+    [
+      ...(await ask('GET', at)).json.versions.map((one: Pick<Content, 'version' | 'content'>) => [
+        one.version,
+        one.content,
+      ]),
+    ]
+      .slice(0, -1)
+      .sort(),
+    'each is told of its own version',
+  )
+  const late = await ask('PATCH', at, { body: { content: 'late', version: 5 } })
+  t.match(late, { status: 409, json: { code: 'template_changed', detail: /newer version/ } })
+  t.match((await ask('PATCH', at, { body: { content: 'in time', version: 6 } })).json, { version: 7 })
+
+  const back = await ask('POST', `${at}/versions/1/restore`)
+  t.match(back, { status: 200, json: { version: 8, content: 'Hi 0' } })
+  t.match((await ask('POST', `${at}/versions/1/restore`)).json, { version: 8 }, 'it says so already')
+  t.match(await ask('POST', `${at}/versions/9/restore`), { status: 404, json: { code: 'template_unknown' } })
+  t.equal((await ask('POST', `${at}/versions/1/restore`, { key: OTHER })).status, 404)
+
+  const command = (...words: string[]) => trunkline(['template', ...words, '--config', daemon.configFile])
+  t.match(
+    (await command('restore', 'many', '7', '--account', 'shop')).stdout,
+    /restored many: version 9 says what 7 did/,
+  )
+  const edits = await Promise.all(
+    ['de', 'fr', 'it'].map(tag => command('edit', made.json.id, '--account', 'shop', '--locale', `${tag}=${tag}`)),
+  )
+  const done = ['de', 'fr', 'it'].filter((_, i) => edits[i]?.code === 0)
+  t.same(Object.keys((await ask('GET', at)).json.locales).sort(), done, 'those that were told so are there')
+  for (const { code, stderr } of edits) if (code !== 0) t.match(stderr, /newer version/)
+  t.match(await command('create', 'odd', '--text', '{{a}}', '--variable', '{name: a'), {
+    code: 2,
+    stderr: /--variable.*must be YAML/,
+  })
+}
+interface Content {
+  readonly version: number
+  readonly content: string
+}
+
+async function shared(t: Test, daemon: House): Promise<void> {
+  const { ask } = await judged(api(daemon.admin), what => t.fail(what))
+  const admin = async (method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: object) =>
+    JSON.parse((await daemon.ask(method, `/api/v1/admin/templates${path}`, body)).body)
+  const { id } = await admin('POST', '', { name: 'of all', content: 'For all' })
+  const at = `/api/templates/${id}`
+  const mine = async () => {
+    const { templates } = (await ask('GET', '/api/templates')).json
+    return templates.filter((one: { id: string }) => one.id === id)
+  }
+  t.match(await mine(), [{ shared: true, uses: null, last_used_at: null }])
+  t.match((await ask('GET', at)).json, { uses: null, last_used_at: null })
+  t.match(await admin('GET', `/${id}`), { uses: 0, last_used_at: null }, 'whoever administers is told')
+  t.equal((await ask('POST', `${at}/preview`)).status, 200)
+  const look = async () => [
+    (await ask('GET', at)).status,
+    (await ask('GET', `${at}?version=1`)).status,
+    (await ask('POST', `${at}/preview`)).status,
+    (await ask('PATCH', at, { body: { content: 'x' } })).status,
+    (await mine()).length,
+  ]
+  await admin('PATCH', `/${id}`, { is_active: false })
+  t.same(await look(), [404, 404, 404, 404, 0])
+  t.match(await admin('POST', `/${id}/preview`), { text: 'For all' })
+  await admin('PATCH', `/${id}`, { is_active: true })
+  t.same(await look(), [200, 200, 200, 403, 1])
+  await admin('DELETE', `/${id}`)
+  t.same(await look(), [404, 404, 404, 404, 0])
+  t.match(await admin('GET', `/${id}`), { content: 'For all' })
+}
+
 async function personal(t: Test, daemon: House, carrier: Smsc): Promise<void> {
   const ask = api(daemon.admin)
   await ask('POST', '/api/templates', {
@@ -263,6 +437,12 @@ async function command(t: Test, daemon: House): Promise<void> {
   writeFileSync(file, [...rows, 'bad,{{x,,,', 'plain,no places,,,', ''].join('\n'))
   const imported = await command('import', file, '--account', 'shop')
   t.match(imported, { code: 1, stdout: /line 3 bad: .*braces[\s\S]*2 made, 0 changed/ })
+  writeFileSync(file, 'name,content,is_active\nhello,Hi {{x}},ja\nquiet,no places,No\n')
+  const unclear = await command('import', file, '--account', 'shop')
+  t.match(unclear, { code: 1, stdout: /line 2 hello: .*is_active[\s\S]*1 made, 0 changed/ })
+  const off = await command('list', '--inactive', '--account', 'shop')
+  t.match(off.stdout, /quiet/)
+  t.notMatch(off.stdout, /hello/)
   writeFileSync(file, '- {name: hello, content: "Hi {{x}}!"}\n- {name: plain, content: no places}\n')
   const again = await command('import', file, '--format', 'yaml', '--account', 'shop')
   t.match(again.stdout, /0 made, 1 changed, 1 as they/)

@@ -1,7 +1,6 @@
 // `trunkline template`: texts that messages are made of, the gateway's own or those of an account: listed, shown, tried,
-// made, changed, many at once from a file. Knows files and words; what a template may be the daemon says.
+// made, changed, many at once from a file. Knows words; what a template may be the daemon says.
 
-import { readFileSync } from 'node:fs'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { parse } from 'yaml'
 import type { TemplateDetails, TemplateEntry, TemplatePageOf, TemplatePreview } from '../admin/api/templateShapes.js'
@@ -11,6 +10,7 @@ import { ask } from './ask.js'
 import { CommandError, EXIT } from './exit.js'
 import { bad, count, faint, good, table } from './print.js'
 import { type GlobalOptions, optionsOf } from './settings.js'
+import { readFile, templatesIn } from './templateFile.js'
 import { confirmed, Progress } from './works.js'
 
 type Options = GlobalOptions & { account?: string }
@@ -38,6 +38,7 @@ interface PreviewOptions extends Options {
   atVersion?: number
   locale?: string
   from?: string
+  type?: string
 }
 
 const PAGE = 200
@@ -91,7 +92,13 @@ Examples:
     .option('--at-version <n>', 'not the newest', whole(1, 1_000_000))
     .option('--locale <tag>', 'in this language')
     .option('--from <sender>', 'the sender')
+    .addOption(new Option('--type <type>', 'as messages of this type').choices(smsTypes))
     .action((id: string, _, command: Command) => preview(id, optionsOf<PreviewOptions>(command)))
+  of('restore')
+    .argument('<template>', 'id or name')
+    .argument('<version>', 'whose text it is to have again', whole(1, 1_000_000))
+    .description('Goes back to an older version: its text becomes the newest version.')
+    .action((id: string, version: number, _, command: Command) => restore(id, version, optionsOf<Options>(command)))
   of('activate')
     .argument('<template>', 'id or name')
     .description('Lets it be sent.')
@@ -128,11 +135,21 @@ const writing = (command: Command): Command =>
     .addOption(pairs('--locale <tag=text...>', 'the text in another language'))
     .addOption(
       new Option('--variable <yaml...>', 'what is known of a value: a name, or {name: code, max_length: 8}').argParser(
-        (word: string, before: unknown[] | undefined) => [...(before ?? []), parse(word) as unknown],
+        (word: string, before: unknown[] | undefined) => [...(before ?? []), yamlOf(word)],
       ),
     )
     .option('--category <word>', 'to find it by')
     .addOption(new Option('--type <type>', 'of messages that say nothing else').choices(smsTypes))
+
+function yamlOf(word: string): unknown {
+  try {
+    return parse(word)
+  } catch (error) {
+    // The first line says what, those after it show where.
+    const [what = ''] = (error as Error).message.split('\n')
+    throw new InvalidArgumentError(`It must be YAML: ${what.replace(/:$/, '')}.`)
+  }
+}
 
 const pairs = (flags: string, description: string): Option =>
   new Option(flags, description).argParser((word: string, before: Pairs | undefined): Pairs => {
@@ -172,7 +189,7 @@ async function list(options: ListOptions): Promise<void> {
     one.category,
     one.sms_type,
     one.version,
-    one.uses,
+    one.uses ?? '',
     one.is_active ? (one.shared && options.account !== undefined ? faint('the gateway’s') : '') : bad('off'),
     short(one.content),
   ])
@@ -189,7 +206,8 @@ async function show(id: string, options: Options & { atVersion?: number }): Prom
   const one = (await ask(options, { path: pathOf(id, options, query) })) as TemplateDetails
   if (options.json) return console.log(JSON.stringify(one, null, 2))
   const state = one.deleted_at !== null ? bad('removed') : one.is_active ? good('on') : bad('off')
-  console.log(`${one.name}  ${state}  id ${one.id}  version ${one.version}  ${one.sms_type}  ${count(one.uses)} uses\n`)
+  const uses = one.uses === null ? 'the gateway’s' : `${count(one.uses)} uses`
+  console.log(`${one.name}  ${state}  id ${one.id}  version ${one.version}  ${one.sms_type}  ${uses}\n`)
   console.log(one.content)
   for (const [tag, text] of Object.entries(one.locales)) console.log(`\n${faint(`${tag}:`)} ${text}`)
   if (one.variables.length > 0) {
@@ -240,22 +258,32 @@ async function edit(id: string, options: Written): Promise<void> {
   const body = bodyOf(options)
   if (Object.keys(body).length === 0) throw new CommandError(EXIT.usage, 'nothing to change: give --text, --locale, …')
   const before = (await ask(options, { path: pathOf(id, options) })) as TemplateEntry
-  // A language more leaves the others.
-  if (options.locale !== undefined) body.locales = { ...before.locales, ...options.locale }
+  // A language more leaves the others; and what somebody else has written meanwhile.
+  if (options.locale !== undefined) {
+    Object.assign(body, { locales: { ...before.locales, ...options.locale }, version: before.version })
+  }
   const done = (await ask(options, { method: 'PATCH', path: pathOf(id, options), body })) as TemplateEntry
   if (options.json) return console.log(JSON.stringify(done, null, 2))
   const what = done.version === before.version ? `version ${done.version} stays` : `version ${done.version} from now on`
   console.log(`${good('changed')} ${done.name}: ${what}`)
 }
 
+async function restore(id: string, version: number, options: Options): Promise<void> {
+  const path = pathOf(id, options, `/versions/${version}/restore`)
+  const done = (await ask(options, { method: 'POST', path })) as TemplateEntry
+  if (options.json) return console.log(JSON.stringify(done, null, 2))
+  console.log(`${good('restored')} ${done.name}: version ${done.version} says what ${version} did`)
+}
+
 async function preview(id: string, options: PreviewOptions): Promise<void> {
-  const { set, to, atVersion, locale, from } = options
+  const { set, to, atVersion, locale, from, type } = options
   const body = {
     ...(set === undefined ? {} : { variables: set }),
     ...(to === undefined ? {} : { to }),
     ...(atVersion === undefined ? {} : { version: atVersion }),
     ...(locale === undefined ? {} : { locale }),
     ...(from === undefined ? {} : { from_number: from }),
+    ...(type === undefined ? {} : { sms_type: type }),
   }
   const seen = (await ask(options, { method: 'POST', path: pathOf(id, options, '/preview'), body })) as TemplatePreview
   if (options.json) return console.log(JSON.stringify(seen, null, 2))
@@ -272,6 +300,7 @@ async function preview(id: string, options: PreviewOptions): Promise<void> {
     one.error === null ? good('valid') : bad(one.error.detail),
   ])
   console.log(`\n${table(['to', '>segments', '>price', ''], rows)}`)
+  if (rows.length > 1) console.log(`\n${seen.price} ${seen.currency} in all`)
 }
 
 async function turn(id: string, isOn: boolean, options: Options): Promise<void> {
@@ -292,9 +321,7 @@ async function remove(id: string, options: Options & { yes?: boolean }): Promise
 }
 
 async function importFile(file: string, options: Options & { format?: string }): Promise<void> {
-  const format = options.format ?? (/\.csv$/i.test(file) ? 'csv' : 'yaml')
-  const text = readFile(file)
-  const given = format === 'csv' ? await csvTemplates(text, file) : yamlTemplates(text, file)
+  const given = await templatesIn(file, options.format)
   const isOwn = (one: TemplateEntry): boolean => one.shared === (options.account === undefined)
   const there = new Map((await all(options)).filter(isOwn).map(one => [one.name, one]))
   const progress = new Progress()
@@ -326,56 +353,4 @@ async function importFile(file: string, options: Options & { format?: string }):
     console.log(`${count(made)} made, ${count(changed)} changed, ${count(unchanged)} as they were`)
   }
   if (done.refused.length > 0) throw new CommandError(EXIT.failed, `${count(done.refused.length)} were refused`)
-}
-
-interface Given {
-  /** Where in the file. */
-  at: string
-  fields: Record<string, unknown>
-}
-
-function yamlTemplates(text: string, file: string): Given[] {
-  let read: unknown
-  try {
-    read = parse(text)
-  } catch (error) {
-    throw new CommandError(EXIT.usage, `${file}: ${(error as Error).message}`)
-  }
-  const list = Array.isArray(read) ? read : (read as { templates?: unknown } | null)?.templates
-  if (!Array.isArray(list)) throw new CommandError(EXIT.usage, `${file} is no list of templates`)
-  return list.map((fields, i) => ({ at: `template ${i + 1}`, fields: fields as Record<string, unknown> }))
-}
-
-async function csvTemplates(text: string, file: string): Promise<Given[]> {
-  const { parse: parseCsv } = await import('csv-parse/sync')
-  let rows: { record: Record<string, string>; info: { lines: number } }[]
-  try {
-    rows = parseCsv(text, { columns: true, info: true, bom: true, skip_empty_lines: true }) as never
-  } catch (error) {
-    throw new CommandError(EXIT.usage, `${file}: ${(error as Error).message}`)
-  }
-  return rows.map(({ record, info }) => ({ at: `line ${info.lines}`, fields: csvFields(record) }))
-}
-
-/** Empty cells say nothing; columns of another name are left to the daemon to refuse. */
-function csvFields(record: Record<string, string>): Record<string, unknown> {
-  const fields: Record<string, unknown> = {}
-  const locales: Record<string, string> = {}
-  for (const [column, value] of Object.entries(record)) {
-    const name = column.trim()
-    if (value === '') continue
-    if (name.startsWith('content.')) locales[name.slice('content.'.length)] = value
-    else if (name === 'is_active') fields[name] = /^(true|yes|1|on)$/i.test(value.trim())
-    else if (name === 'variables') fields[name] = value.split(/[\s,;]+/).filter(word => word !== '')
-    else fields[name] = value
-  }
-  return Object.keys(locales).length === 0 ? fields : { ...fields, locales }
-}
-
-function readFile(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new CommandError(EXIT.usage, `${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
-  }
 }

@@ -95,6 +95,11 @@ export class TemplateProgram {
     return { texts: pieces.filter((_, i) => i % 2 === 0), slots, used }
   }
 
+  /** Whether it has a variable of that name. */
+  has(name: string): boolean {
+    return this.numbers.has(name)
+  }
+
   /** For texts of this template alone. */
   common(values: TemplateValues): CommonValues {
     return {
@@ -116,7 +121,8 @@ export class TemplateProgram {
     const own: string[] = []
     const given: string[] = []
     const { variables } = this
-    for (let i = 0; i < variables.length; i++) {
+    const { texts, slots, used } = this.variant(locale)
+    for (const i of used) {
       const variable = variables[i] as TemplateVariable
       const value = valueIn(variable.name, values)
       const some = value || common?.values[i] || (variable.default ?? '')
@@ -124,10 +130,9 @@ export class TemplateProgram {
         return at(fault('variable_missing', `the variable ${variable.name} has no value`, false), variable.name)
       }
       if (surelyLonger(variable, some)) return invalid(variable, `is longer than ${variable.maxLength} characters`)
-      own.push(value)
-      given.push(some)
+      own[i] = value
+      given[i] = some
     }
-    const { texts, slots, used } = this.variant(locale)
     // Patterns cost: values that make no text anyway are held against none.
     let length = 0
     for (const piece of texts) length += piece.length

@@ -7,7 +7,8 @@ import { z } from 'zod'
 import type { Account } from '../../accounts/account.js'
 import { idText } from '../../base/ids.js'
 import { batchBody, type MessageFields, type Recipient, sendBody } from '../../intake/web/fields.js'
-import type { CutShort, Sent, SentOne, WebSender } from '../../intake/web/sender.js'
+import { customIdOf } from '../../intake/web/message.js'
+import type { CutShort, Sent, WebSender } from '../../intake/web/sender.js'
 import type { Fault } from '../../model/fault.js'
 import { unitsText } from '../../model/money.js'
 import { Problem } from '../problem.js'
@@ -36,10 +37,12 @@ const sentAnswer = z
     currency: z.string(),
     accepted: z.number(),
     rejected: z.number(),
+    duplicates: z.number().describe('of those that were taken: to a number that has one of this request before'),
     messages: z.array(
       z.object({
         to: z.string(),
         message_id: z.string().nullable(),
+        custom_id: z.string().nullable(),
         status: z.enum(['accepted', 'rejected', 'valid']),
         segments: z.number(),
         price: z.string(),
@@ -76,7 +79,13 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     },
     async (request, reply) => {
       const { to, ...fields } = request.body
-      await answerOnce(request, reply, fields, Array.isArray(to) ? to : [to], '')
+      const isMany = Array.isArray(to)
+      await answerOnce(request, reply, {
+        fields,
+        recipients: isMany ? to : [to],
+        at: isMany ? '/to/' : '/to',
+        name: '',
+      })
       return reply
     },
   )
@@ -97,25 +106,20 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     async (request, reply) => {
       const { recipients, name, send_immediately, ...fields } = request.body
       if (send_immediately) delete fields.schedule_at
-      await answerOnce(request, reply, fields, recipients, name)
+      await answerOnce(request, reply, { fields, recipients, at: '/recipients/', name })
       return reply
     },
   )
 
-  async function answerOnce(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    fields: MessageFields,
-    recipients: readonly Recipient[],
-    name: string,
-  ): Promise<void> {
+  async function answerOnce(request: FastifyRequest, reply: FastifyReply, asked: Asked): Promise<void> {
     const { account, kind } = app.whoOf(request)
+    const { fields } = asked
     if (kind === 'test') fields.sandboxed = true
     const given = keyOf(request)
     // What a test key has asked for is no answer to others.
     const key = given !== undefined && kind === 'test' ? `\0${given}` : given
     if (key === undefined || fields.dry_run) {
-      await app.said(reply, await body(account, fields, recipients, { name }))
+      await app.said(reply, await body(account, asked))
       return
     }
     const once = sender.once(
@@ -146,7 +150,7 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     }
     try {
       const { cutShort } = once
-      const answer = await body(account, fields, recipients, { name, key, ...(cutShort ? { cutShort } : {}) })
+      const answer = await body(account, asked, { key, ...(cutShort ? { cutShort } : {}) })
       // What may succeed later is not remembered: the same key may try again.
       if (answer.status === 402 || answer.status === 429 || answer.status >= 500) sender.giveUp(account, key)
       else sender.settle(account, key, answer.status, answer.body)
@@ -160,10 +164,10 @@ export function smsRoutes(app: Api, sender: WebSender): void {
   /** What is answered, made in the turn of the event loop in which the last message was taken. */
   async function body(
     account: Account,
-    fields: MessageFields,
-    recipients: readonly Recipient[],
-    options: { name: string; key?: string; cutShort?: CutShort },
+    asked: Asked,
+    options: { key?: string; cutShort?: CutShort } = {},
   ): Promise<{ status: number; body: string }> {
+    const { fields, recipients, name } = asked
     if (recipients.length > app.maxRecipients) {
       throw new Problem(
         422,
@@ -174,24 +178,42 @@ export function smsRoutes(app: Api, sender: WebSender): void {
     }
     const sent = fields.dry_run
       ? await sender.preview(account, fields, recipients)
-      : await sender.send(account, fields, recipients, options)
-    if ('code' in sent) return problemBody(sent)
-    const first = sent.messages.find(one => one.fault === null)
-    if (first === undefined) {
-      const why = (sent.messages[0] as SentOne).fault as Fault
-      return problemBody(why, sent)
+      : await sender.send(account, fields, recipients, { ...options, name })
+    if ('code' in sent) {
+      const { code, text: detail, pointer } = sent
+      return problemBody(sent, pointer === undefined ? undefined : [{ pointer, code, detail }])
     }
-    return { status: 200, body: JSON.stringify(answerOf(sent, fields.dry_run, app.currency)) }
+    const { messages } = sent
+    if (messages.some(one => one.fault === null)) {
+      return { status: 200, body: JSON.stringify(answerOf(sent, asked, app.currency)) }
+    }
+    const faults = messages.map(one => one.fault as Fault)
+    const errors = faults.map((fault, i) => ({
+      pointer: pointerOf(asked, i, fault),
+      to: messages[i]?.to,
+      code: fault.code,
+      detail: fault.text,
+    }))
+    return problemBody(faults[0] as Fault, errors)
   }
 }
 
-function problemBody(why: Fault, sent?: Sent): { status: number; body: string } {
-  const many = sent !== undefined && sent.messages.length > 1
-  const errors = many
-    ? sent.messages.map(({ to, fault }, i) => ({ pointer: `/to/${i}`, to, code: fault?.code, detail: fault?.text }))
-    : why.pointer === undefined
-      ? undefined
-      : [{ pointer: why.pointer, code: why.code, detail: why.text }]
+/** One request, whichever route it came by. */
+interface Asked {
+  readonly fields: MessageFields
+  readonly recipients: readonly Recipient[]
+  /** Where in the request: JSON pointer to what holds them, `/` at its end; without it they are one. */
+  readonly at: string
+  readonly name: string
+}
+
+/** Within the request. Of a value that all have in common it points there. */
+function pointerOf({ at }: Asked, i: number, { pointer = '' }: Fault): string {
+  if (pointer.startsWith('/template_variables/')) return pointer
+  return `${at.endsWith('/') ? `${at}${i}` : at}${pointer}`
+}
+
+function problemBody(why: Fault, errors?: readonly object[]): { status: number; body: string } {
   const problem = problemOf(why, errors === undefined ? {} : { errors })
   const { status, code, title, message, more } = problem
   return {
@@ -200,12 +222,19 @@ function problemBody(why: Fault, sent?: Sent): { status: number; body: string } 
   }
 }
 
-function answerOf({ batch, template, messages }: Sent, isDry: boolean, currency: string): z.output<typeof sentAnswer> {
+function answerOf(
+  { batch, template, messages }: Sent,
+  { fields, recipients }: Asked,
+  currency: string,
+): z.output<typeof sentAnswer> {
+  const isDry = fields.dry_run
+  const numbers = new Set<string>()
   let segments = 0
   let price_micros = 0
   const message_ids: string[] = []
-  const all = messages.map(({ to, id, segments: of, priceMicros, text, fault }) => {
+  const all = messages.map(({ to, id, segments: of, priceMicros, text, fault }, i) => {
     if (fault === null) {
+      numbers.add(to)
       segments += of
       price_micros += priceMicros
     }
@@ -213,6 +242,7 @@ function answerOf({ batch, template, messages }: Sent, isDry: boolean, currency:
     return {
       to,
       message_id: id === 0 ? null : idText(id, 'decimal'),
+      custom_id: customIdOf(recipients[i] as Recipient, fields) || null,
       status: fault !== null ? ('rejected' as const) : isDry ? ('valid' as const) : ('accepted' as const),
       segments: of,
       price: unitsText(fault === null ? priceMicros : 0),
@@ -221,6 +251,7 @@ function answerOf({ batch, template, messages }: Sent, isDry: boolean, currency:
     }
   })
   const rejected = messages.filter(one => one.fault !== null).length
+  const accepted = messages.length - rejected
   return {
     batch_id: isDry ? null : batch,
     message_ids,
@@ -230,8 +261,9 @@ function answerOf({ batch, template, messages }: Sent, isDry: boolean, currency:
     price: unitsText(price_micros),
     price_micros,
     currency,
-    accepted: messages.length - rejected,
+    accepted,
     rejected,
+    duplicates: accepted - numbers.size,
     messages: all,
   }
 }

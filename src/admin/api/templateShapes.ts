@@ -33,7 +33,7 @@ export const entry = z
     version: z.number(),
     newest_version: z.number(),
     ...content,
-    uses: z.number().describe('messages made of it, some seconds late'),
+    uses: z.number().nullable().describe("messages made of it, some seconds late; of the gateway's it is not told"),
     last_used_at: z.string().nullable(),
     created_at: z.string(),
     updated_at: z.string(),
@@ -41,7 +41,7 @@ export const entry = z
   })
   .meta({ id: 'Template' })
 export type TemplateEntry = z.output<typeof entry>
-export const versionEntry = z
+const versionEntry = z
   .object({ version: z.number(), ...content, created_by: z.string(), created_at: z.string() })
   .meta({ id: 'TemplateVersion' })
 export const details = entry
@@ -51,6 +51,10 @@ export type TemplateDetails = z.output<typeof details>
 export const page = z.object({ templates: z.array(entry), next_cursor: z.string().nullable() })
 export type TemplatePageOf = z.output<typeof page>
 
+export const byVersion = z.object({
+  id: z.string().min(1).max(128).describe('id or name'),
+  version: z.coerce.number().int().min(1).max(1_000_000),
+})
 export const byId = z.object({ id: z.string().min(1).max(128).describe('id or name') })
 export const listQuery = z.object({
   category: z.string().max(64).optional(),
@@ -78,22 +82,24 @@ export const showQuery = z.object({
 export const previewBody = z
   .strictObject({
     variables: messageFields.shape.template_variables,
-    to: recipientList.optional().describe('What it would cost to these.'),
+    to: recipientList.optional().describe('What each of these would be sent, and what it would cost.'),
     version: messageFields.shape.template_version,
     locale: messageFields.shape.locale,
     from_number: messageFields.shape.from_number,
-    message_type: z.enum(['text', 'unicode', 'flash']).default('text'),
+    message_type: z.enum(['text', 'unicode', 'flash']).optional(),
+    sms_type: messageFields.shape.sms_type,
   })
-  .prefault({})
+  .nullish()
 export const preview = z
   .object({
     template_id: z.string(),
     version: z.number(),
-    text: z.string(),
+    text: z.string().describe('with variables alone; where that makes no text, what the first of to is sent'),
     encoding: z.enum(['gsm7', 'ucs2']),
     characters: z.number(),
     segments: z.number(),
     ucs2_characters: z.array(z.string()).describe('those that the GSM alphabet does not have: they make a text longer'),
+    price: z.string().describe('in all, to those that are valid'),
     recipients: z.array(
       z.object({
         to: z.string(),
@@ -109,7 +115,8 @@ export const preview = z
   .meta({ id: 'TemplatePreview' })
 export type TemplatePreview = z.output<typeof preview>
 
-export const entryOf = (row: TemplateRow): TemplateEntry => ({
+/** `isOthers`: whoever asks is not told how often everybody else uses it. */
+export const entryOf = (row: TemplateRow, isOthers: boolean): TemplateEntry => ({
   id: String(row.id),
   name: row.name,
   shared: row.account === null,
@@ -121,8 +128,8 @@ export const entryOf = (row: TemplateRow): TemplateEntry => ({
   content: row.content,
   locales: { ...row.locales },
   variables: row.variables.map(variableGiven),
-  uses: row.uses,
-  last_used_at: row.lastAt?.toISOString() ?? null,
+  uses: isOthers ? null : row.uses,
+  last_used_at: isOthers ? null : (row.lastAt?.toISOString() ?? null),
   created_at: row.createdAt.toISOString(),
   updated_at: row.updatedAt.toISOString(),
   deleted_at: row.deletedAt?.toISOString() ?? null,

@@ -26,6 +26,7 @@ import { problemOf } from './faults.js'
 import { shownFault } from './sms.js'
 import {
   byId,
+  byVersion,
   details,
   entry,
   entryOf,
@@ -34,6 +35,7 @@ import {
   preview,
   previewBody,
   showQuery,
+  type TemplateEntry,
   type TemplatePreview,
   UCS2_SHOWN,
   VERSIONS_SHOWN,
@@ -87,7 +89,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       )
       const shown = rows.slice(0, limit)
       return {
-        templates: shown.map(entryOf),
+        templates: shown.map(row => entryOf(row, row.account !== owner)),
         next_cursor: rows.length > limit ? String(shown.at(-1)?.id) : null,
       }
     },
@@ -112,7 +114,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       const { templates } = host()
       const id = await known(() => templates.rows.create(actor, owner, request.body))
       reply.code(201)
-      return entryOf(await changed(owner, id))
+      return changed(owner, id, 1)
     },
   )
 
@@ -121,7 +123,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
     {
       ...reads,
       schema: {
-        summary: 'A template with its versions; also one that was removed',
+        summary: 'A template with its versions; also one of yours that was removed',
         tags,
         params: byId,
         querystring: showQuery,
@@ -134,7 +136,7 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       const versions = await known(() => templates.rows.versions(row.id, VERSIONS_SHOWN))
       // Who runs the gateway is nobody's business but theirs.
       const isOthers = row.account !== ownerOf(request)
-      return { ...entryOf(row), versions: versions.map(one => versionOf(one, isOthers)) }
+      return { ...entryOf(row, isOthers), versions: versions.map(one => versionOf(one, isOthers)) }
     },
   )
 
@@ -145,7 +147,8 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       schema: {
         summary: 'Change a template',
         description:
-          'Another text, language or variable makes a new version; messages keep the one that they were made of.',
+          'Another text, language or variable makes a new version; messages keep the one that they were made of. ' +
+          'With version nothing is changed when somebody else made a newer one meanwhile (409, template_changed).',
         tags,
         params: byId,
         body: templateChange,
@@ -156,8 +159,8 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       const { actor } = app.whoOf(request)
       const owner = ownerOf(request)
       const { id } = await ownRow(request, request.params.id)
-      await known(() => host().templates.rows.edit(actor, id, request.body))
-      return entryOf(await changed(owner, id))
+      const version = await known(() => host().templates.rows.edit(actor, id, request.body))
+      return changed(owner, id, version)
     },
   )
 
@@ -178,7 +181,28 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
       const owner = ownerOf(request)
       const { id } = await ownRow(request, request.params.id)
       await known(() => host().templates.rows.remove(actor, id))
-      return entryOf(await changed(owner, id))
+      return changed(owner, id)
+    },
+  )
+
+  routes.post(
+    '/templates/:id/versions/:version/restore',
+    {
+      ...writes,
+      schema: {
+        summary: 'Go back to an older version',
+        description: 'What it said becomes the newest version; those between stay.',
+        tags,
+        params: byVersion,
+        response: { 200: entry, ...problems },
+      },
+    },
+    async request => {
+      const { actor } = app.whoOf(request)
+      const owner = ownerOf(request)
+      const { id } = await ownRow(request, request.params.id)
+      const version = await known(() => host().templates.rows.restore(actor, id, request.params.version))
+      return changed(owner, id, version)
     },
   )
 
@@ -194,14 +218,14 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
         response: { 200: preview, ...problems },
       },
     },
-    async request => previewOf(app.whoOf(request).account, request.params.id, request.body),
+    async request => previewOf(app.whoOf(request).account, request.params.id, request.body ?? {}),
   )
 
-  /** As it is once this node knows it too. */
-  async function changed(owner: TemplateOwner, id: number): Promise<TemplateRow> {
+  /** An own one as it is once this node knows it too; with the content of that version, or of the newest. */
+  async function changed(owner: TemplateOwner, id: number, version?: number): Promise<TemplateEntry> {
     const { templates } = host()
     await known(() => templates.refresh())
-    return (await known(() => templates.rows.one(owner, id))) as TemplateRow
+    return entryOf((await known(() => templates.rows.one(owner, id, version))) as TemplateRow, false)
   }
 
   async function rowOf(request: FastifyRequest, given: string, version?: number): Promise<TemplateRow> {
@@ -209,7 +233,9 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
     const { templates } = host()
     const id = templates.idOf(owner, given)
     const row = id === undefined ? undefined : await known(() => templates.rows.one(owner, id, version))
-    if (row !== undefined) return row
+    // What the gateway has not switched on, or took away, others do not see.
+    const isShown = row !== undefined && (row.account === owner || (row.active && row.deletedAt === null))
+    if (isShown) return row
     throw new Problem(
       404,
       'template_unknown',
@@ -227,43 +253,56 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
   async function previewOf(
     account: Account | null,
     given: string,
-    { variables, to, version, locale, from_number, message_type }: z.output<typeof previewBody>,
+    {
+      variables,
+      to,
+      version,
+      locale,
+      from_number,
+      message_type,
+      sms_type,
+    }: Partial<NonNullable<z.output<typeof previewBody>>>,
   ): Promise<TemplatePreview> {
     const { templates, sender, currency } = host()
-    const found = templates.find(account?.id ?? null, given, version, true)
+    const found = templates.seen(account?.id ?? null, given, version)
     if ('code' in found) {
       const problem = problemOf(found)
       throw new Problem(404, problem.code, 'There is no such template', problem.message)
     }
-    const fields: MessageFields = messageFields.parse({ template_id: given, from_number, message_type })
+    const fields: MessageFields = messageFields.parse({ template_id: given, from_number, message_type, sms_type })
     Object.assign(fields, {
       template_version: found.version,
       ...(variables === undefined ? {} : { template_variables: variables }),
       ...(locale === undefined ? {} : { locale }),
     })
-    const composed = sender.compose(account, fields, found)
-    if ('code' in composed) {
-      const pointer = composed.pointer?.replace('/template_variables', '/variables')
-      throw problemOf(composed, pointer === undefined ? {} : { errors: [{ ...shownFault(composed), pointer }] })
-    }
     const recipients = to === undefined ? [] : [to].flat()
     if (recipients.length > 0 && account === null) {
       throw new Problem(422, 'invalid', 'To whose recipients?', 'name the account: prices and routes are an account’s')
     }
     const sent =
       account === null || recipients.length === 0 ? null : await sender.preview(account, fields, recipients, found)
+    const messages = sent === null || 'code' in sent ? [] : sent.messages
+    let composed = sender.compose(account, fields, found)
+    // Where each has values of their own, nobody's text is none.
+    const first = recipients[messages.findIndex(one => one.fault === null)]
+    if ('code' in composed && first !== undefined) composed = sender.compose(account, fields, found, first)
+    if ('code' in composed) {
+      const pointer = composed.pointer?.replace('/template_variables', '/variables')
+      throw problemOf(composed, pointer === undefined ? {} : { errors: [{ ...shownFault(composed), pointer }] })
+    }
     if (sent !== null && 'code' in sent) throw problemOf(sent)
     const { text, segments } = composed
-    const isUcs2 = message_type === 'unicode' || !isGsm(text)
+    const priceMicros = messages.reduce((sum, one) => sum + (one.fault === null ? one.priceMicros : 0), 0)
     return {
       template_id: String(found.id),
       version: found.version,
       text,
-      encoding: isUcs2 ? 'ucs2' : 'gsm7',
+      encoding: composed.isGsm ? 'gsm7' : 'ucs2',
       characters: [...text].length,
       segments,
       ucs2_characters: [...new Set(text)].filter(one => !isGsm(one)).slice(0, UCS2_SHOWN),
-      recipients: (sent?.messages ?? []).map(one => ({
+      price: unitsText(priceMicros),
+      recipients: messages.map(one => ({
         to: one.to,
         status: one.fault === null ? ('valid' as const) : ('rejected' as const),
         text: one.text,
@@ -279,6 +318,21 @@ export function templateRoutes(app: TemplateApi, host: () => TemplateHost): void
 const refusals: Readonly<Record<TemplateRefusal, () => Problem>> = {
   exists: () => new Problem(409, 'template_exists', 'There is one', 'another template has this name'),
   gone: () => new Problem(404, 'template_unknown', 'There is no such template', 'it was removed'),
+  no_version: () => new Problem(404, 'template_unknown', 'There is no such version', 'the template never had it'),
+  changed: () =>
+    new Problem(
+      409,
+      'template_changed',
+      'Somebody else was quicker',
+      'it has a newer version by now: read that, and change it again',
+    ),
+  too_large: () =>
+    new Problem(
+      422,
+      'templates_too_large',
+      'Too much text',
+      '16 MiB in all versions of all templates is the most: remove some that are not used; they count for one more day',
+    ),
   too_many: () =>
     new Problem(
       422,

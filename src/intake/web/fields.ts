@@ -6,7 +6,7 @@ import { isHookUrl } from '../../accounts/hooks.js'
 
 /** Recipients of one request, and characters of one text. */
 export const MAX_RECIPIENTS = 1_000
-export const MAX_TEXT = 1_600
+const MAX_TEXT = 1_600
 /** Octets of `metadata` as JSON. */
 const MAX_METADATA = 2_000
 /** The message's record has one octet for the length of this. */
@@ -37,7 +37,7 @@ const recipient = z.union([
       .string()
       .regex(/^\+?[1-9][0-9]{0,2}$/, 'must be 1 to 3 digits')
       .optional(),
-    name: z.string().max(100).optional(),
+    name: z.string().max(100).optional().describe('The value of a template’s {{name}}, unless variables have one.'),
     custom_id: z.string().max(MAX_CUSTOM_ID).optional(),
     variables: values.optional().describe('Of the template: before template_variables.'),
     locale: locale.optional(),
@@ -108,7 +108,6 @@ const textOnce = (body: MessageFields, context: z.core.$RefinementCtx): void => 
 export const recipientList = z.union([recipient, z.array(recipient).min(1).max(MAX_RECIPIENTS)])
 
 export const sendBody = messageFields.extend({ to: recipientList }).strict().superRefine(textOnce)
-export type SendBody = z.output<typeof sendBody>
 
 export const batchBody = messageFields
   .extend({
@@ -122,4 +121,3 @@ export const batchBody = messageFields
     path: ['schedule_at'],
     message: 'is needed when send_immediately is false',
   })
-export type BatchBody = z.output<typeof batchBody>

@@ -4,7 +4,7 @@
 import { digitsOf } from '../../model/digits.js'
 import { type Fault, fault } from '../../model/fault.js'
 import { type ClassRank, Message, rankOf } from '../../model/message.js'
-import type { CommonValues, TemplateValues } from '../../model/templateText.js'
+import type { CommonValues, TemplateProgram, TemplateValues } from '../../model/templateText.js'
 import { extrasOfWeb, type WebExtras } from '../../model/webExtras.js'
 import { writtenNumber } from '../../routing/writtenNumber.js'
 import type { MessageFields, Recipient, SmsType } from './fields.js'
@@ -36,6 +36,7 @@ const noText = fault('body_invalid', 'neither a message nor a template', false)
 export interface Draft {
   readonly fields: MessageFields
   readonly smsType: SmsType
+  /** '' until it is a batch: see {@link batched}. */
   readonly extras: string
   /** null: of each its own. */
   readonly body: Buffer | null
@@ -48,10 +49,24 @@ export interface Draft {
 export function draftOf(
   fields: MessageFields,
   recipients: readonly Recipient[],
-  batch: string,
   template: FoundTemplate | null,
 ): Draft | Fault {
   const smsType = fields.sms_type ?? template?.smsType ?? 'transactional'
+  const given = fields.template_variables
+  const common = template === null || given === undefined ? undefined : template.program.common(given)
+  let body: Buffer | null = null
+  if (template === null || !recipients.some(to => isPersonal(to, template))) {
+    const made = template === null ? fields.message : commonText(fields, template, common)
+    const octets = made === undefined ? noText : typeof made === 'string' ? bodyOf(made, fields.message_type) : made
+    if ('code' in octets) return octets
+    body = octets
+  }
+  return { fields, smsType, extras: '', body, template, common }
+}
+
+/** Once it is admitted. */
+export function batched(draft: Draft, batch: string): Draft {
+  const { fields, smsType, template } = draft
   const web: WebExtras = { batch, sms_type: smsType }
   if (template !== null) {
     web.template = String(template.id)
@@ -59,21 +74,20 @@ export function draftOf(
   }
   if (fields.callback_url !== undefined) web.callback = fields.callback_url
   if (fields.metadata !== undefined) web.metadata = fields.metadata
-  const extras = extrasOfWeb(web, fields.tags)
-  const given = fields.template_variables
-  const common = template === null || given === undefined ? undefined : template.program.common(given)
-  let body: Buffer | null = null
-  if (template === null || !recipients.some(isPersonal)) {
-    const made = template === null ? fields.message : commonText(fields, template, common)
-    const octets = made === undefined ? noText : typeof made === 'string' ? bodyOf(made, fields.message_type) : made
-    if ('code' in octets) return octets
-    body = octets
-  }
-  return { fields, smsType, extras, body, template, common }
+  return { ...draft, extras: extrasOfWeb(web, fields.tags) }
 }
 
-const isPersonal = (to: Recipient): boolean =>
-  typeof to !== 'string' && (to.variables !== undefined || to.locale !== undefined)
+/** Whether a text may be its own. */
+const isPersonal = (to: Recipient, { program }: FoundTemplate): boolean =>
+  typeof to !== 'string' && (to.locale !== undefined || ownValues(to, program) !== undefined)
+
+/** A recipient's name is a value of its own, where the template has a place for a `name` and `variables` give none. */
+function ownValues(to: Recipient, program: TemplateProgram): TemplateValues | undefined {
+  if (typeof to === 'string') return undefined
+  const { name, variables } = to
+  if (name === undefined || !program.has('name')) return variables
+  return { name, ...variables }
+}
 
 function commonText({ locale }: MessageFields, { program }: FoundTemplate, common?: CommonValues): string | Fault {
   const text = program.render(undefined, common, locale)
@@ -85,15 +99,23 @@ function commonText({ locale }: MessageFields, { program }: FoundTemplate, commo
 export function bodyFor(to: Recipient, { fields, body, template, common }: Draft): Buffer | Fault {
   if (body !== null) return body
   if (template === null) return noText
-  const own = typeof to === 'string' ? undefined : to
-  const text = template.program.render(own?.variables, common, own?.locale ?? fields.locale)
+  const locale = typeof to === 'string' ? undefined : to.locale
+  const own = ownValues(to, template.program)
+  const text = template.program.render(own, common, locale ?? fields.locale)
   if (typeof text === 'string') return bodyOf(text, fields.message_type)
-  return text.pointer === undefined ? text : { ...text, pointer: within(own?.variables, fields, text.pointer) }
+  return text.pointer === undefined ? text : { ...text, pointer: within(to, own, fields, text.pointer) }
 }
 
-function within(own: TemplateValues | undefined, { template_variables }: MessageFields, pointer: string): string {
+function within(
+  to: Recipient,
+  own: TemplateValues | undefined,
+  { template_variables }: MessageFields,
+  pointer: string,
+): string {
   const name = pointer.slice(1).replaceAll('~1', '/').replaceAll('~0', '~')
   const isOwn = own !== undefined && Object.hasOwn(own, name)
+  // Given beside the variables, and not as one of them.
+  if (isOwn && typeof to !== 'string' && !Object.hasOwn(to.variables ?? {}, name)) return pointer
   const isOfAll = !isOwn && template_variables !== undefined && Object.hasOwn(template_variables, name)
   return `${isOfAll ? '/template_variables' : '/variables'}${pointer}`
 }
@@ -112,6 +134,10 @@ export function numberOf(to: Recipient): string {
   const code = typeof to === 'string' ? '' : (to.country_code ?? '').replace('+', '')
   return writtenNumber(written, code) ?? digitsOf(written.replace(/[ ().-]/g, ''))
 }
+
+/** What its sender calls the message to this one; '' = nothing. */
+export const customIdOf = (to: Recipient, { custom_id }: MessageFields): string =>
+  (typeof to === 'string' ? undefined : to.custom_id) ?? custom_id
 
 export function messageFor(to: Recipient, number: string, body: Buffer, { fields, extras }: Draft): Message {
   const m = new Message()
@@ -133,7 +159,7 @@ export function messageFor(to: Recipient, number: string, body: Buffer, { fields
     m.validUntilMs = fields.expire_at
     m.validityGiven = true
   }
-  m.clientRef = (typeof to === 'string' ? undefined : to.custom_id) ?? fields.custom_id
+  m.clientRef = customIdOf(to, fields)
   m.extras = extras
   m.isSandboxed = fields.sandboxed === true
   return m

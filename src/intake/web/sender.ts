@@ -3,6 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
+import { isGsm } from '../../../protocols/gsm/alphabet.js'
 import type { Account } from '../../accounts/account.js'
 import { readProfile } from '../../accounts/smppProfile.js'
 import type { Clock } from '../../base/clock.js'
@@ -12,7 +13,7 @@ import type { Spool } from '../../spool/contract.js'
 import { creditPending, type Door } from '../submit.js'
 import { makePlain, segmentsOf } from '../text.js'
 import type { MessageFields, Recipient } from './fields.js'
-import { bodyFor, type Draft, draftOf, messageFor, numberOf, rankOfType, textOf } from './message.js'
+import { batched, bodyFor, type Draft, draftOf, messageFor, numberOf, rankOfType, textOf } from './message.js'
 import type { FoundTemplate, TemplateSource } from './templates.js'
 
 /** Messages that one turn of the event loop takes, and the time that it has for them: a text may cost more than another. */
@@ -32,6 +33,14 @@ export interface SentOne {
   /** Of a dry run what it would say; null where it is of octets, or not known. */
   readonly text: string | null
   readonly fault: Fault | null
+}
+
+/** What a template says, as it would leave. */
+export interface Composed {
+  readonly text: string
+  readonly segments: number
+  /** In the GSM alphabet; else in UCS-2. */
+  readonly isGsm: boolean
 }
 
 export interface Sent {
@@ -106,7 +115,7 @@ export class WebSender {
     template?: FoundTemplate,
   ): Promise<Sent | Fault> {
     const draft =
-      template === undefined ? this.draft(account, fields, recipients, '') : draftOf(fields, recipients, '', template)
+      template === undefined ? this.draft(account, fields, recipients) : draftOf(fields, recipients, template)
     if ('code' in draft) return draft
     const messages: SentOne[] = []
     const pace = new Pace(this.host.clock)
@@ -131,18 +140,17 @@ export class WebSender {
     return { to: number, id: 0, segments: m.segments, priceMicros: m.priceMicros, text, fault: why ?? null }
   }
 
-  /** The text of a template and its segments, for an account or for any. */
-  compose(
-    account: Account | null,
-    fields: MessageFields,
-    template: FoundTemplate,
-  ): { text: string; segments: number } | Fault {
-    const draft = draftOf(fields, [], '', template)
+  /** The text of a template and its segments, for an account or for any; to nobody, or to that one of all. */
+  compose(account: Account | null, fields: MessageFields, template: FoundTemplate, to?: Recipient): Composed | Fault {
+    const draft = draftOf(fields, to === undefined ? [] : [to], template)
     if ('code' in draft) return draft
-    const m = messageFor('', '', draft.body as Buffer, draft)
+    const body = bodyFor(to ?? '', draft)
+    if ('code' in body) return body
+    const m = messageFor('', '', body, draft)
     const smpp = account?.smpp ?? anybody
     if (smpp.smartReplace) makePlain(m, smpp)
-    return { text: textOf(m, fields.message_type) ?? '', segments: segmentsOf(m, smpp) }
+    const text = textOf(m, fields.message_type) ?? ''
+    return { text, segments: segmentsOf(m, smpp), isGsm: m.isText && isGsm(text) }
   }
 
   /** See {@link TemplateSource.find}. */
@@ -154,17 +162,16 @@ export class WebSender {
     account: Account,
     fields: MessageFields,
     recipients: readonly Recipient[],
-    batch: string,
     begun?: SentTemplate,
   ): Draft | Fault {
     const { template_id, template_version } = fields
-    if (template_id === undefined) return draftOf(fields, recipients, batch, null)
+    if (template_id === undefined) return draftOf(fields, recipients, null)
     const { templates } = this.host
     const found =
       begun === undefined
         ? templates.find(account.id, template_id, template_version)
         : templates.find(account.id, String(begun.id), begun.version, true)
-    return 'code' in found ? found : draftOf(fields, recipients, batch, found)
+    return 'code' in found ? found : draftOf(fields, recipients, found)
   }
 
   /**
@@ -180,15 +187,17 @@ export class WebSender {
     const { door, clock, templates } = this.host
     const { spool } = door
     const { name = '', key, cutShort } = options
+    // First: what nobody can be sent costs nothing of the pace.
+    const drafted = this.draft(account, fields, recipients, cutShort?.template)
+    if ('code' in drafted) {
+      if (fields.template_id !== undefined) templates.refused(recipients.length)
+      return drafted
+    }
     const refusal = door.admit(account, recipients.length, this.onTheWay.get(account.id) ?? 0)
     if (refusal !== undefined) return refusal
     const ids = cutShort?.ids ?? spool.takeIds(recipients.length)
     const batch = idText(ids[0] as number, 'decimal')
-    const draft = this.draft(account, fields, recipients, batch, cutShort?.template)
-    if ('code' in draft) {
-      if (fields.template_id !== undefined) templates.refused(recipients.length)
-      return draft
-    }
+    const draft = batched(drafted, batch)
     const { template } = draft
     // Of a request that is more than one commit a crash may take the end: it is known what it was about to be.
     let isBegun = key === undefined

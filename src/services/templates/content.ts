@@ -71,7 +71,16 @@ export const templateFields = z.strictObject({
 export type TemplateFields = z.output<typeof templateFields>
 
 /** What is to be different; another text, language or variable makes a version. */
-export const templateChange = z.strictObject(shapes).partial()
+export const templateChange = z
+  .strictObject({
+    ...shapes,
+    version: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .describe('The one that is changed: refused when there is a newer one by now.'),
+  })
+  .partial()
 export type TemplateChange = z.output<typeof templateChange>
 
 export interface ContentFault {

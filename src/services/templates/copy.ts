@@ -108,28 +108,25 @@ export class TemplateCopy {
     for (const head of heads) this.known.set(head.id, head)
   }
 
-  /** Which of the next `count` templates above that id were removed, and the last of them all; undefined: there is none. */
-  removed(after: number, count: number): { removed: number[]; last: number | undefined } {
-    const removed: number[] = []
-    let last: number | undefined
-    for (const { key, value } of this.heads.getRange({ start: after + 1, limit: count })) {
-      last = key
-      if (value.deleted) removed.push(key)
-    }
-    return { removed, last }
+  /** Of the next `count` templates above that id, also those removed. */
+  ids(after: number, count: number): number[] {
+    return [...this.heads.getKeys({ start: after + 1, limit: count })]
   }
 
-  /** With their versions; only what was removed goes. */
+  /** With their versions, one after the other: each may have hundreds. */
   async drop(ids: readonly number[]): Promise<void> {
-    await this.root.transaction(() => {
-      for (const id of ids) {
-        if (this.heads.get(id)?.deleted !== true) continue
+    for (const id of ids) {
+      await this.root.transaction(() => {
+        const head = this.heads.get(id)
+        if (head === undefined) return
+        const name: [number, string] = [head.account ?? 0, head.name]
+        if (this.names.get(name) === id) this.names.removeSync(name)
         for (const key of [...this.versions.getKeys({ start: [id, 0], end: [id + 1, 0] })])
           this.versions.removeSync(key)
         this.heads.removeSync(id)
-        this.known.delete(id)
-      }
-    })
+      })
+      this.known.delete(id)
+    }
   }
 
   async close(): Promise<void> {

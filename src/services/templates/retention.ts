@@ -1,6 +1,6 @@
 // What was removed does not stay for ever: a template goes with its versions when no message that names it can be told of
-// any more, from SQL by whichever node comes first, and from each node's copy. Knows rows and moments; what a template is
-// others know.
+// any more, from SQL by whichever node comes first; and from each node's copy what is not in SQL, for no change tells of
+// that, nor of an account that went with all of its templates. Knows rows and moments; what a template is others know.
 
 import type { Clock } from '../../base/clock.js'
 import type { Log } from '../../base/log.js'
@@ -19,7 +19,7 @@ const SLICE = 50
 const SCAN = 500
 
 export interface TemplateRetentionHost {
-  readonly copy: Pick<TemplateCopy, 'removed' | 'drop'>
+  readonly copy: Pick<TemplateCopy, 'ids' | 'drop'>
   readonly rows: Pick<TemplateRows, 'forget' | 'missing'>
   readonly store: Pick<Store, 'ready'>
   readonly clock: Clock
@@ -74,10 +74,10 @@ export class TemplateRetention {
   private async dropMissing(): Promise<void> {
     const { copy, rows } = this.host
     for (let after = 0; !this.isStopped; ) {
-      const { removed, last } = copy.removed(after, SCAN)
-      if (last === undefined) return
-      if (removed.length > 0) await copy.drop(await rows.missing(removed))
-      after = last
+      const ids = copy.ids(after, SCAN)
+      if (ids.length === 0) return
+      await copy.drop(await rows.missing(ids))
+      after = ids.at(-1) as number
     }
   }
 }

@@ -12,6 +12,8 @@ import { contentOf, type TemplateChange, type TemplateFields, type VariableGiven
 const MAX_TEMPLATES = 10_000
 /** Of one template: every node has them all. */
 const MAX_VERSIONS = 500
+/** Of one owner's templates in all their versions; those removed within a day count. */
+const MAX_OCTETS = 16 * 2 ** 20
 /** What nodes load in one go: rows that are looked at, and the octets that stop it. */
 const PAGE = 100
 const PAGE_OCTETS = 1_000_000
@@ -57,7 +59,7 @@ export interface TemplateHead {
   readonly change: number
 }
 
-export type TemplateRefusal = 'exists' | 'gone' | 'too_many'
+export type TemplateRefusal = 'exists' | 'gone' | 'no_version' | 'changed' | 'too_many' | 'too_large'
 export class TemplateRefused extends Error {
   readonly why: TemplateRefusal
   constructor(why: TemplateRefusal) {
@@ -95,36 +97,45 @@ export class TemplateRows {
     const content = contentOf(fields)
     const { name, category, sms_type, is_active } = fields
     return this.write(async client => {
-      const values = [owner, name, category, sms_type, is_active, MAX_TEMPLATES]
+      const values = [owner, name, category, sms_type, is_active, octetsOf(content), MAX_TEMPLATES]
       const { rows } = await client.query<{ id: number }>(createFor(owner), values)
       const id = rows[0]?.id
       if (id === undefined) throw new TemplateRefused('too_many')
-      await addVersion(client, id, 1, content, actor)
+      await addVersion(client, id, owner, 1, content, actor)
       await audited(client, actor, { action: 'template.create', subject: name, changes: { id, account: owner } })
       return id
     })
   }
 
   /** The number of its newest version then. Throws TemplateFaulty, {@link TemplateRefused}. */
-  edit(actor: Actor, id: number, change: TemplateChange): Promise<number> {
+  edit(actor: Actor, id: number, { version: changed, ...change }: TemplateChange): Promise<number> {
     return this.write(async client => {
       const row = await locked(client, id)
+      if (changed !== undefined && changed !== row.version) throw new TemplateRefused('changed')
       const given = change.content ?? change.locales ?? change.variables
       const content = given === undefined ? row : changedContent(row, change)
-      const version = sameContent(row, content) ? row.version : row.version + 1
       const { name = row.name, category = row.category, sms_type = row.smsType, is_active = row.active } = change
       const isSame =
-        version === row.version &&
-        name === row.name &&
-        category === row.category &&
-        sms_type === row.smsType &&
-        is_active === row.active
-      if (isSame) return version
-      await client.query(EDIT, [id, name, category, sms_type, is_active, version])
-      if (version > MAX_VERSIONS) throw new TemplateRefused('too_many')
-      if (version !== row.version) await addVersion(client, id, version, content, actor)
+        name === row.name && category === row.category && sms_type === row.smsType && is_active === row.active
+      if (!isSame) await client.query(EDIT, [id, name, category, sms_type, is_active])
+      const version = await renewed(client, id, row, content, actor)
+      if (isSame && version === row.version) return version
       const changes = { id, fields: Object.keys(change), version }
       await audited(client, actor, { action: 'template.edit', subject: name, changes })
+      return version
+    })
+  }
+
+  /** The text of one of its versions, as its newest: the number of that. Throws {@link TemplateRefused}. */
+  restore(actor: Actor, id: number, restored: number): Promise<number> {
+    return this.write(async client => {
+      const row = await locked(client, id)
+      const content = await contentAt(client, id, restored)
+      if (content === undefined) throw new TemplateRefused('no_version')
+      const version = await renewed(client, id, row, content, actor)
+      if (version === row.version) return version
+      const changes = { id, restored, version }
+      await audited(client, actor, { action: 'template.restore', subject: row.name, changes })
       return version
     })
   }
@@ -222,20 +233,49 @@ const nobody: Actor = { who: 'trunkline', from: '' }
 async function locked(client: SqlClient, id: number): Promise<LockedRow> {
   const [row] = (await client.query<Omit<LockedRow, keyof TemplateContent>>(LOCK, [id])).rows
   if (row === undefined) throw new TemplateRefused('gone')
-  const { rows } = await client.query<TemplateContent>(CONTENT, [id, row.version])
-  return { ...row, ...(rows[0] as TemplateContent) }
+  return { ...row, ...((await contentAt(client, id, row.version)) as TemplateContent) }
 }
-type LockedRow = Pick<TemplateRow, 'name' | 'category' | 'smsType' | 'active' | 'version' | keyof TemplateContent>
+type LockedRow = Pick<
+  TemplateRow,
+  'account' | 'name' | 'category' | 'smsType' | 'active' | 'version' | keyof TemplateContent
+>
 
+async function contentAt(client: SqlClient, id: number, version: number): Promise<TemplateContent | undefined> {
+  return (await client.query<TemplateContent>(CONTENT, [id, version])).rows[0]
+}
+
+/** The number of its newest version once it says that: another one, unless it says so already. */
+async function renewed(
+  client: SqlClient,
+  id: number,
+  row: LockedRow,
+  content: TemplateContent,
+  actor: Actor,
+): Promise<number> {
+  if (sameContent(row, content)) return row.version
+  const version = row.version + 1
+  if (version > MAX_VERSIONS) throw new TemplateRefused('too_many')
+  await client.query(RENEW, [id, version, octetsOf(content)])
+  await addVersion(client, id, row.account, version, content, actor)
+  return version
+}
+
+/** Its template is written before: that waits for all others that write templates, so that what is added up here holds. */
 async function addVersion(
   client: SqlClient,
   id: number,
+  owner: TemplateOwner,
   version: number,
   { content, locales, variables }: TemplateContent,
   actor: Actor,
 ): Promise<void> {
+  const { rows } = await client.query<{ octets: number }>(octetsFor(owner), owner === null ? [] : [owner])
+  if ((rows[0]?.octets ?? 0) > MAX_OCTETS) throw new TemplateRefused('too_large')
   await client.query(ADD_VERSION, [id, version, content, locales, JSON.stringify(variables), actor.who])
 }
+
+const octetsOf = ({ content, locales, variables }: TemplateContent): number =>
+  Buffer.byteLength(JSON.stringify([content, locales, variables]))
 
 /** What is not said stays; variables that no text has any more go. */
 function changedContent(row: TemplateContent, change: TemplateChange): TemplateContent {
@@ -275,14 +315,14 @@ const FORGET = `
 const FIELDS = `t.id, t.account, t.name, t.category, t.sms_type as "smsType", t.active, v.version, t.version as newest,
   v.content, v.locales, v.variables, t.created_at as "createdAt", t.updated_at as "updatedAt", t.deleted_at as "deletedAt"`
 const LOCK = `
-  select name, category, sms_type as "smsType", active, version from templates
+  select account, name, category, sms_type as "smsType", active, version from templates
   where id = $1 and deleted_at is null for update`
 const CONTENT = 'select content, locales, variables from template_versions where template = $1 and version = $2'
 const ALL = `${FIELDS}, coalesce(u.uses, 0)::bigint as uses, u.last_at as "lastAt"`
 const listFor = (owner: TemplateOwner): string => `
   select ${ALL} from templates t
   join template_versions v on v.template = t.id and v.version = t.version left join template_uses u on u.template = t.id
-  where t.deleted_at is null and ${owner === null ? 't.account is null' : '(t.account = $7 or t.account is null)'}
+  where t.deleted_at is null and ${owner === null ? 't.account is null' : '(t.account = $7 or t.account is null and t.active)'}
     and ($1::text is null or t.category = $1) and ($2::text is null or t.sms_type = $2)
     and ($3::boolean is null or t.active = $3) and t.id > $4
   order by t.id offset $5 limit $6`
@@ -295,16 +335,19 @@ const VERSIONS = `
   select version, content, locales, variables, who, created_at as "createdAt" from template_versions
   where template = $1 order by version desc limit $2`
 const createFor = (owner: TemplateOwner): string => `
-  insert into templates (account, name, category, sms_type, active)
-  select $1::int, $2, $3, $4, $5
+  insert into templates (account, name, category, sms_type, active, octets)
+  select $1::int, $2, $3, $4, $5, $6::int
   where (
     select count(*) from templates
     where account ${owner === null ? 'is null' : '= $1'} and (deleted_at is null or created_at > now() - interval '1 day')
-  ) < $6
+  ) < $7
   returning id`
 const EDIT = `
-  update templates set name = $2, category = $3, sms_type = $4, active = $5, version = $6, updated_at = now()
-  where id = $1`
+  update templates set name = $2, category = $3, sms_type = $4, active = $5, updated_at = now() where id = $1`
+const RENEW = 'update templates set version = $2, octets = octets + $3, updated_at = now() where id = $1'
+const octetsFor = (owner: TemplateOwner): string => `
+  select coalesce(sum(octets), 0)::float8 as octets from templates
+  where account ${owner === null ? 'is null' : '= $1'} and (deleted_at is null or deleted_at > now() - interval '1 day')`
 const REMOVE = `
   update templates set deleted_at = now(), updated_at = now() where id = $1 and deleted_at is null returning name`
 const ADD_VERSION = `

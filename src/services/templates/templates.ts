@@ -92,6 +92,14 @@ export class Templates implements TemplateSource {
     return { id: head.id, name, version: wanted, category, smsType, program }
   }
 
+  /** To be looked at: own ones also when they are off, and by their id when they were removed; the gateway's when they are on. */
+  seen(account: number | null, idOrName: string, version?: number): FoundTemplate | Fault {
+    const id = this.idOf(account, idOrName)
+    const isOwn = id !== undefined && this.copy.head(id)?.account === account
+    const found = this.find(account, idOrName, version, isOwn)
+    return found === inactive ? unknown : found
+  }
+
   /** An account's own goes before the gateway's; `account` null: the gateway's alone. */
   idOf(account: number | null, idOrName: string): number | undefined {
     if (!/^\d{1,10}$/.test(idOrName)) {
@@ -120,11 +128,6 @@ export class Templates implements TemplateSource {
   /** Resolves when everything committed in SQL until now holds here; rejects when SQL is away. */
   refresh(): Promise<void> {
     return this.follower.refresh()
-  }
-
-  /** Writes what was counted: for whoever is about to look. Never rejects. */
-  writeUses(): Promise<void> {
-    return this.uses.write()
   }
 
   /** Takes away what was removed long ago; a daily matter. How many templates went. Throws what SQL throws. */
