@@ -1,6 +1,7 @@
 // One-time passwords over HTTP against the real daemon: sent, entered, sent again, called off, gone on with by mail; and what
 // whoever guesses, races or pumps finds.
 
+import { readdirSync, readFileSync } from 'node:fs'
 import { type Answer, api } from './support/api.js'
 import { type House, trunkline } from './support/house.js'
 import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
@@ -271,20 +272,25 @@ lodger(
       status: 'pending',
       messages: [{ status: 'sent' }, { channel: 'email' }],
     })
-    t.match(await ask('verify', { session_id: silent.session_id, otp_code: code }), {
+    const email = 'Silent@shop.example'
+    t.match(await ask('verify', { session_id: silent.session_id, otp_code: code, email, phone_number: silent.to }), {
       status: 200,
       json: { carried_by: [{ channel: 'sms' }, { channel: 'email', to: 'silent@shop.example' }] },
     })
 
     carrier.script.submit = sm => sm.refuse(0x0b)
-    const refused = (await begin('refused@shop.example', 300)).json
+    const refused = (await begin('refused@shop.example', 280)).json
     await until(refused.session_id, 'email')
     t.match((await ask(refused.session_id)).json.messages, [{ channel: 'sms', status: 'failed' }, { channel: 'email' }])
 
     carrier.script.submit = sm => sm.accept()
-    const asked = (await begin('asked@shop.example', 300)).json
+    const asked = (await begin('asked@shop.example', 280)).json
     t.match(await ask(`next/${asked.session_id}`, {}), { status: 200, json: { channel: 'email', next_channel: null } })
     t.match(await ask(`next/${asked.session_id}`, {}), { status: 409, json: { code: 'otp_no_step' } })
+    const again = (channel: string): Promise<Answer> => ask(`resend/${asked.session_id}`, { channel })
+    t.match(await again('sms'), { status: 200, json: { channel: 'sms', to: asked.to, next_channel: null } })
+    t.match(await again('voice'), { status: 422, json: { code: 'otp_channel_missing' } })
+    t.match(await begin('late@shop.example', 300), { status: 422, json: { code: 'otp_workflow_too_long' } })
   },
 )
 
@@ -297,7 +303,7 @@ lodger('codes to a prefix that nobody enters stop, the account is told, and an o
   for (let n = 0; n < 8; n++) t.equal((await ask('generate', { phone_number: number(n) })).status, 200, `code ${n + 1}`)
   const refused = await ask('generate', { phone_number: number(8) })
   t.match(refused, { status: 403, json: { code: 'otp_prefix_blocked', retryable: true } })
-  t.ok(Number(refused.headers['retry-after']) > 11 * 3_600)
+  t.ok(Number(refused.headers['retry-after']) > 1_700)
   t.match((await told.first(1))[0]?.data, { prefix: '4479999', sent: 8, verified: 0 })
   const account = lodging.named('shop')
   const { blocked } = JSON.parse((await daemon.get('/api/v1/admin/otp/blocked')).body)
@@ -325,6 +331,9 @@ lodger('in the sandbox the code is told and no limit holds; a test key’s sessi
   t.match(await ask(session_id), { status: 404 })
   t.match(await ask('verify', { session_id, otp_code: code.toUpperCase() }, test), { status: 200 })
   t.equal(carrier.submitted.length, 0, 'nothing has left the building')
+  const live = await ask('generate', { phone_number: `+${newNumber()}` })
+  t.match((await ask('sessions')).json, { sessions: [{ session_id: live.json.session_id }] })
+  t.same((await ask('sessions', undefined, test)).json, { sessions: [] }, 'nor is a test key told of those')
 })
 
 lodger('an operator sends and checks codes of an account with the command line', async t => {
@@ -335,7 +344,9 @@ lodger('an operator sends and checks codes of an account with the command line',
   const { session_id, code } = JSON.parse(made.stdout)
   const session = ['--session', session_id as string]
   t.match(await run('verify', ...account, ...session, '--code', 'no such words'), { code: 1, stderr: /no longer good/ })
-  t.match(await run('verify', ...account, ...session, '--code', code), {
+  t.match(await run('verify', ...account, ...session), { code: 2, stderr: /no terminal to ask for the code/ })
+  const verify = ['--config', daemon.configFile, 'otp', 'verify', ...account, ...session, '--code', '-']
+  t.match(await trunkline(verify, `${code}\n`), {
     code: 0,
     stdout: /verified for verification; the code went by sms to 999000000100/,
   })
@@ -356,6 +367,34 @@ lodger('an operator sends and checks codes of an account with the command line',
     ],
   )
   t.notOk(JSON.stringify(audit).includes(code), 'without the code')
+})
+
+lodger('a language that there are no texts for is taken no more, and where it once was it is no obstacle', async t => {
+  const { daemon, lodging } = await shop(t)
+  const [name, written] = [lodging.named('shop'), JSON.stringify({ brand: 'Acme', language: 'sv' })]
+  const run = (...args: string[]) => trunkline(['--config', daemon.configFile, ...args])
+  const refused = await run('account', 'edit', name, '--set', 'otp.language=sv')
+  t.match(refused, { code: 1, stderr: /otp\.language must be one of en, de, .*, zh/ })
+  await daemon.query(`update accounts set otp = '${written}' where system_id = '${name}'`)
+  t.match(await run('account', 'edit', name, '--set', 'throughput=77'), { code: 0 })
+  t.match(await daemon.query(`select otp from accounts where system_id = '${name}'`), [{ otp: { brand: 'Acme' } }])
+})
+
+lodger('the OpenAPI document names each code of a refusal', async t => {
+  const { daemon } = await shop(t)
+  const { paths } = (await api(daemon.admin)('GET', '/openapi.json', { key: null })).json
+  const said = Object.entries<Record<string, { description?: string }>>(paths)
+    .filter(([path]) => path.startsWith('/api/v1/otp/'))
+    .flatMap(([, methods]) => Object.values(methods).map(({ description = '' }) => description))
+    .join('\n')
+  const place = new URL('../src/services/otp/', import.meta.url)
+  const texts = readdirSync(place).map(name => readFileSync(new URL(name, place), 'utf8'))
+  const codes = texts.flatMap(text => [...text.matchAll(/refusal\(\s*'(otp_\w+)'/g)].map(([, code]) => code as string))
+  t.ok(codes.length > 15, `${codes}`)
+  t.same(
+    codes.filter(code => !new RegExp(`\\b${code}\\b`).test(said)),
+    [],
+  )
 })
 
 lodger(

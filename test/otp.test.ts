@@ -1,12 +1,22 @@
 // What codes are made of and what keeps them back, without a daemon: words, formats, texts, limits, the guard, peppers.
 
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { isGsm } from '../protocols/gsm/alphabet.js'
 import { countSegmentsOfText } from '../protocols/gsm/segment.js'
 import type { Account } from '../src/accounts/account.js'
-import { otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
+import { languages, otpProfile, readOtpProfile, storedOtpProfile } from '../src/accounts/otpProfile.js'
+import { generateBody } from '../src/admin/api/otpShapes.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
 import { creditPending } from '../src/intake/submit.js'
@@ -28,7 +38,7 @@ import {
   type Session,
   tagOf,
 } from '../src/services/otp/session.js'
-import { languages, type Wording, withSuffix, wordsFor } from '../src/services/otp/texts.js'
+import { type Wording, withSuffix, wordsFor } from '../src/services/otp/texts.js'
 import { masked, Told } from '../src/services/otp/told.js'
 import { words } from '../src/services/otp/words.js'
 import { silent, temporaryDirectory } from './support/postgres.js'
@@ -96,6 +106,13 @@ function isNear(a: string, b: string): boolean {
   return x - from <= 1 && y - from <= 1
 }
 
+/** Two letters in each other's place make the one the other. */
+function isSwapped(a: string, b: string): boolean {
+  const at = [...a].flatMap((letter, i) => (letter === b[i] ? [] : [i]))
+  const [i = 0, j = 0] = at
+  return a.length === b.length && at.length === 2 && a[i] === b[j] && a[j] === b[i]
+}
+
 t.test('there are 2,048 words, and one slip of the finger makes no other word of any', async t => {
   t.equal(words.length, 2_048)
   t.equal(new Set(words).size, words.length, 'all different')
@@ -106,8 +123,19 @@ t.test('there are 2,048 words, and one slip of the finger makes no other word of
   )
   t.same([...words].sort(), words)
   const near: string[] = []
-  for (const [i, a] of words.entries()) for (const b of words.slice(i + 1)) if (isNear(a, b)) near.push(`${a} ${b}`)
+  for (const [i, a] of words.entries())
+    for (const b of words.slice(i + 1)) if (isNear(a, b) || isSwapped(a, b)) near.push(`${a} ${b}`)
   t.same(near, [])
+  for (const [a, b] of [
+    ['cymbal', 'symbol'],
+    ['idle', 'idol'],
+    ['picture', 'pitcher'],
+    ['raisin', 'reason'],
+  ]) {
+    t.notOk(words.includes(a as string) && words.includes(b as string), `${a} sounds like ${b}`)
+  }
+  const begins = words.filter(word => words.some(other => other !== word && other.startsWith(word)))
+  t.same(begins, [], 'none begins another: without blanks a code can be read in one way')
   for (const bad of ['kill', 'drug', 'slave', 'nazi', 'naked', 'idiot', 'bomb', 'rape', 'shit']) {
     t.notOk(words.includes(bad), bad)
   }
@@ -141,6 +169,28 @@ t.test('a code is understood as people write it, and no other is', async t => {
     t.equal(plainCode(written, 'words'), 'ambertiger')
   }
   t.not(plainCode('042918', 'digits'), plainCode('042917', 'digits'))
+  for (const [written, how] of [
+    ['٠٤٢٩١٧', 'Arabic-Indic'],
+    ['۰۴۲۹۱۷', 'Persian'],
+    ['०४२९१७', 'Devanagari'],
+    ['০৪২৯১৭', 'Bengali'],
+    ['𝟎𝟒𝟐𝟗𝟏𝟕', 'mathematical'],
+    ['\u200e042917\u200f', 'with marks of direction'],
+    ['\u2066042\u2011917\u2069', 'with a hyphen that does not break'],
+    ['042\u2013917', 'with a dash'],
+    ['042\u00ad917\ufeff', 'with a soft hyphen'],
+  ] as const) {
+    t.equal(plainCode(written, 'digits'), '042917', how)
+  }
+  t.equal(plainCode('\u200e7k3q\u2011iol', 'letters'), '7K3Q101')
+  t.equal(plainCode('amber\u2011tiger\u200e', 'words'), 'ambertiger')
+  t.not(plainCode('½42917', 'digits'), '042917')
+  const strange: string[] = []
+  for (let point = 0; point < 0x110000; point++) {
+    const text = String.fromCodePoint(point)
+    if (/\p{Nd}/u.test(text) && !/^\d$/.test(plainCode(text, 'digits'))) strange.push(point.toString(16))
+  }
+  t.same(strange, [], 'every digit is one')
 })
 
 const wording: Wording = {
@@ -214,13 +264,52 @@ t.test(
     t.notOk(existsSync(`${file}.new`))
     writeFileSync(file, 'nonsense\n')
     await t.rejects(Peppers.open(file, clock), /holds no peppers/)
+    writeFileSync(file, `7 ${START_MS} ${'5a'.repeat(32)}\n`)
+    const old = await Peppers.open(file, clock)
+    t.equal(old.current.kid, 7, 'one that an earlier release numbered')
+    await old.rotate()
+    t.ok(old.current.kid > 7)
+    t.equal((await Peppers.open(file, clock)).of(7)?.secret.toString('hex'), '5a'.repeat(32))
   },
 )
+
+t.test('a file of peppers that was lost begins with a number that no session knows', async t => {
+  const clock = new ManualClock(START_MS)
+  const file = join(temporaryDirectory(), 'otp.peppers')
+  const peppers = await Peppers.open(file, clock)
+  for (let n = 0; n < 5; n++) await peppers.rotate()
+  unlinkSync(file)
+  clock.advance(60_000)
+  const { current } = await Peppers.open(file, clock)
+  t.equal(peppers.of(current.kid), undefined)
+  t.ok(current.kid > peppers.current.kid)
+})
+
+t.test('a pepper that could not be written leaves the old one in use, and no file open', async t => {
+  if (!existsSync('/dev/full')) return t.comment('there is no /dev/full here')
+  const file = join(temporaryDirectory(), 'otp.peppers')
+  const peppers = await Peppers.open(file, new ManualClock(START_MS))
+  const { kid } = peppers.current
+  symlinkSync('/dev/full', `${file}.new`)
+  await t.rejects(peppers.rotate(), { code: 'ENOSPC' })
+  t.equal(peppers.current.kid, kid)
+  const open = readdirSync('/proc/self/fd').map(fd => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  t.notOk(open.includes('/dev/full'))
+  unlinkSync(`${file}.new`)
+  await peppers.rotate()
+  t.not(peppers.current.kid, kid)
+})
 
 t.test('codes for a number are a minute apart, five an hour and ten a day, and a restart forgets none', async t => {
   const clock = new ManualClock(START_MS)
   const kept = new KeptThings(clock)
-  const limits = { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 3 }
+  const limits = { cooldownMs: 60_000, perHour: 5, perDay: 10, perDayInAll: 0, perAddressHour: 3 }
   let counts = new SendCounts(kept, limits)
   const sends = () => counts.to(1, '49151', clock.now())
   const over = (isNext = false) => sends().over(isNext)
@@ -273,7 +362,7 @@ t.test('codes for a number are a minute apart, five an hour and ten a day, and a
 })
 
 t.test(
-  'a prefix whose codes nobody enters gets none for twelve hours, and one that people use never is blocked',
+  'a prefix whose codes nobody enters gets none for a while, and one that people use never is blocked',
   async t => {
     const clock = new ManualClock(START_MS)
     const kept = new KeptThings(clock)
@@ -289,7 +378,7 @@ t.test(
       t.equal(guard.sent(1, number(n), clock.now()), undefined, 'a burst has time to be entered')
     clock.advance(240_000)
     const block = guard.sent(1, number(60), clock.now())
-    t.match(block, { account: 1, prefix: '4915112', sent: 60, verified: 0, untilMs: clock.now() + 12 * HOUR_MS })
+    t.match(block, { account: 1, prefix: '4915112', sent: 60, verified: 0, untilMs: clock.now() + HOUR_MS / 2 })
     t.match(guard.blocked(1, number(99), clock.now()), block)
     t.equal(guard.blocked(2, number(99), clock.now()), undefined, 'one account’s traffic speaks for no other')
     t.equal(guard.blocked(1, '4915113000000', clock.now()), undefined, 'nor one prefix for another')
@@ -298,7 +387,7 @@ t.test(
     t.notOk(again.release(2, '4915112'))
     t.ok(again.release(1, '4915112'))
     t.equal(again.blocked(1, number(99), clock.now()), undefined)
-    clock.advance(12 * HOUR_MS)
+    clock.advance(HOUR_MS / 2)
     t.equal(guard.blocked(1, number(99), clock.now()), undefined, 'it ends by itself')
   },
 )
@@ -370,7 +459,7 @@ async function alone(
     log: silent,
     settings: {
       ...{ length: 6, expiryMs: 300_000, attempts: 3, attemptsMs: 600_000, keepDays: 90 },
-      limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perAddressHour: 10 },
+      limits: { cooldownMs: 60_000, perHour: 5, perDay: 10, perDayInAll: 0, perAddressHour: 10 },
       guard: { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS },
       ...settings,
     },
@@ -442,7 +531,8 @@ const over = (phone: string, email: string, channels: readonly Channel[], more: 
   ...more,
 })
 const FEW = { percent: 35, from: 5, graceMs: 0, blockMs: 12 * HOUR_MS }
-const MANY = { cooldownMs: 60_000, perHour: 1_000, perDay: 10_000, perAddressHour: 0 }
+const MANY = { cooldownMs: 60_000, perHour: 1_000, perDay: 10_000, perDayInAll: 0, perAddressHour: 0 }
+const NO_WAIT = { ...MANY, cooldownMs: 0 }
 const number = (n: number, prefix = '4915112'): string => `${prefix}${String(n).padStart(6, '0')}`
 const codeOf = (m: Message | undefined): string => /\d{6}/.exec(String(m?.body))?.[0] as string
 const made = (t: Test, answer: object): Session => {
@@ -476,8 +566,203 @@ t.test('no later channel and no second message is a way around what keeps the fi
   }
   const sixth = made(t, await otp.generate(asker, over(number(6, '4917412'), 'all@b.example', ['sms', 'email'])))
   t.match(await otp.next(asker, sixth.id), { code: 'otp_limited', more: { limit: 'hour' } }, 'mails are counted')
-  t.match(await otp.resend(asker, sixth.id), { code: 'otp_limited' })
+  t.match(await otp.resend(asker, sixth.id), { code: 'otp_limited', more: { limit: 'cooldown' } }, 'by SMS too soon')
   t.equal(at.messages.length, 17)
+  clock.advance(60_000)
+  t.match(await otp.resend(asker, sixth.id, { channel: 'email' }), { code: 'otp_limited', more: { limit: 'hour' } })
+  made(t, await otp.resend(asker, sixth.id))
+  t.equal(at.messages.at(-1)?.destination_addr, sixth.destination)
+})
+
+t.test('once more a code goes over the channel that it went last, or over the one that is named', async t => {
+  const clock = new ManualClock(START_MS)
+  const noRoute = fault('no_route', 'no route to this destination', false)
+  let isMailGone = true
+  const { otp, asker, messages } = await alone(clock, new KeptThings(clock), {
+    refuse: m => (m.destination_addr.includes('@') && isMailGone ? noRoute : undefined),
+  })
+  const one = made(t, await otp.generate(asker, over(number(1), 'a@b.example', ['sms', 'email'])))
+  t.match(await otp.next(asker, one.id), { code: 'no_route' })
+  clock.advance(60_000)
+  const again = made(t, await otp.resend(asker, one.id))
+  t.match(again, { step: 1, nextMs: 0, tries: [{ channel: 'sms' }, { status: 'failed' }, { channel: 'sms' }] })
+  t.equal(messages.at(-1)?.destination_addr, number(1))
+  t.match(await otp.next(asker, one.id), { code: 'otp_no_step' }, 'what has failed is not begun anew')
+  t.match(await otp.resend(asker, one.id, { channel: 'voice' }), { code: 'otp_channel_missing' })
+  t.match(await otp.resend(asker, one.id, { channel: 'email' }), { code: 'no_route' })
+  isMailGone = false
+  made(t, await otp.resend(asker, one.id, { channel: 'email' }))
+  t.equal(messages.at(-1)?.destination_addr, 'a@b.example')
+  clock.advance(60_000)
+  made(t, await otp.resend(asker, one.id))
+  t.equal(messages.at(-1)?.destination_addr, 'a@b.example', 'where it went last')
+
+  const two = made(t, await otp.generate(asker, over(number(2), 'c@b.example', ['sms', 'email'])))
+  const { nextMs } = made(t, await otp.resend(asker, two.id, { channel: 'email' }))
+  t.equal(nextMs, 0, 'a channel that was named early does not go again by itself')
+})
+
+t.test('whoever verifies may name any destination of the session, and none besides', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker, messages } = await alone(clock, new KeptThings(clock), { settings: { limits: NO_WAIT } })
+  let n = 0
+  const begin = async (): Promise<{ id: string; phone: string; code: string }> => {
+    const phone = number(n++)
+    const { id } = made(t, await otp.generate(asker, over(phone, 'a@b.example', ['sms', 'email'])))
+    return { id, phone, code: codeOf(messages.at(-1)) }
+  }
+  for (const destinations of [['a@b.example'], ['phone'], ['phone', 'a@b.example'], []]) {
+    const { id, phone, code } = await begin()
+    const named = destinations.map(one => (one === 'phone' ? phone : one))
+    t.match(made(t, await otp.checks.verify(asker, id, code, { destinations: named })), { status: 'verified' })
+  }
+  const { id, phone, code } = await begin()
+  for (const destinations of [['x@b.example'], [phone, 'x@b.example']]) {
+    t.match(await otp.checks.verify(asker, id, code, { destinations }), { code: 'otp_invalid' })
+  }
+  t.match(otp.show(asker, id), { failed: 2 })
+  t.match(await otp.checks.verify(asker, id, code, { destinations: [phone.slice(0, -1)] }), { code: 'otp_invalid' })
+  t.match(otp.show(asker, id), { status: 'blocked' })
+})
+
+t.test('a channel whose turn could not come while the code is good is refused at once', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker } = await alone(clock, new KeptThings(clock), { settings: { limits: NO_WAIT } })
+  const begin = (seconds: readonly number[], more: object = {}): ReturnType<Otp['generate']> => {
+    const workflow = [...seconds, 300].map((s, i) => ({
+      channel: i === 0 ? ('sms' as const) : ('email' as const),
+      timeoutMs: s * 1_000,
+    }))
+    return otp.generate(asker, { ...over(number(1), 'a@b.example', []), workflow, ...more })
+  }
+  const tooLong = { code: 'otp_workflow_too_long', more: { begins_after_s: 300, good_for_s: 300 } }
+  t.match(await begin([300]), tooLong)
+  t.match(await begin([60], { expiryMinutes: 1 }), { code: 'otp_workflow_too_long' })
+  t.match(await begin([150, 145]), { text: /email/ })
+  t.match(await begin([295]), { code: 'otp_workflow_too_long' }, 'nobody reads a mail in five seconds')
+  made(t, await begin([]))
+  made(t, await begin([280]))
+  made(t, await begin([140, 140]))
+  made(t, await begin([300, 200], { expiryMinutes: 10 }))
+})
+
+t.test('of the minutes that a message names none is over', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker, messages } = await alone(clock, new KeptThings(clock), { settings: { limits: NO_WAIT } })
+  const one = made(t, await otp.generate(asker, wantedFor(number(1))))
+  const said = (): string => /Valid (\d+) min/.exec(String(messages.at(-1)?.body))?.[1] as string
+  t.equal(said(), '5')
+  for (const [ms, minutes] of [
+    [60_000, '4'],
+    [90_000, '2'],
+    [60_000, '1'],
+    [60_000, '1'],
+  ] as const) {
+    clock.advance(ms)
+    made(t, await otp.resend(asker, one.id))
+    t.equal(said(), minutes)
+  }
+})
+
+t.test('a clock that is set back makes no code good for longer', async t => {
+  const clock = new ManualClock(START_MS)
+  const { otp, asker, messages } = await alone(clock, new KeptThings(clock), { settings: { limits: NO_WAIT } })
+  const one = made(t, await otp.generate(asker, wantedFor(number(1))))
+  const code = codeOf(messages.at(-1))
+  clock.advance(299_000)
+  clock.setWall(START_MS - HOUR_MS)
+  t.match(await otp.checks.verify(asker, one.id, code, {}), { code: 'otp_invalid' })
+  t.match(await otp.resend(asker, one.id), { code: 'otp_over' })
+  t.match(await otp.next(asker, one.id), { code: 'otp_over' })
+  t.match(otp.show(asker, one.id), { failed: 0 })
+  clock.setWall(START_MS - 1_000)
+  const right = await otp.checks.verify(asker, one.id, code, {})
+  t.match(right, { session: { status: 'verified' } }, 'a second is what nodes and time servers differ by')
+  clock.setWall(START_MS - HOUR_MS)
+  const { token } = right as { token: string }
+  t.match(await otp.checks.redeem(asker, token, 'verification'), { code: 'otp_token_invalid' })
+})
+
+t.test('a code under a pepper that was replaced is never sent: its session is over', async t => {
+  const clock = new ManualClock(START_MS)
+  const kept = new KeptThings(clock)
+  const before = await alone(clock, kept, {})
+  const one = made(t, await before.otp.generate(before.asker, over(number(1), 'a@b.example', ['sms', 'email'])))
+  // Another secret, of the same number.
+  const { otp, asker, messages } = await alone(clock, kept, {})
+  clock.advance(60_000)
+  t.match(await otp.resend(asker, one.id), { code: 'otp_over' })
+  t.match(await otp.next(asker, one.id), { code: 'otp_over' })
+  t.same(messages, [])
+})
+
+t.test('each message of a session is of the version of its template that the first one was', async t => {
+  const clock = new ManualClock(START_MS)
+  const asked: unknown[] = []
+  let newest = 3
+  const { otp, asker } = await alone(clock, new KeptThings(clock), {
+    settings: { limits: NO_WAIT },
+    render: async (_, id, { otp = '' }, version = newest) => {
+      asked.push([id, version])
+      return { text: `${otp}!`, templateId: '7', version }
+    },
+  })
+  const template = { id: 'login', variables: {} }
+  const one = made(t, await otp.generate(asker, over(number(1), 'a@b.example', ['sms', 'email'], { template })))
+  newest = 4
+  made(t, await otp.resend(asker, one.id))
+  t.match(await otp.next(asker, one.id), { step: 1 })
+  made(t, await otp.generate(asker, over(number(2), '', ['sms'], { template })))
+  t.same(asked, [
+    ['login', 3],
+    ['7', 3],
+    ['7', 3],
+    ['login', 4],
+  ])
+  t.same(template, { id: 'login', variables: {} }, 'what was asked for is nobody’s to change')
+})
+
+t.test('a message that its owner called back is not made up for by the next channel', async t => {
+  const clock = new ManualClock(START_MS)
+  const kept = new KeptThings(clock)
+  const { otp, asker, messages } = await alone(clock, kept, {})
+  for (const [n, ending, isNext] of [
+    [1, state.DELETED, false],
+    [2, state.UNDELIVERABLE, true],
+  ] as const) {
+    const one = made(t, await otp.generate(asker, over(number(n), 'a@b.example', ['sms', 'email'])))
+    const m = Object.assign(new Message(), { id: messages.at(-1)?.id, account: 1, carrier: 0 })
+    m.extras = extrasOfWeb({ otp: one.id, sms_type: 'otp' }, [])
+    otp.course.ended(m, { state: ending, error: '', doneMs: clock.now() })
+    t.match(otp.show(asker, one.id), {
+      status: 'pending',
+      nextMs: isNext ? clock.now() : 0,
+      tries: [{ status: 'failed' }],
+    })
+    t.match(await otp.next(asker, one.id), { step: 1 }, 'whoever wants it asks')
+  }
+})
+
+t.test('webhooks hear that a code was called off, and that another took its place', async t => {
+  const clock = new ManualClock(START_MS)
+  const types: string[] = []
+  const { otp, asker } = await alone(clock, new KeptThings(clock), {
+    settings: { limits: NO_WAIT },
+    tell: type => void types.push(type),
+  })
+  made(t, await otp.generate(asker, wantedFor(number(1))))
+  const two = made(t, await otp.generate(asker, wantedFor(number(1))))
+  await otp.cancel(asker, two.id)
+  t.same(types, ['otp.sent', 'otp.superseded', 'otp.sent', 'otp.canceled'])
+})
+
+t.test('who is paid, and how much, is one line without marks that nobody sees', async t => {
+  const body = (payee: string, amount = '9.90 EUR') => generateBody.safeParse({ email: 'a@b.example', payee, amount })
+  t.ok(body('Shop & Söhne, المتجر').success)
+  for (const mark of ['\u202e', '\u2066', '\u200b', '\u2028', '\u2029', '\ufeff', '\n']) {
+    t.notOk(body(`Sh${mark}op`).success, encodeURIComponent(mark))
+    t.notOk(body('Shop', `9${mark}.90 EUR`).success)
+  }
 })
 
 t.test('of an account’s hour each message is one, whichever channel it takes', async t => {
@@ -547,7 +832,7 @@ t.test('a template is filled in the language with payee and amount, and counted 
     render: async (_, id, variables, version, locale) => {
       const { otp, ...others } = variables
       rendered.push([id, others, version, locale])
-      return { text: `${otp} ${id === 'whole' ? Object.values(others).join(' ') : ''}`, templateId: '7' }
+      return { text: `${otp} ${id === 'whole' ? Object.values(others).join(' ') : ''}`, templateId: '7', version: 1 }
     },
   })
   const paid = { payee: 'Shop', amount: '9.90 EUR', language: 'de', template: { id: 'whole', variables: { x: 'y' } } }
@@ -594,7 +879,7 @@ t.test('a crash between a channel that failed and the next one leaves a moment f
 t.test('after a hundred wrong codes in a row nothing is right for a destination until it is released', async t => {
   const clock = new ManualClock(START_MS)
   const kept = new KeptThings(clock)
-  const at = await alone(clock, kept, { profile: { guard: false }, settings: { limits: { ...MANY, cooldownMs: 0 } } })
+  const at = await alone(clock, kept, { profile: { guard: false }, settings: { limits: NO_WAIT } })
   const { otp, asker, messages } = at
   const begin = async (purpose: string): Promise<Session> =>
     made(t, await otp.generate(asker, wantedFor(number(1), purpose)))
@@ -705,9 +990,12 @@ t.test('an account’s wishes are kept as far as they differ, and nonsense is re
     { appHash: 'short' },
     { domain: 'Shop' },
     { pin: 1 },
+    { language: 'sv' },
   ]) {
     t.notOk(otpProfile.safeParse(wrong).success, JSON.stringify(wrong))
   }
+  t.match(otpProfile.safeParse({ language: 'sv' }).error?.message, /en.*de.*zh/s, 'those that there are are named')
+  t.equal(readOtpProfile({ language: 'sv' }).language, 'en', 'what was stored before is what it was')
   t.equal(masked('4915112345678'), '49********678')
   t.equal(masked('bob@shop.example'), 'b***@shop.example')
 })

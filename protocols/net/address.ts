@@ -2,6 +2,8 @@
 // never asks a name server.
 import { BlockList, isIP } from 'node:net'
 
+/** Above an IPv4 address: mapped (RFC 4291 §2.5.5.2), and translated (RFC 6052 §2.1). */
+const STANDS_FOR_IPV4: ReadonlySet<string> = new Set(['0:0:0:0:0:ffff', '64:ff9b:0:0:0:0'])
 const MAPPED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
 
 /** The address without a zone, an IPv4 address in IPv6 clothes (::ffff:192.0.2.1) as IPv4. */
@@ -12,23 +14,34 @@ export function plainAddress(address: string): string {
   return MAPPED.exec(bare)?.[1] ?? bare
 }
 
-/** What a peer is counted by: its IPv4 address, or the /64 of its IPv6 address, for a customer has at least that. */
+/**
+ * What a peer is counted by: its IPv4 address, in IPv6 clothes too, or the /64 of its IPv6 address, for a customer has at
+ * least that.
+ */
 export function networkOf(address: string): string {
   const plain = plainAddress(address)
   if (isIP(plain) !== 6) return plain
   const [head = '', tail] = plain.split('::')
-  const groups = head === '' ? [] : head.split(':')
+  const groups = groupsIn(head)
   if (tail !== undefined) {
-    const after = tail === '' ? [] : tail.split(':')
-    // Dotted digits at the end stand for two groups.
-    const used = groups.length + after.length + (tail.includes('.') ? 1 : 0)
-    for (let i = used; i < 8; i++) groups.push('0')
+    const after = groupsIn(tail)
+    while (groups.length + after.length < 8) groups.push(0)
     groups.push(...after)
   }
-  return `${groups
-    .slice(0, 4)
-    .map(group => Number.parseInt(group, 16).toString(16))
-    .join(':')}::/64`
+  const above = groups.slice(0, 6).map(group => group.toString(16))
+  const [high = 0, low = 0] = groups.slice(6)
+  if (STANDS_FOR_IPV4.has(above.join(':'))) return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`
+  return `${above.slice(0, 4).join(':')}::/64`
+}
+
+/** Dotted digits at the end stand for two. */
+function groupsIn(text: string): number[] {
+  if (text === '') return []
+  return text.split(':').flatMap(group => {
+    if (!group.includes('.')) return Number.parseInt(group, 16)
+    const [a = 0, b = 0, c = 0, d = 0] = group.split('.').map(Number)
+    return [a * 256 + b, c * 256 + d]
+  })
 }
 
 /** Whether the list holds the address, as it is or, for IPv4, as an IPv6 address that stands for it. False for no address. */

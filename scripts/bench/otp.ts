@@ -6,6 +6,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { command } from '../../protocols/smpp/commands.js'
 import { Framer } from '../../protocols/smpp/framer.js'
 import { encodePdu } from '../../protocols/smpp/pdu.js'
+import { formatReceipt, messageState } from '../../protocols/smpp/receipt.js'
 import { HEADER, readSm, Sm } from '../../protocols/smpp/sm.js'
 import { count as grouped } from '../../src/cli/print.js'
 import type { Profiled } from './flow.js'
@@ -158,14 +159,14 @@ class Carrier {
     readSm(buf, start, end, sm)
     const message_id = `C${++this.serial}`
     socket.write(encodePdu(command.submit_sm_resp, 0, sequence, { message_id }))
-    const short_message = Buffer.from(
-      `id:${message_id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:DELIVRD err:000 text:`,
-    )
+    const now = Date.now()
+    const state = messageState.DELIVERED
+    const words = { id: message_id, sub: 1, dlvrd: 1, submitMs: now, doneMs: now, state, err: '000', text: '' }
     const receipt = {
       source_addr: sm.destination_addr,
       destination_addr: sm.source_addr,
       esm_class: RECEIPT,
-      short_message,
+      short_message: formatReceipt(words),
     }
     socket.write(encodePdu(command.deliver_sm, 0, this.serial, receipt))
     const [code] = /\d{6}/.exec(sm.short_message.latin1Slice()) ?? []

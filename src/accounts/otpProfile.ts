@@ -15,16 +15,17 @@ export const otpDomain = z
 
 export const appHash = z.string().regex(/^[A-Za-z0-9+/]{11}$/, 'must be the 11 characters of an Android app')
 
+/** Those that messages are written in. */
+export const languages = ['en', 'de', 'fr', 'es', 'pt', 'it', 'nl', 'pl', 'tr', 'ru', 'ar', 'zh'] as const
+export type Language = (typeof languages)[number]
+
 export const otpProfile = z.strictObject({
   /** Begins its messages. */
   brand: brand.default(''),
   /** Source address of its messages where the request names none; '' leaves it to the carrier. */
   sender: z.string().max(20).default(''),
-  /** As in the request; en, de, fr, ... */
-  language: z
-    .string()
-    .regex(/^[a-z]{2}$/, 'must be two letters like en')
-    .default('en'),
+  /** Of its messages, where the request names none. */
+  language: z.enum(languages).default('en'),
   format: z.enum(['digits', 'letters', 'words']).default('digits'),
   /** Digits, letters or words of a code. */
   length: z.int().min(2).max(10).nullable().default(null),
@@ -54,11 +55,14 @@ export const otpProfile = z.strictObject({
 
 export type OtpProfile = Readonly<z.output<typeof otpProfile>>
 
+/** Once any two letters were taken, and English was sent where there are no texts. */
+const storedProfile = otpProfile.extend({ language: z.enum(languages).catch('en') })
+
 const preset: OtpProfile = otpProfile.parse({})
 
 /** A stored profile, defaults filled in. Throws on what no release of ours wrote. */
 export function readOtpProfile(stored: object): OtpProfile {
-  return Object.keys(stored).length === 0 ? preset : otpProfile.parse(stored)
+  return Object.keys(stored).length === 0 ? preset : storedProfile.parse(stored)
 }
 
 /** What is stored and exported: the settings that differ from their defaults. */

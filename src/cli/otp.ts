@@ -1,14 +1,17 @@
 // `trunkline otp`: codes for an account, sent and checked as its application would; prefixes that get none for now; and a
 // new secret for codes to come.
 
+import { text as textOf } from 'node:stream/consumers'
 import { type Command, Option } from 'commander'
 import type { BlockedPrefix, BlockedTo } from '../admin/otp.js'
 import { codeFormats } from '../services/otp/codes.js'
 import type { SessionLine } from '../services/otp/told.js'
 import { whole } from './arguments.js'
 import { ask, type Question } from './ask.js'
+import { CommandError, EXIT } from './exit.js'
 import { bad, count, good, strong, table } from './print.js'
 import { type GlobalOptions, optionsOf } from './settings.js'
+import { asking } from './works.js'
 
 interface OfAccount extends GlobalOptions {
   account: string
@@ -26,8 +29,10 @@ interface GenerateOptions extends OfAccount {
 
 interface VerifyOptions extends OfAccount {
   session: string
-  code: string
+  code?: string
   purpose?: string
+  payee?: string
+  amount?: string
 }
 
 interface ReleaseOptions extends OfAccount {
@@ -58,7 +63,7 @@ export function register(program: Command): void {
       `
 Examples:
   trunkline otp generate --account shop --number +4917112345678
-  trunkline otp verify --account shop --session otp_... --code 123456
+  trunkline otp verify --account shop --session otp_...
   trunkline otp blocked`,
     )
   const account = ['--account <systemId>', 'whose it is'] as const
@@ -79,8 +84,10 @@ Examples:
     .description('Says whether a code is right. Once it was, it is good no more.')
     .requiredOption(...account)
     .requiredOption('--session <id>', 'as generate gave it')
-    .requiredOption('--code <code>', 'as the phone shows it')
+    .option('--code <code>', 'as the phone shows it; - reads standard input, and without it the terminal is asked')
     .option('--purpose <purpose>', 'as generate was told')
+    .option('--payee <name>', 'who is paid, as generate was told')
+    .option('--amount <amount>', 'what is paid, as generate was told')
     .action((_, command: Command) => verify(optionsOf<VerifyOptions>(command)))
   const works = [
     ['resend', 'Sends the same code once more.'],
@@ -139,8 +146,8 @@ async function generate(options: GenerateOptions): Promise<void> {
 }
 
 async function verify(options: VerifyOptions): Promise<void> {
-  const { account, session, code, purpose } = options
-  const body = { session_id: session, otp_code: code, ...(purpose === undefined ? {} : { purpose }) }
+  const { account, session, code, purpose, payee, amount } = options
+  const body = { session_id: session, otp_code: await codeOf(code), purpose, payee, amount }
   const said = (await ask(options, { method: 'POST', path: of(account, 'verify'), body })) as {
     purpose: string
     verified_token: string
@@ -149,6 +156,20 @@ async function verify(options: VerifyOptions): Promise<void> {
   if (options.json) return console.log(JSON.stringify(said, null, 2))
   const ways = said.carried_by.map(({ channel, to }) => `${channel} to ${to}`)
   console.log(`${good('verified')} for ${said.purpose}; the code went by ${ways.join(', and by ')}`)
+}
+
+/** What stands on the command line every user of the machine can read while it runs. */
+async function codeOf(given: string | undefined): Promise<string> {
+  if (given === '-') return (await textOf(process.stdin)).trim()
+  if (given !== undefined) return given
+  if (!process.stdin.isTTY) {
+    throw new CommandError(
+      EXIT.usage,
+      'there is no terminal to ask for the code: give --code -, and it on standard input',
+    )
+  }
+  const { input } = await import('@inquirer/prompts')
+  return asking(input({ message: 'The code:' }, { output: process.stderr }))
 }
 
 async function onSession(work: string, id: string, options: OfAccount): Promise<void> {

@@ -8,6 +8,7 @@ import type { Log } from '../base/log.js'
 import type { Config } from '../config.js'
 import type { Door } from '../intake/submit.js'
 import type { OtpTemplates } from '../services/otp/host.js'
+import { phoneNumbers } from '../services/otp/numbers.js'
 import { Otp } from '../services/otp/otp.js'
 import { Peppers } from '../services/otp/peppers.js'
 import type { Spool } from '../spool/contract.js'
@@ -43,11 +44,11 @@ export interface RunningOtp {
   stop(): Promise<void>
 }
 
-/** Reads the peppers, or makes them. */
+/** Reads the peppers, or makes them; and the tables of numbers, for which later on all else would have to wait. */
 export async function openOtp(parts: OtpParts): Promise<RunningOtp> {
   const { config, directory, routing, notices, clock, log } = parts
   const { otp: settings, smtp } = config
-  const peppers = await Peppers.open(join(config.dataDir, 'otp.peppers'), clock)
+  const [peppers] = await Promise.all([Peppers.open(join(config.dataDir, 'otp.peppers'), clock), phoneNumbers()])
   const otp = new Otp({
     ...parts,
     peppers,
@@ -66,14 +67,16 @@ export async function openOtp(parts: OtpParts): Promise<RunningOtp> {
     postmaster: smtp.postmaster ?? `postmaster@${smtp.hostname}`,
     hostname: smtp.hostname,
     account: id => directory.account(id),
-    notice: (account, type, data) => notices.notify(account, type, data),
+    notice: (account, type, data, logged) => notices.notify(account, type, data, logged),
     learned: ({ carrier, account, destination, isUnused, afterMs }) => {
       const name = parts.lines().running.get(carrier)?.row.name
       if (name !== undefined) routing.learned(name, account, destination, isUnused, afterMs)
     },
   })
   const renew = (): void => {
-    if (clock.now() - peppers.current.sinceMs < settings.pepperHours * HOUR_MS) return
+    const sinceMs = clock.now() - peppers.current.sinceMs
+    // One of a clock that was ahead would stay until the clock is there again.
+    if (sinceMs >= 0 && sinceMs < settings.pepperHours * HOUR_MS) return
     otp.rotate().then(
       kid => log.info({ kid }, 'one-time passwords are hashed under a new secret'),
       error =>

@@ -7,14 +7,15 @@ import type { z } from 'zod'
 import { networkOf } from '../../../protocols/net/address.js'
 import type { Clock } from '../../base/clock.js'
 import { idText } from '../../base/ids.js'
-import { numberOf } from '../../intake/web/message.js'
 import type { WebSender } from '../../intake/web/sender.js'
 import type { FaultCode } from '../../model/fault.js'
 import { isoTime } from '../../returns/events.js'
+import { isOpen } from '../../services/otp/course.js'
 import { isRefusal, type Refusal } from '../../services/otp/host.js'
 import { type Asker, PURPOSE, type Wanted } from '../../services/otp/making.js'
+import { type PhoneNumbers, phoneNumbers, premium } from '../../services/otp/numbers.js'
 import type { Made, Otp } from '../../services/otp/otp.js'
-import { carriedBy, type Session, type Step } from '../../services/otp/session.js'
+import { carriedBy, lastStep, type Session, type Step } from '../../services/otp/session.js'
 import { Problem } from '../problem.js'
 import type { Api } from './api.js'
 import { needs } from './caller.js'
@@ -41,7 +42,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
   const routes = scope.withTypeProvider<ZodTypeProvider>()
   const tags = ['One-time passwords']
   const otp = (): Otp => desk().otp
-  const { params } = shapes
+  const { params, refusals } = shapes
 
   routes.post(
     '/otp/generate',
@@ -51,7 +52,10 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         summary: 'Send a code',
         description:
           'Nobody is told the code but the phone; only in the sandbox it stands in the answer. With more than one channel ' +
-          'the same code may go to more than one destination: whoever enters it has proven one of them, not which.',
+          'the same code may go to more than one destination: whoever enters it has proven one of them, not which. However ' +
+          'a number is written, it is one: +49 (0)151 is +49151. In its national form it needs country_code; a length that ' +
+          'its country does not have is refused, and so is a premium rate (403 otp_number_refused).' +
+          refusals.generate,
         tags,
         headers: shapes.idempotency,
         body: shapes.generateBody,
@@ -60,7 +64,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async (request, reply) => {
       const asker = askerOf(request)
-      const wanted = wantedOf(request.body)
+      const wanted = wantedOf(request.body, await phoneNumbers())
       await once(request, reply, asker, settled => otp().generate(asker, wanted, made => settled(madeText(made))))
       return reply
     },
@@ -75,7 +79,9 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         description:
           'A wrong code, one that is no longer good and a session that never was are answered alike: 422 otp_invalid. ' +
           'Once it was right it is good no more. carried_by says where the code went: with a fallback one of them is proven, ' +
-          'so take a phone for verified only where nothing else is named.',
+          'so take a phone for verified only where nothing else is named. phone_number and email may be named to be sure ' +
+          'whose session it is: each must be one of its destinations, whichever of them the code went to. What is named and ' +
+          'is not as it was costs an attempt like a wrong code; purpose is verification where none is named.',
         tags,
         body: shapes.verifyBody,
         response: { 200: shapes.verified, ...problems },
@@ -83,9 +89,9 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async (request, reply) => {
       const { session_id, otp_code, phone_number, email, purpose, payee, amount } = request.body
-      const destination = phone_number === undefined ? email?.toLowerCase() : numberOf(phone_number)
+      const phone = phone_number === undefined ? [] : [digitsIn(phone_number, await phoneNumbers())]
       const named = {
-        ...(destination === undefined ? {} : { destination }),
+        destinations: email === undefined ? phone : [...phone, email.toLowerCase()],
         ...(purpose === undefined ? {} : { purpose }),
         ...(payee === undefined ? {} : { payee }),
         ...(amount === undefined ? {} : { amount }),
@@ -113,7 +119,8 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
         summary: 'What a verified_token stands for, once',
         description:
           'For the part of your application that acts on a verified code and did not see it itself. One of carried_by is ' +
-          'proven; refuse what says sandbox where it counts.',
+          'proven; refuse what says sandbox where it counts.' +
+          refusals.redeem,
         tags,
         body: shapes.redeemBody,
         response: { 200: shapes.redeemed, ...problems },
@@ -134,6 +141,10 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       ...needs('otp:write'),
       schema: {
         summary: 'Send the same code once more',
+        description:
+          'Over the channel that it went last, or over another one of its workflow. What limits codes limits this, too: ' +
+          'resend_at of the answer before says when.' +
+          refusals.resend,
         tags,
         params,
         body: shapes.resendBody,
@@ -142,23 +153,30 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
     },
     async (request, reply) => {
       const { session_id } = request.params
-      const made = good(await otp().resend(askerOf(request), session_id, networkIn(request.body?.ip)))
+      const { ip, channel } = request.body ?? {}
+      const made = good(await otp().resend(askerOf(request), session_id, { network: networkIn(ip), channel }))
       return text(reply, madeText(made))
     },
   )
 
-  const on = (path: string, summary: string, work: (asker: Asker, id: string) => Promise<Session | Refusal>): void => {
+  const on = (
+    path: string,
+    { summary, description }: { summary: string; description: string },
+    work: (asker: Asker, id: string) => Promise<Session | Refusal>,
+  ): void => {
     routes.post(
       path,
       {
         ...needs('otp:write'),
-        schema: { summary, tags, params, response: { 200: shapes.session, ...problems } },
+        schema: { summary, description, tags, params, response: { 200: shapes.session, ...problems } },
       },
       async (request, reply) => said(reply, view(good(await work(askerOf(request), request.params.session_id)))),
     )
   }
-  on('/otp/next/:session_id', 'Go on to the next channel at once', (asker, id) => otp().next(asker, id))
-  on('/otp/cancel/:session_id', 'Call a code off', (asker, id) => otp().cancel(asker, id))
+  const next = { summary: 'Go on to the next channel at once', description: refusals.next }
+  on('/otp/next/:session_id', next, (asker, id) => otp().next(asker, id))
+  const cancel = { summary: 'Call a code off', description: refusals.session }
+  on('/otp/cancel/:session_id', cancel, (asker, id) => otp().cancel(asker, id))
 
   routes.get(
     '/otp/sessions',
@@ -173,8 +191,60 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       },
     },
     async request => {
-      const { account } = askerOf(request)
-      return { sessions: await asking(() => otp().list(account.id, request.query.limit)) }
+      const { account, isTest } = askerOf(request)
+      // What a test key asks for stays in the sandbox, and is listed nowhere.
+      return { sessions: isTest ? [] : await asking(() => otp().list(account.id, request.query.limit)) }
+    },
+  )
+
+  routes.get(
+    '/otp/blocks',
+    {
+      ...needs('otp:write'),
+      schema: {
+        summary: 'Prefixes of yours that get no codes for now',
+        description:
+          'Hardly anybody entered the codes that went there: mostly somebody asks your application for codes to numbers ' +
+          'that earn them money. Numbers of a network are told by seven digits, those of a country by its code.',
+        tags,
+        response: { 200: shapes.blocks, ...problems },
+      },
+    },
+    async request => {
+      const { account, isTest } = askerOf(request)
+      // What a test key sends is counted nowhere.
+      const found = isTest ? [] : otp().blocks(account.id)
+      return {
+        blocks: found.map(({ prefix, sent, verified, atMs, untilMs }) => ({
+          prefix,
+          sent,
+          verified,
+          at: isoTime(atMs),
+          until: isoTime(untilMs),
+        })),
+      }
+    },
+  )
+
+  routes.delete(
+    '/otp/blocks/:prefix',
+    {
+      ...needs('otp:write'),
+      schema: {
+        summary: 'Let codes go to a prefix again',
+        description: 'Should they be entered as rarely as before, it is blocked again.',
+        tags,
+        params: shapes.prefixParams,
+        response: { 200: shapes.released, ...problems },
+      },
+    },
+    async request => {
+      const { account, isTest } = askerOf(request)
+      const { prefix } = request.params
+      if (isTest || !(await otp().release(account.id, prefix))) {
+        throw new Problem(404, 'not_blocked', 'It is not blocked', `codes to ${prefix} are not blocked`)
+      }
+      return { prefix }
     },
   )
 
@@ -184,7 +254,7 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
       ...needs('otp:write'),
       schema: {
         summary: 'How a session stands',
-        description: 'Until an hour after its code has expired.',
+        description: `Until an hour after its code has expired.${refusals.show}`,
         tags,
         params,
         response: { 200: shapes.session, ...problems },
@@ -201,13 +271,14 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
 
   function view(session: Session): z.output<typeof shapes.session> {
     const { status, expiresMs, steps, step, tries, attempts, failed } = session
-    const isLate = status === 'pending' && desk().clock.now() >= expiresMs
+    const isLate = status === 'pending' && !isOpen(session, desk().clock.now())
+    const { channel, to } = steps[lastStep(session)] as Step
     return {
       session_id: session.id,
       status: isLate ? 'expired' : status,
       purpose: session.purpose,
-      channel: (steps[step] as Step).channel,
-      to: (steps[step] as Step).to,
+      channel,
+      to,
       created_at: isoTime(session.createdMs),
       expires_at: isoTime(expiresMs),
       ended_at: session.endedMs === 0 ? null : isoTime(session.endedMs),
@@ -281,12 +352,23 @@ export function otpRoutes({ scope, problems, askerOf }: OtpPlace, desk: () => Ot
   }
 }
 
-function wantedOf(body: z.output<typeof shapes.generateBody>): Wanted {
+/** A Refusal: it is no number. */
+function numberIn(phone: z.output<typeof shapes.phone>, numbers: PhoneNumbers): string | Refusal {
+  if (typeof phone === 'string') return numbers.canonical(phone)
+  return numbers.canonical(phone.number, phone.country_code?.replace('+', ''))
+}
+
+/** '' for what is no number: no session is of that. */
+function digitsIn(phone: z.output<typeof shapes.phone>, numbers: PhoneNumbers): string {
+  const found = numberIn(phone, numbers)
+  return typeof found === 'string' ? found : ''
+}
+
+function wantedOf(body: z.output<typeof shapes.generateBody>, numbers: PhoneNumbers): Wanted {
   const { phone_number, email = '', alphanumeric, format, workflow, template_id, template_variables } = body
-  const phone = phone_number === undefined ? '' : numberOf(phone_number)
-  if (phone_number !== undefined && phone === '') {
-    throw new Problem(422, 'destination_invalid', 'The code is not sent', 'the destination is not a phone number')
-  }
+  const phone = phone_number === undefined ? '' : numberIn(phone_number, numbers)
+  if (typeof phone !== 'string') throw new Problem(422, phone.code, 'The code is not sent', phone.text)
+  if (numbers.isPremium(phone)) throw new Problem(403, premium.code, 'The code is not sent', premium.text)
   const usual = [{ channel: phone === '' ? ('email' as const) : ('sms' as const), timeout_s: undefined }]
   return {
     phone,

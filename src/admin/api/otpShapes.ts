@@ -1,23 +1,23 @@
 // What may stand in requests about one-time passwords, and what their answers look like. Knows shapes and bounds alone.
 
 import { z } from 'zod'
-import { appHash, brand, otpDomain } from '../../accounts/otpProfile.js'
+import { appHash, brand, languages, otpDomain } from '../../accounts/otpProfile.js'
 import { codeFormats } from '../../services/otp/codes.js'
 import { channels } from '../../services/otp/session.js'
-import { languages } from '../../services/otp/texts.js'
 import { Problem } from '../problem.js'
 
 const MAX_KEY = 255
 const MAX_METADATA = 2_000
 
-const phone = z.union([
+export const phone = z.union([
   z.string().min(3).max(32),
   z.strictObject({
     number: z.string().min(3).max(32),
     country_code: z
       .string()
       .regex(/^\+?[1-9][0-9]{0,2}$/, 'must be 1 to 3 digits')
-      .optional(),
+      .optional()
+      .describe('Of a number without + or 00, such as 0151 2345678 with 49.'),
   }),
 ])
 const email = z.email().max(254)
@@ -27,7 +27,7 @@ const oneLine = (max: number) =>
     .string()
     .min(1)
     .max(max)
-    .regex(/^[^\p{Cc}]*$/u, 'must be one line')
+    .regex(/^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*$/u, 'must be one line, without marks that nobody sees')
 const payee = oneLine(64).describe('Who is paid; the message names it, and whoever verifies must name the same.')
 const amount = oneLine(32).describe('What is paid, like 49.90 EUR; as payee.')
 const ip = z.union([z.ipv4(), z.ipv6()]).describe('Of the client whom the code is for: limits count by it.')
@@ -40,7 +40,7 @@ export const generateBody = z
     expiry_minutes: z.int().min(1).max(10).optional(),
     alphanumeric: z.boolean().optional().describe('The same as format letters.'),
     format: z.enum(codeFormats).optional(),
-    purpose: purpose.optional().describe('Like login; whoever verifies must name the same.'),
+    purpose: purpose.optional().describe('Like login; whoever verifies must name the same. Without it verification.'),
     payee: payee.optional(),
     amount: amount.optional(),
     brand: brand.optional(),
@@ -72,7 +72,7 @@ export const generateBody = z
       .min(1)
       .max(4)
       .optional()
-      .describe('Channels in their order, all with the same code.'),
+      .describe('Channels in their order, all with the same code; each must begin while it is good.'),
     ip: ip.optional(),
     domain: otpDomain.optional().describe('Ends the message with @domain #code, for WebOTP.'),
     app_hash: appHash.optional().describe('Ends the message with it, for the SMS Retriever of Android.'),
@@ -101,12 +101,17 @@ export const verifyBody = z.strictObject({
   otp_code: z.string().min(1).max(64),
   phone_number: phone.optional(),
   email: email.optional(),
-  purpose: purpose.optional(),
-  payee: payee.optional(),
-  amount: amount.optional(),
+  purpose: purpose.optional().describe('As generate was told; without it verification. Another one costs an attempt.'),
+  payee: payee.optional().describe('As generate was told.'),
+  amount: amount.optional().describe('As generate was told.'),
 })
 export const redeemBody = z.strictObject({ verified_token: z.string().min(1).max(128), purpose: purpose.optional() })
-export const resendBody = z.strictObject({ ip: ip.optional() }).nullish()
+export const resendBody = z
+  .strictObject({
+    ip: ip.optional(),
+    channel: z.enum(channels).optional().describe('One of the workflow; without it the one that it went last.'),
+  })
+  .nullish()
 export const params = z.object({ session_id: sessionId })
 export const listQuery = z.object({ limit: z.coerce.number().int().min(1).max(200).default(50) })
 export const idempotency = z.object({
@@ -194,6 +199,36 @@ export const sessions = z
     ),
   })
   .meta({ id: 'OtpSessions' })
+
+export const prefixParams = z.object({ prefix: z.string().regex(/^\d{1,15}$/, 'must be digits') })
+const block = z.object({
+  prefix: z.string().describe('Numbers that begin so; a country code, of +1 with the area, is all of a country.'),
+  sent: z.number().describe('Codes within an hour that people had the time to enter.'),
+  verified: z.number().describe('How many of them were entered.'),
+  at: z.string(),
+  until: z.string(),
+})
+export const blocks = z.object({ blocks: z.array(block) }).meta({ id: 'OtpBlocks' })
+export const released = z.object({ prefix: z.string() }).meta({ id: 'OtpReleased' })
+
+// -- codes of refusals, as the documents name them
+
+const ofSending =
+  '429 otp_limited, whose limit says which (cooldown, hour, day, address, account, prefix), with Retry-After; 403 ' +
+  'otp_country_refused, otp_destination_blocked (too many wrong codes in a row) and otp_prefix_blocked (hardly any code is ' +
+  'entered there); 422 otp_text_invalid and otp_too_dear; and what keeps any message back, like no_route.'
+const ofSession = '404 otp_unknown, 409 otp_over'
+export const refusals = {
+  generate:
+    '\n\nRefused with 422 otp_length_invalid, otp_destination_missing, otp_workflow_too_long (a channel could not begin while ' +
+    'the code is good) and otp_sandbox_mixed; 501 otp_channel_unavailable; 429 otp_attempts_used (too many wrong codes), with ' +
+    `Retry-After; ${ofSending}`,
+  redeem: '\n\nRefused with 422 otp_token_invalid, whatever is wrong with it.',
+  resend: `\n\nRefused with ${ofSession}, 422 otp_channel_missing; ${ofSending}`,
+  next: `Refused with ${ofSession} and otp_no_step; ${ofSending}`,
+  session: `Refused with ${ofSession}.`,
+  show: '\n\nRefused with 404 otp_unknown.',
+} as const
 
 /** Bare or as a structured string (RFC 8941): `abc`, `"abc"`. */
 export function keyIn(given: string | undefined): string | undefined {

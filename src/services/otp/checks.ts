@@ -4,7 +4,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { rankOf } from '../../model/message.js'
-import { type Course, isOpen } from './course.js'
+import { type Course, isOpen, SKEW_MS } from './course.js'
 import type { Failures } from './failures.js'
 import type { Guard } from './guard.js'
 import { diskFull, type OtpHost, type Refusal, refusal } from './host.js'
@@ -16,13 +16,18 @@ const TOKEN_MS = 300_000
 const TOKEN_OCTETS = 32
 const OTP = rankOf('otp')
 
+/** What whoever verifies says of the code besides it; without destinations it may have gone to any of the session's. */
+export interface Named extends Partial<Omit<Binding, 'destination'>> {
+  readonly destinations?: readonly string[]
+}
+
 export interface Verified {
   readonly session: Session
   readonly token: string
 }
 
 /** The answer to every code that is not right, whatever is wrong with it. */
-export const wrongCode = refusal('otp_invalid', 'the code is wrong, or no longer good')
+const wrongCode = refusal('otp_invalid', 'the code is wrong, or no longer good')
 const tokenRefused = refusal('otp_token_invalid', 'the token is wrong, was used, or is no longer good')
 
 export class Checks {
@@ -44,12 +49,7 @@ export class Checks {
    * Whether this is the code; whatever is not right about it, the answer is the same and takes as long. Durable when it
    * resolves.
    */
-  async verify(
-    { account, isTest }: Asker,
-    id: string,
-    written: string,
-    named: Partial<Binding>,
-  ): Promise<Verified | Refusal> {
+  async verify({ account, isTest }: Asker, id: string, written: string, named: Named): Promise<Verified | Refusal> {
     const { spool, peppers, clock, counters } = this.host
     const { sessions, course, told, failures } = this.parts
     const nowMs = clock.now()
@@ -58,9 +58,11 @@ export class Checks {
     const isReal = isOpen(found, nowMs) && found.isTest === isTest && found.failed < found.attempts && !isBlocked
     const session = isReal ? found : sessions.decoyOf(account.id, id)
     const pepper = peppers.of(session.kid)
-    const { destination = session.destination, purpose = PURPOSE, payee = '', amount = '' } = named
+    const { destinations = [], purpose = PURPOSE, payee = '', amount = '' } = named
+    const { destination } = session
+    const isThere = areAll(destinations, session.steps)
     const isRight = isCode(session, pepper ?? peppers.current, { destination, purpose, payee, amount }, written)
-    if (isRight && isReal && pepper !== undefined) {
+    if (isRight && isThere && isReal && pepper !== undefined) {
       const secret = secretText(TOKEN_OCTETS)
       session.token = hashOf(secret).toString('base64')
       session.tokenUntilMs = nowMs + TOKEN_MS
@@ -100,9 +102,10 @@ export class Checks {
     const m = one.carrier === undefined ? spool.find(one.message) : undefined
     const carrier = one.carrier ?? m?.carrier ?? 0
     const to = (steps[one.step] as Step).to
-    // Each of its messages there was counted as sent.
-    for (const { step, channel, message, atMs } of one.channel === 'sms' ? session.tries : []) {
-      if (channel === 'sms' && message !== 0 && steps[step]?.to === to) this.parts.guard.verified(account, to, atMs)
+    // Each of its messages there is counted as sent, but for those that failed before.
+    for (const { step, channel, status, atMs } of one.channel === 'sms' ? session.tries : []) {
+      if (channel === 'sms' && status !== 'failed' && steps[step]?.to === to)
+        this.parts.guard.verified(account, to, atMs)
     }
     const conversion = {
       id: one.message,
@@ -131,13 +134,29 @@ export class Checks {
       timingSafeEqual(Buffer.from(session.token, 'base64'), hashOf(secret)) &&
       session.isTest === isTest &&
       session.purpose === purpose &&
-      clock.now() < session.tokenUntilMs
+      clock.now() < session.tokenUntilMs &&
+      clock.now() > session.endedMs - SKEW_MS
     if (!isGood) return tokenRefused
     session.token = ''
     if (!sessions.write(session)) return diskFull
     await spool.synced()
     return session
   }
+}
+
+/** Whether each is where one of the steps leads. All are looked at, to their ends, wherever they differ. */
+function areAll(destinations: readonly string[], steps: readonly Step[]): boolean {
+  let missing = 0
+  for (const destination of destinations) {
+    let found = 0
+    for (const { to } of steps) {
+      let differs = destination.length ^ to.length
+      for (let i = 0; i < destination.length; i++) differs |= destination.charCodeAt(i) ^ to.charCodeAt(i)
+      found |= Number(differs === 0)
+    }
+    missing |= found ^ 1
+  }
+  return missing === 0
 }
 
 const hashOf = (text: string): Buffer => createHash('sha256').update(text).digest()

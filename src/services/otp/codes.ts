@@ -31,12 +31,29 @@ export function newCode(format: CodeFormat, length: number): string {
   return code
 }
 
-/** The same for all ways of writing a code: case, blanks and hyphens do not matter, nor O for 0, I and L for 1. */
+/**
+ * The same for all ways of writing a code: case, blanks, dashes and what nobody sees do not matter, nor whose digits they
+ * are, nor O for 0, I and L for 1.
+ */
 export function plainCode(written: string, format: CodeFormat): string {
-  const bare = written.normalize('NFKC').replace(/[\s\-_.]+/g, '')
+  const bare = /^[0-9A-Za-z]*$/.test(written) ? written : bareOf(written)
   if (format === 'digits') return bare
   if (format === 'words') return bare.toLowerCase()
   return bare.toUpperCase().replace(/O/g, '0').replace(/[IL]/g, '1')
+}
+
+const bareOf = (written: string): string =>
+  written
+    .normalize('NFKC')
+    .replace(/[\s\p{Pd}\p{Cf}_.]+/gu, '')
+    .replace(/[^\P{Nd}0-9]/gu, digitOf)
+
+/** Unicode has them by tens, from 0 on; of some scripts one ten follows the other. */
+function digitOf(digit: string): string {
+  const point = digit.codePointAt(0) as number
+  let zero = point
+  while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero--
+  return String((point - zero) % 10)
 }
 
 /** Without blanks, for programs that read it out of a message. */

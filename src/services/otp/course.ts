@@ -28,11 +28,18 @@ export interface CourseParts {
   readonly gate: Gate
 }
 
+/** Clocks of nodes differ by less, and time servers put them back by less at one time. */
+export const SKEW_MS = 2_000
+
+/** A clock that was set back makes nothing good for longer. */
 export const isOpen = (session: Session | undefined, nowMs: number): session is Session =>
-  session !== undefined && session.status === 'pending' && nowMs < session.expiresMs
+  session !== undefined &&
+  session.status === 'pending' &&
+  nowMs < session.expiresMs &&
+  nowMs > session.createdMs - SKEW_MS
 
 export const unknownSession = refusal('otp_unknown', 'there is no such session')
-const over = refusal('otp_over', 'the session is over')
+export const sessionOver = refusal('otp_over', 'the session is over')
 const noStep = refusal('otp_no_step', 'no other channel is left')
 
 export class Course {
@@ -56,7 +63,7 @@ export class Course {
 
   /** A message that carried a code is over; in the turn, and the commit, in which it ended. */
   ended(m: Message, ending: Ending): void {
-    const { sessions, told } = this.parts
+    const { sessions, told, gate } = this.parts
     const id = readExtras(m.extras).web.otp
     const session = id === undefined ? undefined : sessions.read(m.account, id)
     const one = session?.tries.find(({ message }) => message === m.id)
@@ -64,19 +71,23 @@ export class Course {
     const nowMs = this.host.clock.now()
     one.carrier = m.carrier
     one.lane = m.lane
-    const { DELIVERED, ACCEPTED, UNKNOWN } = state
+    const { DELIVERED, ACCEPTED, UNKNOWN, DELETED } = state
     const isLast = one === session.tries.at(-1)
     const tells: OtpEvent[] = []
     if (ending.state === DELIVERED || (m.isMail && ending.state === ACCEPTED)) {
       one.status = 'delivered'
-      if (one.step === session.step) session.nextMs = 0
+      if (one.step === session.step || isLast) session.nextMs = 0
       tells.push('delivered')
     } else if (ending.state !== ACCEPTED && ending.state !== UNKNOWN) {
       one.status = 'failed'
       one.error = ending.error || (stateNames[ending.state] as string)
+      // Nobody could have entered it; of a session that was verified each of its messages counts as entered.
+      if (session.status !== 'verified') gate.takeBack(session, session.steps[one.step] as Step, one.atMs)
       if (isOpen(session, nowMs)) {
         tells.push('failed')
-        if (isLast && session.step + 1 < session.steps.length) {
+        // Who called the message back wants no other in its place.
+        if (isLast && ending.state === DELETED) session.nextMs = 0
+        else if (isLast && session.step + 1 < session.steps.length) {
           session.nextMs = nowMs
           sessions.setTimer(session, nowMs)
         }
@@ -120,15 +131,16 @@ export class Course {
     for (let index = from + 1; ; ) {
       const session = sessions.read(account, id)
       if (session === undefined) return unknownSession
-      if (!isOpen(session, clock.now())) return over
+      if (!isOpen(session, clock.now())) return sessionOver
       if (session.step !== index - 1) return session
       const step = session.steps[index]
       const who = this.host.account(account)
       const code = sender.codeOf(session)
-      if (step === undefined || who === undefined || code === undefined) return noStep
+      if (step === undefined || who === undefined) return noStep
+      if (code === undefined) return sessionOver
       const written = await sender.write(session, step, code, who)
       const now = sessions.read(account, id)
-      if (!isOpen(now, clock.now())) return over
+      if (!isOpen(now, clock.now())) return sessionOver
       if (now.step !== index - 1) return now
       const sends = gate.sends(now, step)
       const late = gate.objection(now, step, who, sends, true)
@@ -167,23 +179,26 @@ export class Course {
   }
 
   /**
-   * A message of it was handed in: written, counted, and the next step's moment set. False when the disk is full: then the
-   * message is called back and nothing is counted. `sends`: of its destination.
+   * A message of it was handed in: written, counted, and the next step's moment set; after a step that was left behind what
+   * is to come stays as it was. False when the disk is full: then the message is called back and nothing is counted.
+   * `sends`: of its destination.
    */
   sent(session: Session, one: Try, account: Account, sends: Sends): boolean {
     const { sessions, gate } = this.parts
     const nowMs = this.host.clock.now()
     session.tries.push(one)
-    session.step = one.step
     session.lastSentMs = nowMs
     const step = session.steps[one.step] as Step
-    const isLast = one.step + 1 >= session.steps.length
-    session.nextMs = isLast ? 0 : nowMs + step.timeoutMs
+    if (one.step >= session.step) {
+      session.step = one.step
+      const isLast = one.step + 1 >= session.steps.length
+      session.nextMs = isLast ? 0 : nowMs + step.timeoutMs
+    }
     if (!sessions.write(session)) {
       if (one.message !== 0) this.host.spool.cancel(one.message)
       return false
     }
-    if (!isLast) sessions.setTimer(session, Math.min(session.nextMs, session.expiresMs))
+    if (session.nextMs !== 0) sessions.setTimer(session, Math.min(session.nextMs, session.expiresMs))
     gate.count(session, step, account, sends)
     return true
   }

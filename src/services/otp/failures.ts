@@ -3,6 +3,7 @@
 // that is right begins anew. Kept with the sessions, in the commit that has the attempt.
 
 import type { OtpHost } from './host.js'
+import { masked } from './told.js'
 
 /** As many as NIST lets be. */
 const MOST = 100
@@ -35,13 +36,14 @@ export class Failures {
     const { spool, clock, counters, notice } = this.host
     const { account, destination } = of
     const untilMs = clock.now() + KEEP_MS
-    const count = destination === '' ? 0 : this.count(of) + 1
+    const before = this.count(of)
+    const count = destination === '' ? 0 : before + 1
     spool.keep(countKey(of), Buffer.from(String(count)), untilMs)
     if (count < MOST) return false
     const block: BlockedDestination = { account, destination, atMs: clock.now() }
     spool.keep(blockKey(of), Buffer.from(JSON.stringify(block)), untilMs)
     counters.add('otp_destinations_blocked')
-    notice(account, 'otp.destination_blocked', { to: destination, failed: count })
+    notice(account, 'otp.destination_blocked', { to: destination, failed: count }, { to: masked(destination) })
     return true
   }
 

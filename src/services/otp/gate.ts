@@ -16,10 +16,11 @@ const limitText: Readonly<Record<Over['what'], string>> = {
   day: 'no more codes for this destination on this day',
   address: 'no more codes for this address in this hour',
   account: 'no more codes for this account in this hour',
+  prefix: 'many codes went to numbers that begin like this one, and none has had the time to be entered',
 }
 const destinationBlocked = refusal(
   'otp_destination_blocked',
-  'too many wrong codes in a row for this destination: whoever runs the gateway must release it',
+  'too many wrong codes in a row for this destination: whoever runs the gateway can release it',
 )
 const countryRefused = refusal('otp_country_refused', 'the account sends no codes to this country')
 
@@ -55,18 +56,25 @@ export class Gate {
     if (session.isSandboxed) return undefined
     const abroad = this.country(account, step)
     if (abroad !== undefined) return abroad
-    if (this.failures.isBlocked(session)) return destinationBlocked
     const { id, otp } = account
+    const { to } = step
+    // What is counted by the first destination, and what by the one that a later step has of its own.
+    if (this.failures.isBlocked(session)) return destinationBlocked
+    if (to !== session.destination && this.failures.isBlocked({ account: id, destination: to }))
+      return destinationBlocked
     const nowMs = this.host.clock.now()
-    const block = step.channel === 'sms' && otp.guard ? this.guard.blocked(id, step.to, nowMs) : undefined
+    const over =
+      (otp.perHour === null ? undefined : this.counts.overAccount(id, otp.perHour, nowMs)) ?? sends.over(isNext)
+    if (over !== undefined) return this.limited(over, sends.left)
+    if (step.channel !== 'sms' || !otp.guard) return undefined
+    const block = this.guard.blocked(id, to, nowMs)
     if (block !== undefined) {
       this.host.counters.add('otp_prefix_refused')
       const why = 'codes to these numbers are hardly ever entered: none are sent there for now'
       return refusal('otp_prefix_blocked', why, { retryable: true, untilMs: block.untilMs })
     }
-    const over =
-      (otp.perHour === null ? undefined : this.counts.overAccount(id, otp.perHour, nowMs)) ?? sends.over(isNext)
-    return over && this.limited(over, sends.left)
+    const untilMs = this.guard.fullUntil(id, to, nowMs)
+    return untilMs === undefined ? undefined : this.limited({ what: 'prefix', untilMs }, sends.left)
   }
 
   /** What keeps a client's address from asking for one more. */
@@ -83,6 +91,11 @@ export class Gate {
     sends.count()
     if (otp.perHour !== null) this.counts.countAccount(id, nowMs)
     if (channel === 'sms' && otp.guard) this.watch(id, to, nowMs)
+  }
+
+  /** A message of the step that was counted at that moment never arrived. */
+  takeBack({ account, isSandboxed }: Session, { channel, to }: Step, sentMs: number): void {
+    if (!isSandboxed && channel === 'sms') this.guard.failed(account, to, sentMs)
   }
 
   countAddress({ account, isSandboxed }: Session, network: string | undefined): void {

@@ -42,7 +42,7 @@ export interface OtpTemplates {
     variables: Readonly<Record<string, string>>,
     version: number | undefined,
     locale: string,
-  ): Promise<{ readonly text: string; readonly templateId: string } | Refusal>
+  ): Promise<{ readonly text: string; readonly templateId: string; readonly version: number } | Refusal>
   /** One was sent. */
   used(templateId: string): void
 }
@@ -66,8 +66,13 @@ export interface OtpHost {
   readonly hostname: string
   readonly templates: OtpTemplates
   account(id: number): Account | undefined
-  /** A notice to the account: its webhooks, and a line in the log. */
-  notice(account: number, type: string, data: Readonly<Record<string, unknown>>): void
+  /** A notice to the account: its webhooks, and a line in the log, with `logged` in the place of what stands in `data`. */
+  notice(
+    account: number,
+    type: string,
+    data: Readonly<Record<string, unknown>>,
+    logged?: Readonly<Record<string, unknown>>,
+  ): void
   /** For whoever judges carriers. */
   learned(outcome: CodeOutcome): void
   fault(error: unknown): void

@@ -1,6 +1,6 @@
-// How many codes may be asked for: for one destination, from one address of a client, by one account. Counts what was sent,
-// beside the sessions, in the same commit; a restart forgets nothing. Knows moments and bounds; what is answered to whoever
-// is over one, otp.ts says.
+// How many codes may be asked for: for one destination, by one account and by all, from one address of a client, by one
+// account. Counts what was sent, beside the sessions, in the same commit; a restart forgets nothing. Knows moments and
+// bounds; what is answered to whoever is over one, gate.ts says.
 
 import type { Spool } from '../../spool/contract.js'
 
@@ -9,13 +9,15 @@ export interface SendLimits {
   readonly cooldownMs: number
   readonly perHour: number
   readonly perDay: number
+  /** For a destination over all accounts, if that is more than `perDay`; 0: no limit. */
+  readonly perDayInAll: number
   /** For one address of a client; 0: as many as it likes. */
   readonly perAddressHour: number
 }
 
 /** What stands in the way, and until when. */
 export interface Over {
-  readonly what: 'cooldown' | 'hour' | 'day' | 'address' | 'account'
+  readonly what: 'cooldown' | 'hour' | 'day' | 'address' | 'account' | 'prefix'
   readonly untilMs: number
 }
 
@@ -43,7 +45,14 @@ export class SendCounts {
   to(account: number, destination: string, nowMs: number): Sends {
     const key = destinationKey(account, destination)
     const moments = this.moments(key, nowMs - DAY_MS, nowMs)
-    return new Sends(this.limits, moments, nowMs, all => this.write(key, all, nowMs + DAY_MS))
+    const write = (all: readonly number[]): void => this.write(key, all, nowMs + DAY_MS)
+    if (this.limits.perDayInAll === 0) return new Sends(this.limits, moments, nowMs, write)
+    const inAllKey = overallKey(destination)
+    const inAll = this.inAll(inAllKey, nowMs)
+    return new Sends(this.limits, moments, nowMs, write, {
+      ...inAll,
+      write: count => this.write(inAllKey, [inAll.fromMs, count], inAll.fromMs + DAY_MS),
+    })
   }
 
   overAddress(account: number, network: string, nowMs: number): Over | undefined {
@@ -81,6 +90,13 @@ export class SendCounts {
     this.write(accountKey(account), [fromMs, count + 1], fromMs + HOUR_MS)
   }
 
+  /** A day from its first code on: of so many accounts' moments the list would be long. */
+  private inAll(key: string, nowMs: number): { fromMs: number; count: number } {
+    const kept = this.spool.kept(key)
+    const [fromMs = nowMs, count = 0] = kept === undefined ? [] : (JSON.parse(kept.toString()) as number[])
+    return { fromMs: Math.min(fromMs, nowMs), count }
+  }
+
   private hourOf(account: number, nowMs: number): { fromMs: number; count: number } {
     const fromMs = nowMs - (nowMs % HOUR_MS)
     const kept = this.spool.kept(accountKey(account))
@@ -114,18 +130,33 @@ export class SendCounts {
   }
 }
 
+/** What all accounts sent to a destination within a day that began then. */
+interface InAll {
+  readonly fromMs: number
+  readonly count: number
+  write(count: number): void
+}
+
 /** Of one destination, as of one moment. */
 export class Sends {
   private readonly limits: SendLimits
   private readonly moments: number[]
   private readonly nowMs: number
   private readonly write: (moments: readonly number[]) => void
+  private readonly inAll: InAll | undefined
 
-  constructor(limits: SendLimits, moments: number[], nowMs: number, write: (moments: readonly number[]) => void) {
+  constructor(
+    limits: SendLimits,
+    moments: number[],
+    nowMs: number,
+    write: (moments: readonly number[]) => void,
+    inAll?: InAll,
+  ) {
     this.limits = limits
     this.moments = moments
     this.nowMs = nowMs
     this.write = write
+    this.inAll = inAll
   }
 
   /** Nothing is counted. `isNext`: of a session that goes on by itself, whatever was sent just now. */
@@ -138,12 +169,22 @@ export class Sends {
     const day = full(moments, perDay, DAY_MS)
     if (day !== undefined) return { what: 'day', untilMs: day }
     const hour = full(after(moments, nowMs - HOUR_MS), perHour, HOUR_MS)
-    return hour === undefined ? undefined : { what: 'hour', untilMs: hour }
+    if (hour !== undefined) return { what: 'hour', untilMs: hour }
+    // Said as if it were the account's own: who else sends there is nobody's business.
+    const inAll = this.fullInAllUntil()
+    return inAll === undefined ? undefined : { what: 'day', untilMs: inAll }
+  }
+
+  private fullInAllUntil(): number | undefined {
+    const { inAll, limits } = this
+    const isFull = inAll !== undefined && inAll.count >= Math.max(limits.perDay, limits.perDayInAll)
+    return isFull ? inAll.fromMs + DAY_MS : undefined
   }
 
   get left(): Left {
     const { moments, nowMs } = this
     const { perHour, perDay } = this.limits
+    if (this.fullInAllUntil() !== undefined) return { hour: 0, day: 0 }
     const day = Math.max(0, perDay - moments.length)
     return { hour: Math.min(day, Math.max(0, perHour - after(moments, nowMs - HOUR_MS).length)), day }
   }
@@ -152,6 +193,7 @@ export class Sends {
   count(): void {
     this.moments.push(this.nowMs)
     this.write(this.moments)
+    this.inAll?.write(this.inAll.count + 1)
   }
 }
 
@@ -164,5 +206,6 @@ function full(moments: readonly number[], most: number, windowMs: number): numbe
 }
 
 const destinationKey = (account: number, destination: string): string => `otp d ${account} ${destination}`
+const overallKey = (destination: string): string => `otp w ${destination}`
 const addressKey = (account: number, network: string): string => `otp n ${account} ${network}`
 const accountKey = (account: number): string => `otp a ${account}`

@@ -3,13 +3,16 @@
 
 import { randomBytes } from 'node:crypto'
 import type { Account } from '../../accounts/account.js'
+import type { Language } from '../../accounts/otpProfile.js'
 import { isMagic } from '../../routing/sandbox.js'
 import { type CodeFormat, FEWEST_DIGITS, LENGTHS, newCode, plainCode } from './codes.js'
 import { type OtpHost, type OtpSettings, type Refusal, refusal } from './host.js'
 import { type Channel, newSessionId, type Session, type Step, sealOwner, tagOf } from './session.js'
-import { type Language, languages, type Wording } from './texts.js'
+import type { Wording } from './texts.js'
 
 const MINUTE_MS = 60_000
+/** So long before its end a code can still be read and entered. */
+const ENTERED_MS = 10_000
 /** What a code is for, if nobody says. */
 export const PURPOSE = 'verification'
 
@@ -55,6 +58,15 @@ const sandboxMixed = refusal(
   'otp_sandbox_mixed',
   'a number of the sandbox and a destination outside of it: with a test key all channels stay inside',
 )
+const neverBegins = (channel: Channel, beginsMs: number, goodMs: number): Refusal => {
+  const [begins, good] = [Math.ceil(beginsMs / 1_000), Math.floor(goodMs / 1_000)]
+  return refusal(
+    'otp_workflow_too_long',
+    `the channel ${channel} would begin ${begins} s after the first message, and the code is good for ${good} s: ` +
+      'shorten timeout_s or lengthen expiry_minutes',
+    { more: { begins_after_s: begins, good_for_s: good } },
+  )
+}
 export const noVoice = refusal('otp_channel_unavailable', 'codes are not spoken yet: use sms or email')
 
 /** A session with a code of its own, nothing of it written or sent; or what of it cannot be. */
@@ -81,13 +93,20 @@ export function buildSession(
     if (to === '') return noDestination(channel)
     steps.push({ channel, to, timeoutMs })
   }
+  const minutes = wanted.expiryMinutes ?? otp.expiryMinutes
+  const goodMs = minutes === null ? settings.expiryMs : minutes * MINUTE_MS
+  let beginsMs = 0
+  for (const { channel, timeoutMs } of steps) {
+    if (beginsMs > 0 && beginsMs > goodMs - ENTERED_MS) return neverBegins(channel, beginsMs, goodMs)
+    beginsMs += timeoutMs
+  }
   const played = sandbox ? steps.filter(({ channel, to }) => channel === 'sms' && isMagic(to)).length : 0
   if (!isTest && played > 0 && played < steps.length) return sandboxMixed
   const first = steps[0] as Step
   const nowMs = clock.now()
   const wording: Wording = {
     brand: wanted.brand ?? otp.brand,
-    language: wanted.language ?? (isLanguage(otp.language) ? otp.language : 'en'),
+    language: wanted.language ?? otp.language,
     payee: wanted.payee,
     amount: wanted.amount,
     custom: wanted.custom,
@@ -98,9 +117,10 @@ export function buildSession(
   const pepper = peppers.current
   const of = { account: account.id, id: newSessionId(nowMs) }
   const binding = { destination: first.to, purpose: wanted.purpose, payee: wanted.payee, amount: wanted.amount }
-  const minutes = wanted.expiryMinutes ?? otp.expiryMinutes
   const session: Session = {
-    ...of,
+    // Spread into an object of so many fields they would cost five times all else here.
+    id: of.id,
+    account: of.account,
     isTest,
     isSandboxed: isTest || played > 0,
     destination: first.to,
@@ -121,7 +141,7 @@ export function buildSession(
     failed: 0,
     failedUntilMs: 0,
     createdMs: nowMs,
-    expiresMs: nowMs + (minutes === null ? settings.expiryMs : minutes * MINUTE_MS),
+    expiresMs: nowMs + goodMs,
     lastSentMs: nowMs,
     status: 'pending',
     endedMs: 0,
@@ -168,4 +188,3 @@ export function decoySession({ clock, peppers }: OtpHost): Session {
 
 const usual = (format: CodeFormat, { length }: OtpSettings): number =>
   format === 'digits' ? length : LENGTHS[format].usual
-const isLanguage = (text: string): text is Language => (languages as readonly string[]).includes(text)

@@ -2,7 +2,7 @@
 // checks.ts says. What is taken is durable before anything is answered. Knows sessions and what limits them; knows no HTTP.
 
 import { Checks } from './checks.js'
-import { Course, isOpen, unknownSession } from './course.js'
+import { Course, isOpen, sessionOver, unknownSession } from './course.js'
 import { type BlockedDestination, Failures } from './failures.js'
 import { Gate } from './gate.js'
 import { Guard, type PrefixBlock } from './guard.js'
@@ -10,7 +10,7 @@ import { diskFull, isRefusal, type OtpHost, type Refusal, refusal } from './host
 import { type Left, SendCounts, type Sends } from './limits.js'
 import { type Asker, buildSession, decoySession, type Wanted } from './making.js'
 import { Sender, type Written } from './sending.js'
-import { type Session, Sessions, type Standing, type Step, type Try } from './session.js'
+import { type Channel, lastStep, type Session, Sessions, type Standing, type Step, type Try } from './session.js'
 import { type SessionLine, Told } from './told.js'
 
 /** A session, and its code where it never left the building. */
@@ -20,7 +20,15 @@ export interface Made {
   readonly code?: string
 }
 
-const sessionOver = refusal('otp_over', 'the session is over')
+/** How a code is to go once more. */
+export interface Again {
+  /** Of the client who asks, as for {@link Wanted}. */
+  readonly network?: string | undefined
+  /** One of the session's; without it the one that the code went last. */
+  readonly channel?: Channel | undefined
+}
+
+const noChannel = refusal('otp_channel_missing', 'the session has no such channel')
 
 export class Otp {
   readonly guard: Guard
@@ -78,7 +86,7 @@ export class Otp {
         first.channel === 'email' || session.template !== null
           ? this.objection(asker, session, wanted.network, this.gate.sends(session, first), this.standingOf(session))
           : undefined
-      if (before !== undefined) return before
+      if (before !== undefined && !isPassedOn(before, session)) return before
       const written = await this.sender.write(session, first, code, account)
       if (isRefusal(written)) return written
       const done = this.begin(asker, session, written, wanted.network, isAdmitted)
@@ -137,7 +145,7 @@ export class Otp {
     // Others may have come while it was written.
     const standing = this.standingOf(session)
     const late = this.objection(asker, session, network, sends, standing)
-    if (late !== undefined) return late
+    if (late !== undefined && !isPassedOn(late, session)) return late
     const { account } = asker
     const { sessions, gate, course, told } = this
     const nowMs = this.host.clock.now()
@@ -146,9 +154,9 @@ export class Otp {
       session.failed = standing.failed
       session.failedUntilMs = standing.failedUntilMs
     }
-    const done = this.sender.submit(session, 0, written, account, isAdmitted)
+    const done = late ?? this.sender.submit(session, 0, written, account, isAdmitted)
     if (isRefusal(done)) {
-      if (session.steps.length === 1 || !PASSED_ON.has(done.code)) return done
+      if (!isPassedOn(done, session)) return done
       // The next channel is told by the timer, as it is when a carrier refuses the message.
       const failed: Try = {
         step: 0,
@@ -175,8 +183,8 @@ export class Otp {
     return sends
   }
 
-  /** The same code once more, over the channel that it went last; durable when it resolves. */
-  async resend(asker: Asker, id: string, network?: string): Promise<Made | Refusal> {
+  /** The same code once more; durable when it resolves. */
+  async resend(asker: Asker, id: string, { network, channel }: Again = {}): Promise<Made | Refusal> {
     const { account } = asker
     let isAdmitted = false
     for (;;) {
@@ -184,16 +192,18 @@ export class Otp {
       if (isRefusal(session)) return session
       const code = this.sender.codeOf(session)
       if (code === undefined) return sessionOver
-      const { step } = session
-      const written = await this.sender.write(session, session.steps[step] as Step, code, account)
+      const step = stepAgain(session, channel)
+      const to = session.steps[step]
+      if (to === undefined) return noChannel
+      const written = await this.sender.write(session, to, code, account)
       if (isRefusal(written)) return written
       const now = this.open(asker, id)
       if (isRefusal(now)) return now
-      const to = now.steps[now.step] as Step
+      // Another request may have gone on meanwhile.
+      if (stepAgain(now, channel) !== step) continue
       const sends = this.gate.sends(now, to)
       const objection = this.gate.objectionTo(network, now, sends) ?? this.gate.objection(now, to, account, sends)
       if (objection !== undefined) return objection
-      if (now.step !== step) continue
       const done = this.sender.submit(now, step, written, account, isAdmitted)
       if (isRefusal(done)) {
         if (done.code !== 'credit_pending' || !(await this.host.door.creditKnown(account))) return done
@@ -251,8 +261,9 @@ export class Otp {
     return peppers.current.kid
   }
 
-  blocks(): PrefixBlock[] {
-    return this.guard.list(this.host.clock.now())
+  /** Prefixes that get no codes now: of one account, or of all. */
+  blocks(account?: number): PrefixBlock[] {
+    return this.guard.list(this.host.clock.now(), account)
   }
 
   /** False: there is no such block. Durable when it resolves. */
@@ -275,10 +286,20 @@ export class Otp {
   }
 }
 
+/** Of steps that have the channel, all to one destination, one that was come to rather than one ahead; -1: none has it. */
+function stepAgain(session: Session, channel: Channel | undefined): number {
+  if (channel === undefined) return lastStep(session)
+  const { steps, step } = session
+  const before = steps.findLastIndex((one, i) => one.channel === channel && i <= step)
+  return before >= 0 ? before : steps.findIndex(one => one.channel === channel)
+}
+
 /** The destination cannot be reached so, and perhaps in another way. */
 const PASSED_ON: ReadonlySet<string> = new Set([
   'no_route',
   'destination_stopped',
   'destination_blocked',
   'destination_dnd',
+  'otp_prefix_blocked',
 ])
+const isPassedOn = ({ code }: Refusal, { steps }: Session): boolean => steps.length > 1 && PASSED_ON.has(code)

@@ -4,6 +4,7 @@
 
 import { createHmac, hkdfSync, randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { assert } from '../../base/assert.js'
 import type { Clock } from '../../base/clock.js'
 
@@ -101,24 +102,35 @@ export class Peppers {
 
   private async add(): Promise<void> {
     const nowMs = this.clock.now()
-    const fresh = new Pepper((this.all[0]?.kid ?? 0) + 1, nowMs, randomBytes(KEY_OCTETS))
+    // By the clock, for the file may have been lost: no session is to come upon another secret under the number it knows.
+    const kid = Math.max((this.all[0]?.kid ?? 0) + 1, Math.floor(nowMs / 1_000))
+    const fresh = new Pepper(kid, nowMs, randomBytes(KEY_OCTETS))
     // One is in use until the next begins.
     const kept = this.all.filter((_, i) => i === 0 || nowMs - (this.all[i - 1] as Pepper).sinceMs < KEEP_MS)
     const all = [fresh, ...kept]
     const half = `${this.file}.new`
     const handle = await open(half, 'w', 0o600)
-    await handle.writeFile(
-      all.map(({ kid, sinceMs, secret }) => `${kid} ${sinceMs} ${secret.toString('hex')}\n`).join(''),
-    )
-    await handle.sync()
-    await handle.close()
+    try {
+      await handle.writeFile(
+        all.map(({ kid, sinceMs, secret }) => `${kid} ${sinceMs} ${secret.toString('hex')}\n`).join(''),
+      )
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
     await rename(half, this.file)
+    const folder = await open(dirname(this.file))
+    try {
+      await folder.sync()
+    } finally {
+      await folder.close()
+    }
     this.all = all
   }
 }
 
 function read(line: string, file: string): Pepper {
-  const [, kid, sinceMs, secret] = /^(\d{1,9}) (\d{1,15}) ([0-9a-f]{64})$/.exec(line) ?? []
+  const [, kid, sinceMs, secret] = /^(\d{1,15}) (\d{1,15}) ([0-9a-f]{64})$/.exec(line) ?? []
   if (secret === undefined)
     throw new Error(`${file} holds no peppers: each line must have a number, a moment and 64 hex digits`)
   return new Pepper(Number(kid), Number(sinceMs), Buffer.from(secret, 'hex'))

@@ -9,11 +9,13 @@ import { Message, rankOf } from '../../model/message.js'
 import { extrasOfWeb } from '../../model/webExtras.js'
 import { isRefusal, type OtpHost, type Refusal, refusal } from './host.js'
 import { noVoice } from './making.js'
-import { type Session, type Step, sealOwner, type Try } from './session.js'
+import { isCode, type Session, type Step, sealOwner, type Template, type Try } from './session.js'
 import { MOST_FOR_APP, subjectFor, withSuffix, wordsFor } from './texts.js'
 
 const OTP = rankOf('otp')
 const MINUTE_MS = 60_000
+/** From a code's making to its first message: no minute of it is over. */
+const SLACK_MS = 5_000
 const MOST_CHARACTERS = 1_600
 const FIELDS: Omit<MessageFields, 'from_number' | 'message'> = {
   message_type: 'text',
@@ -44,15 +46,22 @@ export class Sender {
     this.host = host
   }
 
-  /** The session's code; undefined: its pepper was destroyed. */
+  /** The session's code; undefined: its pepper was destroyed, or is another one by now. */
   codeOf(session: Session): string | undefined {
-    return this.host.peppers.of(session.kid)?.unseal(sealOwner(session), session.sealed)
+    const pepper = this.host.peppers.of(session.kid)
+    const code = pepper?.unseal(sealOwner(session), session.sealed)
+    const { destination, purpose, wording } = session
+    const { payee, amount } = wording
+    // Under another secret it would be gibberish, and somebody's phone would show it.
+    const isIt = pepper && code && isCode(session, pepper, { destination, purpose, payee, amount }, code)
+    return isIt ? code : undefined
   }
 
-  /** What the message of a step says. `code` as it is shown. */
+  /** What the message of a step says. `code` as it is shown. The first one settles the version of a template. */
   async write(session: Session, step: Step, code: string, account: Account): Promise<Written | Refusal> {
     if (step.channel === 'voice') return noVoice
-    const minutes = Math.max(1, Math.round((session.expiresMs - this.host.clock.now()) / MINUTE_MS))
+    const leftMs = session.expiresMs - this.host.clock.now()
+    const minutes = Math.max(1, Math.floor((leftMs + SLACK_MS) / MINUTE_MS))
     const made: Words | Refusal =
       session.template === null
         ? { words: wordsFor(session.wording, code, minutes) }
@@ -81,7 +90,7 @@ export class Sender {
   }
 
   private async fill(session: Session, code: string, minutes: number): Promise<Words | Refusal> {
-    const { id, variables } = session.template as NonNullable<Session['template']>
+    const { id, version, variables } = session.template as Template
     const { payee, amount, language } = session.wording
     const given = {
       ...variables,
@@ -91,13 +100,16 @@ export class Sender {
       ...(amount === '' ? {} : { amount }),
     }
     const { templates } = this.host
-    let made = await templates.render(session.account, id, given, undefined, language)
+    let made = await templates.render(session.account, id, given, version, language)
     if (isRefusal(made) && made.code === 'variable_unknown') {
       // Not every template says how long its code is good.
       const { expiry: _, ...others } = given
-      made = await templates.render(session.account, id, others, undefined, language)
+      made = await templates.render(session.account, id, others, version, language)
     }
-    return isRefusal(made) ? made : { words: made.text, templateId: made.templateId }
+    if (isRefusal(made)) return made
+    const { text, templateId } = made
+    session.template = { id: templateId, version: made.version, variables }
+    return { words: text, templateId }
   }
 
   /**

@@ -37,6 +37,13 @@ export interface Try {
   lane?: number
 }
 
+/** Which template says the code. `version`: once the first message was written, for all that follow. */
+export interface Template {
+  readonly id: string
+  readonly version?: number
+  readonly variables: Readonly<Record<string, string>>
+}
+
 export interface Session {
   readonly id: string
   readonly account: number
@@ -55,7 +62,7 @@ export interface Session {
   sealed: string
   readonly wording: Wording
   readonly source: string
-  readonly template: { readonly id: string; readonly variables: Readonly<Record<string, string>> } | null
+  template: Template | null
   readonly metadata: Readonly<Record<string, unknown>> | null
   readonly steps: readonly Step[]
   step: number
@@ -131,6 +138,11 @@ export const tagOf = (
 
 export const sealOwner = ({ account, id }: Pick<Session, 'account' | 'id'>): string => `${account}|${id}`
 
+const went = ({ message, status }: Try): boolean => message !== 0 || status !== 'failed'
+
+/** The step of the last message that went; while none did, the one that is tried. */
+export const lastStep = ({ step, tries }: Pick<Session, 'step' | 'tries'>): number => tries.findLast(went)?.step ?? step
+
 /** Where a code went. */
 export interface Carried {
   readonly channel: Channel
@@ -142,8 +154,7 @@ export interface Carried {
 /** Channels and addresses that a session's code went to: whoever enters it has proven one of them. */
 export function carriedBy({ steps, tries }: Pick<Session, 'steps' | 'tries'>): Carried[] {
   const found = new Map<string, Carried>()
-  for (const { step, channel, message, status } of tries) {
-    if (message === 0 && status === 'failed') continue
+  for (const { step, channel, status } of tries.filter(went)) {
     const { to } = steps[step] as Step
     const key = `${channel} ${to}`
     if (found.get(key)?.status !== 'delivered') found.set(key, { channel, to, status })

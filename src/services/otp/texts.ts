@@ -1,6 +1,7 @@
 // What a code's message says: the brand and the code in its first line, how long it is good, that nobody may ask for it; of
 // a payment how much goes to whom; and at its end what lets a phone fill it in. Knows languages and forms, sends nothing.
 
+import type { Language } from '../../accounts/otpProfile.js'
 import { joinedCode } from './codes.js'
 
 interface Words {
@@ -23,10 +24,7 @@ const LANGUAGES = {
   ru: { say: (c, n) => `Код: ${c}. Действует ${n} мин. Никому не сообщайте.`, subject: 'Ваш код' },
   ar: { say: (c, n) => `الرمز: ${c}. صالح ${n} دقائق. لا تشاركه مع أحد.`, subject: 'الرمز' },
   zh: { say: (c, n) => `验证码：${c}，${n}分钟内有效，请勿告诉任何人。`, subject: '验证码' },
-} as const satisfies Record<string, Words>
-
-export type Language = keyof typeof LANGUAGES
-export const languages = Object.keys(LANGUAGES) as Language[]
+} as const satisfies Record<Language, Words>
 
 /** What stays the same however often a session's code is sent. */
 export interface Wording {

@@ -5,7 +5,7 @@ import { hooksFor } from '../../returns/tells.js'
 import { countryOf } from '../../routing/countries.js'
 import { logged } from '../../store/retry.js'
 import type { OtpHost } from './host.js'
-import type { Session, Try } from './session.js'
+import { lastStep, type Session, type Step, type Try } from './session.js'
 
 const FLUSH_MS = 1_000
 /** Rows of one statement, and rows that wait while SQL is away. */
@@ -15,9 +15,7 @@ const CLEAN_MS = 3_600_000
 const CLEAN_SLICE = 20_000
 const SHOWN_DIGITS = 3
 
-const hooked = ['sent', 'delivered', 'failed', 'verified', 'expired', 'blocked'] as const
-type Hooked = (typeof hooked)[number]
-export type OtpEvent = Hooked | 'canceled' | 'superseded'
+export type OtpEvent = 'sent' | 'delivered' | 'failed' | 'verified' | 'expired' | 'blocked' | 'canceled' | 'superseded'
 
 /** A session as people see it. */
 export interface SessionLine {
@@ -54,9 +52,8 @@ export class Told {
   tell(session: Session, kind: OtpEvent, one?: Try, more: Readonly<Record<string, unknown>> = {}): void {
     const { clock, counters } = this.host
     counters.add(`otp_${kind}`)
-    const channel = one?.channel ?? (session.steps[session.step]?.channel as string)
-    const to = session.steps[one?.step ?? session.step]?.to ?? session.destination
-    if (isHooked(kind)) this.tellHooks(session, kind, one, { channel, to, ...more })
+    const { channel, to } = session.steps[one?.step ?? lastStep(session)] as Step
+    this.tellHooks(session, kind, one, { channel, to, ...more })
     if (session.isSandboxed) return
     if (this.rows.length >= MOST_WAITING) {
       counters.add('otp_rows_lost')
@@ -75,7 +72,7 @@ export class Told {
     ])
   }
 
-  private tellHooks(session: Session, kind: Hooked, one: Try | undefined, more: object): void {
+  private tellHooks(session: Session, kind: OtpEvent, one: Try | undefined, more: object): void {
     const { spool, clock, counters, account } = this.host
     const type = `otp.${kind}`
     const queues = hooksFor(account(session.account), type)
@@ -149,8 +146,6 @@ export class Told {
     this.host.log.warn({ rows: this.rows.length }, 'what became of some one-time passwords never reached the database')
   }
 }
-
-const isHooked = (kind: OtpEvent): kind is Hooked => (hooked as readonly string[]).includes(kind)
 
 /** `4915*****678`, `a***@example.com`. */
 export function masked(to: string): string {

@@ -8,6 +8,9 @@ import type { Database } from './store.js'
 const EXPIRE_SLICE = 250
 const NOTHING = Buffer.of(1)
 const HEAD = 8
+/** The end of what is not on disk. */
+const NOWHERE = -1
+const MOST_STORED = 10_000
 
 interface Entry {
   readonly untilMs: number
@@ -22,6 +25,8 @@ export class Kept {
   /** Of the commit being gathered, and of the one being written; null = gone. */
   private fresh = new Map<string, Entry | null>()
   private writing = new Map<string, Entry | null>()
+  /** Ends that were read from disk since the last write, and NOWHERE for what is not there: most of what is put was looked for. */
+  private readonly stored = new Map<string, number>()
 
   constructor(table: Database<Buffer, string>, ends: Database<Buffer, [number, string]>) {
     this.table = table
@@ -40,10 +45,13 @@ export class Kept {
   private entry(key: string): Entry | undefined {
     const known = this.fresh.get(key) ?? (this.fresh.has(key) ? null : this.writing.get(key))
     if (known !== undefined) return known ?? undefined
-    const stored = this.table.get(key)
-    if (stored === undefined) return undefined
+    const lent = this.table.get(key)
+    const untilMs = lent === undefined ? NOWHERE : lent.readDoubleLE(0)
+    // Nothing may be put for long.
+    if (this.stored.size === MOST_STORED) this.stored.clear()
+    this.stored.set(key, untilMs)
     // What lmdb lends is good until the next read.
-    return { untilMs: stored.readDoubleLE(0), octets: Buffer.from(stored.subarray(HEAD)) }
+    return lent && { untilMs, octets: Buffer.from(lent.subarray(HEAD)) }
   }
 
   /** Those on disk; see {@link Spool.keptAfter}. */
@@ -80,10 +88,9 @@ export class Kept {
   write(): number {
     let size = 0
     for (const [key, entry] of this.fresh) {
-      const old = this.table.get(key)
-      const oldMs = old?.readDoubleLE(0)
-      const isSame = oldMs !== undefined && oldMs === entry?.untilMs
-      if (oldMs !== undefined && !isSame) void this.ends.remove([oldMs, key])
+      const oldMs = this.stored.get(key) ?? this.table.get(key)?.readDoubleLE(0) ?? NOWHERE
+      const isSame = oldMs === entry?.untilMs
+      if (oldMs !== NOWHERE && !isSame) void this.ends.remove([oldMs, key])
       if (entry === null) {
         void this.table.remove(key)
         continue
@@ -97,6 +104,7 @@ export class Kept {
     }
     this.writing = this.fresh
     this.fresh = new Map()
+    this.stored.clear()
     return size
   }
 
