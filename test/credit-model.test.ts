@@ -171,16 +171,28 @@ class Node {
             if (life === this.life) model.asked.push({ node: this, round, done, failed })
           }),
         turns: async accounts => new Map(accounts.map(account => [account, model.lease(this, account)?.turn ?? 0])),
-        leases: async (): Promise<Leases> => ({
-          position: this.position,
-          leases: Array.from(model.money.keys()).flatMap(account => {
-            const lease = model.lease(this, account)
-            return lease === undefined ? [] : [{ account, ...lease }]
-          }),
-        }),
+        // As SQL drops them when a node begins.
+        recover: async () => this.leases([...model.money.keys()].filter(one => this.leasesSomething(one))),
+        leases: async accounts => this.leases(accounts),
       },
     })
     void this.credit.recover()
+  }
+
+  private leasesSomething(account: number): boolean {
+    const { leases } = this.model
+    const isSome = this.model.lease(this, account)?.micros !== 0
+    if (!isSome) leases.delete(`${this.n} ${account}`)
+    return isSome
+  }
+
+  private leases(accounts: readonly number[]): Leases {
+    const leases = accounts.flatMap(account => {
+      const lease = this.model.lease(this, account)
+      const { balance, limit, leased } = this.model.of(account)
+      return lease === undefined ? [] : [{ account, ...lease, isOver: balance + limit < leased }]
+    })
+    return { position: this.position, leases }
   }
 
   /** As SIGKILL does: what is in memory is gone, a transaction on its way holds or not. */
@@ -345,6 +357,63 @@ t.test(`${STEPS} steps of ${NODES} nodes never overspend, lose nothing and keep 
 
 t.test('a node whose lease was released while it lived spends what was left of it once, and no more', t =>
   run(t, [[0.3, (node, account) => node.model.release(node, account)]]),
+)
+
+t.test('what a lower limit does not stand for any more comes back, but for what messages hold', async t => {
+  for (const isUnderWay of [false, true]) {
+    const model = new Model(dice(1))
+    const [node] = model.nodes as [Node]
+    const { credit } = node
+    const money = model.of(1)
+    const turns = async (): Promise<void> => {
+      for (let i = 0; i < 10; i++) await null
+    }
+    const settled = async (): Promise<void> => {
+      await turns()
+      for (let asked = model.asked.shift(); asked !== undefined; asked = model.asked.shift()) {
+        model.commit(asked)
+        asked.done()
+        await turns()
+      }
+    }
+    await settled()
+    t.equal(credit.hold({ id: 1 }, 20), 'wait')
+    await settled()
+    t.equal(credit.hold({ id: 1 }, 20), 'held')
+    if (isUnderWay) {
+      t.equal(credit.hold({ id: 1 }, 300), 'wait')
+      await turns()
+      const [asked] = model.asked.splice(0) as [Asked]
+      model.commit(asked)
+      t.ok(money.leased >= 320)
+      money.limit = 20
+      credit.limited(1, () => money.limit)
+      asked.done()
+    } else {
+      money.limit = 20
+      credit.limited(1, () => money.limit)
+    }
+    t.ok(money.leased > 20)
+    await settled()
+    t.equal(money.leased, 20, 'what a message holds stays')
+    credit.hold({ id: 1 }, 20)
+    await settled()
+    t.equal(credit.hold({ id: 1 }, 20), 'short')
+    money.limit = 60
+    credit.limited(1, () => money.limit)
+    credit.more(1)
+    t.equal(credit.hold({ id: 1 }, 20), 'wait')
+    await settled()
+    t.equal(credit.hold({ id: 1 }, 20), 'held', 'and under the next there is more')
+    t.equal(fault(model), '')
+  }
+})
+
+t.test('whatever is called back at whatever moment, nothing is lost and nothing is spent twice', t =>
+  run(t, [
+    [2, (node, account) => node.credit.recall(account)],
+    [1, (node, account) => node.credit.limited(account, () => node.model.pick(3))],
+  ]),
 )
 
 t.test('less than two messages cost goes whole to another node that asks for it, of more it is the half', async t => {

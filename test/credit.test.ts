@@ -208,6 +208,41 @@ story('prices and credit that an operator changes count at once, and an export c
   })
 })
 
+story('of two parts, one of them sent, half comes back, and less credit calls back what is leased', async t => {
+  let parts = 0
+  const carrier = await smsc(t, { submit: sm => (++parts === 1 ? sm.accept() : sm.refuse(status.ESME_RMSGQFUL)) })
+  const gateway = {
+    carriers: { up: { at: carrier, prices: { 1: 0.02 } } },
+    accounts: { shop: { ...PREPAID, credit: 100 } },
+  }
+  const daemon = await prepaid(t, gateway)
+  const shop = await esme(t, daemon.smpp)
+  const { message_id } = await shop.submit({ short_message: Buffer.alloc(200, 'x') })
+  while (parts < 2) await new Promise(setImmediate)
+  const address = { source_addr: '1000', destination_addr: '12025550123' }
+  const cancel = async (): Promise<string> =>
+    statusName((await shop.peer.request(command.cancel_sm, { message_id, ...address })).status)
+  while ((await cancel()) !== 'ESME_ROK') await new Promise(setImmediate)
+  await daemon.history(rows => rows.some(({ id, kind }) => id === message_id && kind === 'e'))
+  const held = await books(daemon)
+  t.match(held, { sum: 0, wrong: 0, charged: 2 * PRICE, back: PRICE, cost: 20_000, balance: -PRICE })
+  t.ok(held.leased > 0)
+  const sinceMs = performance.now()
+  await daemon.apply({ ...gateway, accounts: { shop: { ...PREPAID, credit: 0.05 } }, tariffs: [TARIFF] })
+  while ((await books(daemon)).leased > 0) await new Promise(setImmediate)
+  t.ok(performance.now() - sinceMs < 8_000, 'before it is given back as idle')
+  await daemon.apply({ ...gateway, tariffs: [TARIFF] })
+  while ((await shop.submit()).status !== 'ESME_ROK') await new Promise(setImmediate)
+  t.ok((await books(daemon)).leased > 0)
+  const againMs = performance.now()
+  const less = { amount: -100, reference: 'less', memo: 'charged too little' }
+  t.equal((await daemon.ask('POST', '/api/v1/admin/credit/shop/adjustment', less)).status, 200)
+  // What one message holds may be of it, until it is posted.
+  while ((await books(daemon)).leased > 0) await new Promise(setImmediate)
+  t.ok(performance.now() - againMs < 8_000)
+  t.equal((await shop.submit()).status, 'ESME_RSUBMITFAIL')
+})
+
 story('a hundred clients race for the last credit over both doors of two nodes, and get exactly that', async t => {
   const url = await freshDatabase()
   const carriers = { up: await smsc(t) }

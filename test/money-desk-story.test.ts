@@ -60,6 +60,16 @@ async function priced(t: Test, daemon: House, command: Command): Promise<void> {
   t.match(dry.stdout, /nothing was changed; it would be: 1 added, 1 changed, 0 as they were, 0 removed/)
   t.match((await command('tariff', 'import', 'retail', file)).stdout, /retail: 1 added, 1 changed/)
   const near = desk(daemon)
+  const other = join(daemon.dir, 'other.csv')
+  writeFileSync(other, 'prefix,price\n2,0.1\n')
+  const most = await command('tariff', 'import', 'retail', other, '--replace')
+  t.match(most, { code: 2, stderr: /2 of the 2 prices of retail are not in .*say --yes/ })
+  t.match((await command('tariff', 'import', 'retail', other, '--replace', '--yes')).stdout, /1 added.*2 removed/)
+  t.match((await command('tariff', 'import', 'retail', file, '--replace', '--yes')).stdout, /2 added.*1 removed/)
+  for (const from of ['0000-01-01', '9999-12-31T23:59:59-14:00']) {
+    const prices = { set: [{ prefix: '44', price: 1, from }] }
+    t.match(await near('PATCH', '/tariffs/retail/prices', prices), { status: 422, json: { detail: /1970 to 9999/ } })
+  }
   t.equal((await near('GET', '/tariffs/retail/export')).text, 'prefix,class,from,price\r\n1,,,0.1\r\n49,,,0.05\r\n')
   const rule = { country: 'FR', percent: 50 }
   await near('POST', '/pricing-rules', { tariff: 'retail', rule: { ...rule, minimum: 0.05 } })
@@ -119,8 +129,16 @@ async function paid(t: Test, daemon: House, command: Command): Promise<void> {
   })
   t.match(await near('POST', '/credit/shop/top-up', { amount: '0.0000001' }), { status: 422 })
   t.match(await near('POST', '/credit/shop/top-up', { amount: 1, reference: 'void:1' }), { status: 422 })
-  t.match(await near('POST', '/credit/shop/withdrawal', { amount: 100 }), { status: 409, json: { code: 'too_much' } })
-  t.match(await near('POST', '/credit/nobody/top-up', { amount: 1 }), { status: 404, json: { code: 'no_account' } })
+  t.match(await near('POST', '/credit/shop/withdrawal', { amount: 100, reference: 'out-1' }), {
+    status: 409,
+    json: { code: 'too_much' },
+  })
+  const bare = await near('POST', '/credit/shop/top-up', { amount: 1 })
+  t.match(bare, { status: 422, json: { code: 'no_reference', detail: /Idempotency-Key/ } }, 'it would be booked twice')
+  t.match(await near('POST', '/credit/nobody/top-up', { amount: 1, reference: 'nobody-1' }), {
+    status: 404,
+    json: { code: 'no_account' },
+  })
   const adjusted = await command('credit', 'adjust', 'shop', '--memo', 'a gift', '--json', '--', '-0.5')
   t.match(JSON.parse(adjusted.stdout), { repeated: false, balance: /^9\.\d+$/ }, adjusted.stderr)
   await daemon.history(2)
@@ -150,6 +168,21 @@ async function paid(t: Test, daemon: House, command: Command): Promise<void> {
   t.match(await ask('GET', '/api/v1/billing/balance', { key: OTHER }), {
     json: { balance: '0', available_micros: 5_000_000 },
   })
+  await near('POST', '/accounts/other/suspend', { reason: 'owes' })
+  t.match(await ask('GET', '/api/v1/sms', { key: OTHER }), { status: 403, json: { code: 'account_suspended' } })
+  for (const path of ['/billing/balance', '/billing/ledger', '/billing/invoices'])
+    t.match(await ask('GET', `/api/v1${path}`, { key: OTHER }), { status: 200 }, 'who is suspended sees what is owed')
+  await near('POST', '/accounts/other/resume')
+  const taxed = await command('credit', 'top-up', 'other', '100', '--tax', '8.1', '--reference', 'wire-2')
+  t.match(taxed, { code: 0, stdout: /the balance of other is 100 CHF/ }, 'tax is none of its own')
+  const more = { amount: 100, tax: 8.2, reference: 'wire-2' }
+  t.match(await near('POST', '/credit/other/top-up', more), { status: 409, json: { code: 'reference_used' } })
+  const leases = await command('credit', 'leases')
+  t.match(leases.stdout, /node +spool +leases +leased +history written[\s\S]*account +node +spool +leased/)
+  const kept = await near('DELETE', '/accounts/other')
+  t.match(kept, { status: 422, json: { detail: /its balance is 100: 'trunkline credit take other 100'/ } })
+  const one = await near('GET', '/accounts/other')
+  t.equal(one.status, 200)
 }
 
 async function billed(t: Test, daemon: House, direct: string, command: Command): Promise<void> {
@@ -174,7 +207,7 @@ async function billed(t: Test, daemon: House, direct: string, command: Command):
     /made for 2026-01: 2: \d{4}-000001 to \d{4}-000002/,
   )
   const one = (await desk(daemon)('POST', '/invoices', { account: 'shop', month: '2026-01' })).json
-  t.match(one, { made: false, net_micros: 12 * UNIT, covered_micros: 9_500_000, due_micros: 2_700_000, status: 'open' })
+  t.match(one, { made: false, net_micros: 12 * UNIT, covered_micros: 9_500_000, due_micros: 3_470_000, status: 'open' })
   t.match(one.lines, [{ country: 'DE', rank: 1, messages: 3, segments: 6, micros: 12 * UNIT }])
   const file = join(daemon.dir, 'invoice.html')
   t.equal((await command('invoice', 'html', one.number, file)).code, 0)
@@ -196,7 +229,7 @@ async function billed(t: Test, daemon: House, direct: string, command: Command):
     )
   }
   t.match((await ask('GET', '/api/v1/billing/invoices', { key: OTHER })).json, {
-    invoices: [{ net_micros: 20 * UNIT }],
+    invoices: [{ net_micros: 20 * UNIT, covered_micros: 20 * UNIT, covered_tax_micros: 1_620_000, due_micros: 0 }],
     next: null,
   })
   const pay = await Promise.all([1, 2, 3].map(() => desk(daemon)('POST', `/invoices/${one.number}/pay`, {})))

@@ -4,11 +4,18 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Account } from '../src/accounts/account.js'
 import { parseGateway } from '../src/accounts/gatewayFile.js'
-import { readTariff, type StoredPrice, storedTariffSettings, tariffSettings } from '../src/accounts/tariffs.js'
+import {
+  type GivesBack,
+  readTariff,
+  type StoredPrice,
+  storedTariffSettings,
+  tariffSettings,
+} from '../src/accounts/tariffs.js'
 import { ManualClock } from '../src/base/clock.js'
 import { Counters } from '../src/base/figures.js'
 import { Billing, type BillingHost } from '../src/daemon/billing.js'
-import { Message, state } from '../src/model/message.js'
+import { Routing, type RoutingHost } from '../src/daemon/routing.js'
+import { Message, type MessageState, state } from '../src/model/message.js'
 import { microsOf, unitsText } from '../src/model/money.js'
 import type { RouteRule } from '../src/routing/table.js'
 import { type TariffMargin, TariffTable, withMargin } from '../src/routing/tariffTable.js'
@@ -122,7 +129,7 @@ t.test('a margin is exact at any cost, and the first that matches counts', async
   t.equal(table.marginOf('4915', 0)?.hundredths, 200)
   t.equal(table.marginOf('4915', 1)?.hundredths, 325)
   t.equal(table.marginOf('4315', 1), undefined)
-  t.same([...givesBack], [state.UNKNOWN])
+  t.same(givesBack, { after: new Set([state.UNKNOWN]), isTakenToo: true })
 })
 
 t.test('a tariff in a gateway file is read in both forms, and all that is wrong with it is said at once', async t => {
@@ -162,6 +169,7 @@ tariffs:
   - {name: a, prices: {x: 1}}
   - {name: a, prices: [{prefix: "4", price: 0.0000001}]}
   - {name: b, prices: [{prefix: "4", price: 1}, {prefix: "+4", price: 2}]}
+  - {name: c, prices: [{prefix: "4", from: "9999-12-31T23:59:59-14:00", price: 1}]}
 accounts: [{systemId: a, tariff: nobody}]
 `)
   t.equal(wrong.ok, false)
@@ -177,7 +185,7 @@ accounts: [{systemId: a, tariff: nobody}]
 })
 
 /** Of carriers `cheap` and `dear`, and the tariff 1 of these prices. */
-function billing(pages: StoredPrice[][], margins: readonly TariffMargin[]) {
+function billing(pages: StoredPrice[][], margins: readonly TariffMargin[], givesBack?: GivesBack) {
   const known = new Set<number>()
   const costs: Record<string, number> = { cheap: 10_000, dear: 40_000, third: 90_000 }
   return {
@@ -186,12 +194,14 @@ function billing(pages: StoredPrice[][], margins: readonly TariffMargin[]) {
       directory: {
         tariffs: () => [],
         carriers: () => Object.keys(costs).map((name, i) => ({ id: i + 1, name })),
-        account: () => undefined,
-        tariff: (id: number) => (known.has(id) ? { id, name: `tariff ${id}`, margins } : undefined),
+        account: () => ({ tariff: 1 }),
+        tariff: (id: number) =>
+          known.has(id) || givesBack ? { id, name: `tariff ${id}`, margins, givesBack } : undefined,
         pricesOf: () => pages,
       },
       ...{ spool: { identity: 'x' }, store: {}, node: 1, log: silent, clock: new ManualClock(0) },
       ...{ counters: new Counters(), priceMicros: (carrier: string) => costs[carrier] },
+      costMicros: (carrier: string) => costs[carrier],
     } as unknown as BillingHost),
   }
 }
@@ -243,6 +253,63 @@ t.test('a part whose text went in another message costs nothing more of its carr
   t.equal(money.settles(part, ending).costMicros, 10_000)
   part.joined = { waits: false, of: 8, ids: [] }
   t.equal(money.settles(part, ending).costMicros, 0)
+})
+
+t.test('what a carrier that is gone had taken costs what it did, and nothing new is priced by it', async t => {
+  let carriers = [{ name: 'up', settings: { prices: { 49: 0.02 } } }]
+  const routing = new Routing({
+    directory: { routes: () => [], networks: () => [], blocked: () => [], carriers: () => carriers },
+    ...{ clock: new ManualClock(0), limits: { returns: 0, repeats: 0 } },
+  } as unknown as RoutingHost)
+  carriers = []
+  routing.follow('carriers')
+  t.same([routing.priceMicros('up', '4915'), routing.costMicros('up', '4915')], [undefined, 20_000])
+  carriers = [{ name: 'up', settings: { prices: { 49: 0.03 } } }]
+  routing.follow('carriers')
+  t.same([routing.priceMicros('up', '4915'), routing.costMicros('up', '4915')], [30_000, 30_000])
+})
+
+t.test('what no carrier has taken is given back, and of what one took no more than the tariff says', async t => {
+  const usual = readTariff({ id: 1, name: 'usual', settings: {} }).givesBack
+  const all = { givesBack: ['rejected', 'expired', 'deleted', 'undeliverable', 'unknown'] }
+  const explicit = readTariff({ id: 1, name: 'explicit', settings: all }).givesBack
+  t.same(storedTariffSettings(tariffSettings.parse({ givesBack: null })), {}, 'null is the default')
+  const words = ['rejected', 'expired', 'deleted']
+  t.same(storedTariffSettings(tariffSettings.parse({ givesBack: words })), { givesBack: words }, 'its own words stay')
+  const back = (givesBack: GivesBack, how: MessageState, price: number, taken: number, of: number): number => {
+    const { money } = billing([], [], givesBack)
+    const m = Object.assign(new Message(), { destination_addr: '4915', carrier: 1, priceMicros: price })
+    if (of === 1) m.ref = taken === 1 ? 'a' : ''
+    else {
+      const part = { ref: '', unsure: false, state: state.ENROUTE, err: '' }
+      m.parts = Array.from({ length: of }, (_, i) => ({ ...part, answered: i < taken }))
+    }
+    return price - money.settles(m, { state: how, error: '', doneMs: NOW }).priceMicros
+  }
+  for (const how of [state.REJECTED, state.EXPIRED, state.DELETED]) {
+    t.equal(back(usual, how, 100, 0, 1), 100, 'nobody took it')
+    t.equal(back(usual, how, 100, 1, 1), 0, 'a carrier took it and then said so')
+    t.equal(back(explicit, how, 100, 1, 1), 100, 'the tariff gives that back too')
+    t.equal(back(usual, how, 100, 1, 2), 50)
+    t.equal(back(explicit, how, 100, 1, 2), 50, 'what is on its way is not called back')
+    t.equal(back(usual, how, 100_001, 2, 3), 33_333, 'rounded down')
+  }
+  t.same([back(usual, state.UNDELIVERABLE, 100, 0, 1), back(usual, state.UNKNOWN, 100, 1, 1)], [0, 0])
+  t.same([back(explicit, state.UNDELIVERABLE, 100, 1, 2), back(explicit, state.UNKNOWN, 100, 1, 1)], [50, 100])
+  t.equal(back(explicit, state.DELIVERED, 100, 2, 2), 0)
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e15 }), fc.nat(254), fc.integer({ min: 1, max: 255 }), (price, n, of) => {
+      const taken = n % of
+      if (of === 1) return true
+      const exact = (BigInt(price) * BigInt(of - taken)) / BigInt(of)
+      return BigInt(back(usual, state.DELETED, price, taken, of)) === exact
+    }),
+  )
+  const { money } = billing([], [], usual)
+  const part = Object.assign(new Message(), { priceMicros: 100, joined: { waits: false, of: 8, ids: [] } })
+  const whole = Object.assign(new Message(), { ref: 'a' })
+  const ending = { state: state.EXPIRED, error: '', doneMs: NOW }
+  t.equal(money.settles(part, ending, whole).priceMicros, 100, 'its text was taken with another message')
 })
 
 t.test('among 200,000 prices the right one is found', async t => {

@@ -3,6 +3,7 @@
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
+import { moneyLeft } from './balances.js'
 import { put, type Settings } from './carrierEdit.js'
 import { putAccount } from './gatewayApply.js'
 import { accountWritten } from './gatewayExport.js'
@@ -86,7 +87,10 @@ export function suspendAccount(
   })
 }
 
-/** With its keys, numbers, senders and webhooks. Throws {@link NoAccount}, Refused, or what SQL throws. */
+/**
+ * With its keys, numbers, senders and webhooks. Throws {@link NoAccount}, {@link AccountFaulty} while it has money or an
+ * inbound rule names it, Refused, or what SQL throws.
+ */
 export function removeAccount(
   store: Directory,
   secrets: Secrets,
@@ -101,8 +105,10 @@ export function removeAccount(
       const message = `still gets messages from phones by the inbound rules ${names}: take it out there first`
       throw new AccountFaulty([{ path: systemId, message }])
     }
-    const { rowCount } = await client.query('delete from accounts where system_id = $1', [systemId])
-    if (rowCount === 0) throw new NoAccount(systemId)
+    const id = await accountId(client, systemId)
+    const [left] = await moneyLeft(client, [id])
+    if (left) throw new AccountFaulty([{ path: systemId, message: `is not removed: ${left.why}` }])
+    await client.query('delete from accounts where id = $1', [id])
     await audited(client, actor, { action: 'account.remove', subject: systemId, reason })
   })
 }

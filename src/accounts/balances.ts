@@ -1,6 +1,7 @@
 // How accounts stand: balance, what is leased to nodes, when each is told that it runs low; and the one way to end the lease
 // of a node that is gone. Knows rows; what moves a balance is the ledger's.
 
+import { unitsText } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
 import { CREDIT_CHANNEL } from './creditRows.js'
@@ -8,6 +9,7 @@ import { NoAccount } from './keyRows.js'
 
 export interface Balance {
   id: number
+  /** `#12`: it is gone, and this is what it had. */
   account: string
   /** null = what it sends costs nothing. */
   tariff: string | null
@@ -33,15 +35,21 @@ export interface Lease {
   heard_at: string | null
 }
 
-/** Up to `limit` accounts behind the id `after`. */
+/** What the nodes of a spool have, of one account or of all. */
+export interface SpoolLeases extends Pick<Lease, 'spool' | 'node' | 'heard_at'> {
+  leases: number
+  micros: number
+}
+
+/** Up to `limit` accounts behind the id `after`, and among them those that are gone and had money. */
 export async function balances(
   store: Pick<Store, 'query'>,
   asked: { after: number; limit: number; isLow?: boolean },
 ): Promise<Balance[]> {
   const { after, limit, isLow = false } = asked
   const { rows } = await store.query<BalanceRow>(
-    `${BALANCES} where a.id > $1 and (not $3 or coalesce(b.told, 0) > 0) order by a.id limit $2`,
-    [after, limit, isLow],
+    isLow ? `${BALANCES} where a.id > $1 and b.told > 0 order by a.id limit $2` : WITH_GONE,
+    [after, limit],
   )
   return rows.map(balanceOf)
 }
@@ -49,25 +57,70 @@ export async function balances(
 /** Throws {@link NoAccount}, or what SQL throws. */
 export async function balance(store: Pick<Store, 'query'>, systemId: string): Promise<Balance> {
   const { rows } = await store.query<BalanceRow>(`${BALANCES} where a.system_id = $1`, [systemId])
-  if (rows[0] === undefined) throw new NoAccount(systemId)
-  return balanceOf(rows[0])
+  if (rows[0] !== undefined) return balanceOf(rows[0])
+  const gone = await store.query<BalanceRow>(`${GONE} and c.account = $1`, [await payerId(store, systemId)])
+  if (gone.rows[0] === undefined) throw new NoAccount(systemId)
+  return balanceOf(gone.rows[0])
 }
 
-/** Of one account, or of all: up to `limit`. */
+/** The id of whoever has money under this name: an account, or, as `#12`, one that is gone. Throws {@link NoAccount} too. */
+export async function payerId(client: Pick<Store, 'query'>, name: string): Promise<number> {
+  const gone = /^#(\d{1,9})$/.exec(name)?.[1]
+  const { rows } = await client.query<{ id: number }>(PAYER, [name, gone === undefined ? null : Number(gone)])
+  if (rows[0] === undefined) throw new NoAccount(name)
+  return rows[0].id
+}
+
+/** Which of these accounts have money, so that they must not go, and what is to be done. Others wait for their balances then. */
+export async function moneyLeft(
+  client: SqlClient,
+  ids: readonly number[],
+): Promise<{ account: string; why: string }[]> {
+  const { rows } = await client.query<{ account: string; balance: number; leased: number }>(MONEY_LEFT, [ids])
+  return rows
+    .filter(({ balance, leased }) => balance !== 0 || leased !== 0)
+    .map(({ account, balance, leased }) => ({ account, why: whyLeft(account, balance, leased) }))
+}
+
+function whyLeft(account: string, balance: number, leased: number): string {
+  const reasons: string[] = []
+  if (balance > 0) {
+    const amount = unitsText(balance)
+    reasons.push(`its balance is ${amount}: 'trunkline credit take ${account} ${amount}' pays it out`)
+  } else if (balance < 0) {
+    const amount = unitsText(-balance)
+    const adjust = `'trunkline credit adjust ${account} ${amount} --memo WHY'`
+    reasons.push(`its balance is -${amount}: have it paid, or ${adjust} gives it up`)
+  }
+  if (leased !== 0) {
+    const suspend = `'trunkline account suspend ${account}'`
+    reasons.push(`${unitsText(leased)} are leased to nodes: after ${suspend} they give them back within a minute`)
+  }
+  return reasons.join('; ')
+}
+
+/**
+ * What is leased, of one account or of all: up to `limit` leases behind the place `after`, those of nothing left out, and,
+ * of all of them, what each spool has.
+ */
 export async function leases(
   store: Pick<Store, 'query'>,
-  { account, limit }: { account?: string | undefined; limit: number },
-): Promise<Lease[]> {
-  const { rows } = await store.query<Omit<Lease, 'at' | 'heard_at'> & { at: Date; heard: Date | null }>(LEASES, [
-    account ?? null,
-    limit,
+  { account, after = '', limit }: { account?: string | undefined; after?: string | undefined; limit: number },
+): Promise<{ leases: Lease[]; next: string | null; spools: SpoolLeases[] }> {
+  const [id = '', behind = ''] = after.split(' ')
+  const [one, all] = await Promise.all([
+    store.query<LeaseRow & { id: number }>(LEASES, [account ?? null, Number(id), behind, limit]),
+    store.query<SpoolRow>(SPOOLS, [account ?? null]),
   ])
-  return rows.map(({ heard, at, ...row }) => ({
-    ...row,
-    at: at.toISOString(),
-    heard_at: heard?.toISOString() ?? null,
-  }))
+  const last = one.rows.at(-1)
+  return {
+    leases: one.rows.map(({ heard, at, id: _, ...row }) => ({ ...row, at: at.toISOString(), heard_at: textOf(heard) })),
+    next: last === undefined || one.rows.length < limit ? null : `${last.id} ${last.spool}`,
+    spools: all.rows.map(({ heard, ...row }) => ({ ...row, heard_at: textOf(heard) })),
+  }
 }
+
+const textOf = (moment: Date | null): string | null => moment?.toISOString() ?? null
 
 /** The lease stays: its node lives, or there is none. */
 export class LeaseRefused extends Error {}
@@ -170,6 +223,15 @@ interface BalanceRow extends Omit<Balance, 'told' | 'free_micros'> {
   told: number
 }
 
+interface LeaseRow extends Omit<Lease, 'at' | 'heard_at'> {
+  at: Date
+  heard: Date | null
+}
+
+interface SpoolRow extends Omit<SpoolLeases, 'heard_at'> {
+  heard: Date | null
+}
+
 const TOLD = ['nothing', 'low', 'exhausted'] as const
 
 const balanceOf = ({ told, ...row }: BalanceRow): Balance => ({
@@ -187,10 +249,35 @@ const BALANCES = `
     a.credit_micros, coalesce(c.leased_micros, 0) as leased_micros, ${LOW} as low_micros, coalesce(b.told, 0) as told
   from accounts a left join tariffs t on t.id = a.tariff left join credit c on c.account = a.id
     left join billing b on b.account = a.id`
-const LEASES = `
-  select coalesce(a.system_id, '#' || l.account) as account, l.spool, l.node, l.micros, l.at, p.moved_at as heard
+/** An account that is gone, and what it had; null of what only an account has. */
+const GONE = `
+  select c.account as id, '#' || c.account as account, null as tariff, c.balance_micros, 0::bigint as credit_micros,
+    c.leased_micros, null::bigint as low_micros, 0 as told
+  from credit c where (c.balance_micros <> 0 or c.leased_micros <> 0)
+    and not exists (select from accounts a where a.id = c.account)`
+/** A page: those that are gone are looked for only as far as its accounts go. */
+const WITH_GONE = `
+  with page as (${BALANCES} where a.id > $1 order by a.id limit $2)
+  select * from page
+  union all ${GONE} and c.account > $1
+    and c.account <= coalesce((select max(id) from page having count(*) = $2), 2147483647)
+  order by id limit $2`
+const PAYER = `
+  select id from accounts where system_id = $1
+  union all select account from credit where account = $2 and not exists (select from accounts where id = $2 or system_id = $1)`
+const MONEY_LEFT = `
+  select a.system_id as account, c.balance_micros as balance, c.leased_micros as leased
+  from credit c join accounts a on a.id = c.account where c.account = any($1) order by c.account for update of c`
+const OF_SOME = `
   from credit_leases l left join accounts a on a.id = l.account left join spool_position p on p.spool = l.spool
-  where $1::text is null or a.system_id = $1 order by l.account, l.spool limit $2`
+  where l.micros <> 0 and ($1::text is null or coalesce(a.system_id, '#' || l.account) = $1)`
+const LEASES = `
+  select l.account as id, coalesce(a.system_id, '#' || l.account) as account, l.spool, l.node, l.micros, l.at,
+    p.moved_at as heard
+  ${OF_SOME} and (l.account, l.spool) > ($2::int, $3) order by l.account, l.spool limit $4`
+const SPOOLS = `
+  select l.spool, max(l.node) as node, count(*) as leases, sum(l.micros)::bigint as micros, max(p.moved_at) as heard
+  ${OF_SOME} group by l.spool order by l.spool`
 const HEARD = `
   select from spool_position where spool = $1 and moved_at > now() - make_interval(secs => $2)
   union all select from credit_leases where spool = $1 and at > now() - make_interval(secs => $2)`
@@ -201,26 +288,32 @@ const END_LEASES = `delete from credit_leases where ${OF} returning account, mic
 const LESS_LEASED = `
   update credit c set leased_micros = c.leased_micros - l.micros
   from unnest($1::int[], $2::bigint[]) l (account, micros) where c.account = l.account`
+/** So much more than the threshold, of the largest of what thresholds are made of, is no longer little. */
+const CLEAR = 20
 /**
  * Credit is used up when not even the cheapest message that the tariff names a price of can be paid: that is looked for only
  * where little is left. What margins come to nobody knows before the message: with those alone it is used up at zero. An
- * account that has never had any money is told nothing, though its first bind has made it a row of credit.
+ * account that has never had any money is told nothing, though its first bind has made it a row of credit. What refunds bring
+ * and messages take again is no news: it is told anew what it was told once there is clearly more than little, or money has
+ * come, see ledger.ts.
  */
 const NEWS = `
   with standing as (
-    select s.account, s.spendable, s.low, case when s.spendable <= 0 or (s.spendable < s.low and s.spendable <
+    select s.account, s.spendable, s.low, s.most, case when s.spendable <= 0 or (s.spendable < s.low and s.spendable <
         (select micros from tariff_prices p where p.tariff = s.tariff and p.micros > 0 order by micros limit 1)) then 2
       when s.spendable < s.low then 1 else 0 end as told
     from (
-      select a.id as account, a.tariff, coalesce(c.balance_micros, 0) + a.credit_micros as spendable, ${LOW} as low
+      select a.id as account, a.tariff, coalesce(c.balance_micros, 0) + a.credit_micros as spendable, ${LOW} as low,
+        greatest(b.low_micros, b.top_up_micros, a.credit_micros) as most
       from accounts a join credit c on c.account = a.id left join billing b on b.account = a.id
       where a.tariff is not null and a.credit_micros is not null and (c.balance_micros <> 0 or a.credit_micros > 0
         or exists (select from ledger_lines where book = 'customer:' || a.id))
     ) s where s.low is not null
   ), changed as (
     insert into billing as b (account, told) select n.account, n.told from standing n left join billing o on o.account = n.account
-    where n.told <> coalesce(o.told, 0)
-    on conflict (account) do update set told = excluded.told where b.told <> excluded.told
+    where n.told > coalesce(o.told, 0) or (n.told = 0 and o.told > 0 and n.spendable >= n.low + n.most / ${CLEAR})
+    on conflict (account) do update set told = excluded.told
+      where b.told < excluded.told or (excluded.told = 0 and b.told <> 0)
     returning b.account, b.told
   )
   select ch.account, ch.told, n.spendable, n.low from changed ch join standing n on n.account = ch.account`

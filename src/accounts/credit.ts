@@ -43,7 +43,7 @@ export interface CreditHost {
   readonly clock: Clock
   readonly counters: Pick<Counters, 'add'>
   readonly log: Pick<Log, 'warn'>
-  readonly rows: Pick<CreditRows, 'move' | 'turns' | 'leases'>
+  readonly rows: Pick<CreditRows, 'move' | 'turns' | 'recover' | 'leases'>
   /** The database answers. */
   isUp(): boolean
   /** What rows of this node's log beyond `position` hold, by account: of all that was held before it is asked. */
@@ -65,6 +65,8 @@ export class Credit {
   private readonly giving = new Set<Purse>()
   /** Something waits for more of these. */
   private readonly needy = new Set<Purse>()
+  /** Of these all is to be given back as soon as it is known what there is. */
+  private readonly recalled = new Set<number>()
   /** Whose lease was ended by somebody else. */
   private readonly lost = new Set<Purse>()
   private renewMs = Number.NEGATIVE_INFINITY
@@ -169,6 +171,35 @@ export class Credit {
       // The half of one message is of no use to anybody.
       const isWhole = this.host.clock.mono() - usedMs > IDLE_WANTED_MS || left < need || left < 2 * price
       this.giveBack(purse, isWhole ? left : Math.floor(left / 2))
+    }
+  }
+
+  /** Of whom something was ever asked for. */
+  accounts(): number[] {
+    return [...this.purses.keys()]
+  }
+
+  /**
+   * The limit of an account may be another: null = there is none, undefined = the account is gone. Where it is lower, what is
+   * left of the lease goes back, and what is needed is asked for under the new one.
+   */
+  limited(account: number, limitOf: () => number | null | undefined): void {
+    const purse = this.purses.get(account)
+    if (purse === undefined) return
+    const before = purse.limitMicros
+    const limit = limitOf()
+    purse.limitMicros = limit
+    const isLower = limit === undefined || (limit !== null && (before == null || limit < before))
+    if (limit !== before && isLower) this.recall(account)
+  }
+
+  /** There is less for this account than is leased of it: all that no message holds goes back, and is asked for anew. */
+  recall(account: number): void {
+    if (!this.isKnown) this.recalled.add(account)
+    for (const purse of this.some(account)) {
+      // What it is granted at this moment was reckoned before.
+      if (purse.isMoving && purse.isAsked) purse.isRecalled = true
+      this.giveBack(purse, purse.left)
     }
   }
 
@@ -277,32 +308,41 @@ export class Credit {
 
   /** Learns what is left of the leases that this node had. Resolves when it is known; nothing may be posted before. */
   async recover(): Promise<void> {
-    const { position, leases } = await this.host.rows.leases().catch(error => {
+    const { position, leases } = await this.host.rows.recover().catch(error => {
       if (this.failingMs === 0) this.failingMs = this.host.clock.mono()
       throw error
     })
     const held = await this.host.held(position)
-    for (const { account, micros, turn } of leases) {
+    for (const { account, micros, turn, isOver } of leases) {
       const purse = this.purses.get(account) ?? this.made(account)
       purse.left = micros - (held.get(account) ?? 0)
       purse.turn = turn
+      if (isOver) this.recalled.add(account)
     }
     const leased = new Set(leases.map(({ account }) => account))
     for (const [account, micros] of held)
       if (micros > 0 && !leased.has(account)) this.lose(this.purses.get(account) ?? this.made(account))
     this.isKnown = true
     this.failingMs = 0
+    for (const account of this.recalled) this.recall(account)
+    this.recalled.clear()
     for (const purse of this.purses.values()) if (purse.need > 0 && purse.left >= purse.need) this.satisfied(purse)
     this.kick()
   }
 
   /** What was left of it may be leased to others already. */
   private lose(purse: Purse): void {
+    const { account, left } = purse
     this.host.counters.add('credit_leases_lost')
+    this.host.log.warn(
+      { account, leftMicros: left },
+      'a lease of credit is gone: it was released, or is of another spool',
+    )
     purse.left = 0
     purse.low = 0
     purse.giving = 0
     purse.isAsked = false
+    purse.isRecalled = false
     this.giving.delete(purse)
     this.asking.delete(purse)
     this.lost.add(purse)
@@ -311,12 +351,12 @@ export class Credit {
   /** Begins anew where all that was held of a lost lease is in the books: of the next one they will be told nothing of it. */
   private async renew(): Promise<void> {
     this.renewMs = this.host.clock.mono() + RENEW_MS
-    const { position } = await this.host.rows.leases()
+    const { position } = await this.host.rows.leases([...this.lost].map(({ account }) => account))
     const held = await this.host.held(position)
     const over = [...this.lost].filter(({ account }) => (held.get(account) ?? 0) === 0)
     if (over.length === 0) return
     // As they are now that nothing more will be posted of them.
-    const { leases } = await this.host.rows.leases()
+    const { leases } = await this.host.rows.leases(over.map(({ account }) => account))
     const leased = new Map(leases.map(one => [one.account, one]))
     for (const purse of over) {
       const { micros, turn } = leased.get(purse.account) ?? { micros: 0, turn: 0 }
@@ -385,6 +425,12 @@ export class Credit {
     purse.isAsked = false
     const isDearer = purse.need - purse.left > least
     purse.left += micros
+    if (purse.isRecalled) {
+      purse.isRecalled = false
+      this.giveBack(purse, purse.left)
+      if (purse.need > 0) this.ask(purse)
+      return
+    }
     purse.low = micros === 0 ? 0 : purse.left / 2
     if (purse.left >= purse.need) {
       this.satisfied(purse)
@@ -420,6 +466,7 @@ export class Credit {
       if (give > 0) this.giving.add(purse)
       else {
         purse.isAsked = false
+        purse.isRecalled = false
         if (purse.need > 0 || purse.left < purse.low) this.ask(purse)
       }
     }

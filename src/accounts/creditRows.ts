@@ -5,7 +5,7 @@ import type { SqlClient, Store } from '../store/postgres.js'
 
 /** The payload is an account's id: there may be more for it than there was. */
 export const CREDIT_CHANNEL = 'trunkline_credit'
-/** `ID SPOOL`: that node can use what the others have leased of this account. */
+/** `ID SPOOL`: that node can use what the others have leased of this account. `ID`: less is there than is leased of it. */
 export const WANTED_CHANNEL = 'trunkline_credit_wanted'
 
 /** What a node wants changed of one of its leases. */
@@ -40,7 +40,15 @@ export interface Round {
 export interface Leases {
   /** Up to here this node's log stands in the books. */
   readonly position: number
-  readonly leases: readonly { readonly account: number; readonly micros: number; readonly turn: number }[]
+  readonly leases: readonly KnownLease[]
+}
+
+export interface KnownLease {
+  readonly account: number
+  readonly micros: number
+  readonly turn: number
+  /** More is leased of the account than it has by now. */
+  readonly isOver: boolean
 }
 
 /** What a free amount gives to one who asks: at most half of it, so that no node takes all, but always the least. */
@@ -51,16 +59,32 @@ export function granted(free: number, want: number | undefined, least: number): 
 }
 const PREFETCHED = 20
 
+/** The spool of this node: leases are its own, and those of the run that writes its history. */
+export interface LeasingSpool {
+  readonly identity: string
+  readonly origin: { readonly run: string }
+}
+
+/** Another daemon runs on a copy of this spool, and what is leased to it is that one's. */
+class LeasedElsewhere extends Error {
+  constructor() {
+    super('another daemon writes the history of this spool')
+  }
+}
+
 export class CreditRows {
   private readonly store: Store
-  private readonly spool: string
+  private readonly from: LeasingSpool
   private readonly node: number
 
-  /** @param spool identity of this node's spool: leases are its own */
-  constructor(store: Store, spool: string, node: number) {
+  constructor(store: Store, spool: LeasingSpool, node: number) {
     this.store = store
-    this.spool = spool
+    this.from = spool
     this.node = node
+  }
+
+  private get spool(): string {
+    return this.from.identity
   }
 
   /** All or nothing. Any error leaves open which: see {@link turns}. */
@@ -94,6 +118,7 @@ export class CreditRows {
           turns,
           this.spool,
           this.node,
+          this.from.origin.run,
         ])
         if (rows.length < changed.length) {
           const done = new Set(rows.map(({ account }) => account))
@@ -118,14 +143,45 @@ export class CreditRows {
     })
   }
 
-  /** Ours, and up to where they are spent in the books, as of one moment: once whatever is under way about them is over. */
-  leases(): Promise<Leases> {
+  /**
+   * Ours of something, and up to where they are spent in the books, as of one moment: once whatever is under way about them
+   * is over. For one who begins: those of nothing are dropped, of which nobody knows any more.
+   */
+  async recover(): Promise<Leases> {
+    await this.store.query(DROP, [this.spool, this.from.origin.run])
+    for (;;) {
+      let position: number | undefined
+      const leases: KnownLease[] = []
+      for (let after = 0; ; ) {
+        const from = after
+        const page = await this.locked(PAGE_OF_OURS, [from, PAGE])
+        position ??= page.position
+        // Something that was under way has been posted meanwhile: as of one moment all is read again.
+        if (page.position !== position) break
+        leases.push(...page.leases)
+        const last = page.leases.at(-1)
+        if (last === undefined || page.leases.length < PAGE) return { position, leases }
+        after = last.account
+      }
+    }
+  }
+
+  /** The same of these accounts alone, those of nothing too. */
+  leases(accounts: readonly number[]): Promise<Leases> {
+    return this.locked(SOME_OF_OURS, [accounts])
+  }
+
+  private locked(which: string, values: readonly unknown[]): Promise<Leases> {
+    const all = [this.spool, this.from.origin.run, ...values]
     return this.store.transaction(async client => {
-      await client.query(LOCK_OURS, [this.spool])
-      const { rows } = await client.query<LeaseRow>(LEASES, [this.spool])
+      await client.query(`${LOCK_OURS} (${which}) order by account for update`, all)
+      const { rows } = await client.query<LeaseRow>(`${LEASES} (${which}) o ${OVER}`, all)
+      if (rows[0]?.elsewhere) throw new LeasedElsewhere()
       return {
         position: rows[0]?.position ?? 0,
-        leases: rows.flatMap(({ account, micros, turn }) => (account === null ? [] : [{ account, micros, turn }])),
+        leases: rows.flatMap(({ account, micros, turn, over }) =>
+          account === null ? [] : [{ account, micros, turn, isOver: over }],
+        ),
       }
     })
   }
@@ -151,10 +207,12 @@ const NONE: ReadonlyMap<number, number> = new Map()
 
 interface LeaseRow {
   position: number
+  elsewhere: boolean
   /** null: there is none. */
   account: number | null
   micros: number
   turn: number
+  over: boolean
 }
 
 interface Known {
@@ -171,26 +229,40 @@ const LOCKED = `
   from credit c left join accounts a on a.id = c.account
   where c.account = any($1) order by c.account for update of c`
 const MAKE = 'insert into credit (account) select a from unnest($1::int[]) a order by a on conflict do nothing'
-/** Only of leases that are still the ones that the node knows; of those who waited for the lock, another may have ended one. */
+/**
+ * Only of leases that are still the ones that the node knows: of those who waited for the lock, another may have ended one;
+ * and of no spool whose history another run writes.
+ */
 const CHANGE = `
   with moved as (
       select m.account, m.micros from unnest($1::int[], $2::bigint[], $3::bigint[]) as m(account, micros, turn)
         left join credit_leases l on l.account = m.account and l.spool = $4
-      where coalesce(l.turn, 0) = m.turn),
+      where coalesce(l.turn, 0) = m.turn
+        and not exists (select from spool_position where spool = $4 and writer not in ('', $6))),
     summed as (
       update credit c set leased_micros = c.leased_micros + m.micros from moved m where c.account = m.account)
   insert into credit_leases (account, spool, node, micros, turn) select account, $4::text, $5::int, micros, 1 from moved
   on conflict (account, spool) do update set micros = credit_leases.micros + excluded.micros, node = excluded.node,
     at = now(), turn = credit_leases.turn + 1
   returning account`
-const LOCK_OURS = `
-  select from credit where account in (select account from credit_leases where spool = $1) order by account for update`
 const TELL = 'select pg_notify(channel, text) from unnest($1::text[], $2::text[]) as t(channel, text)'
 const OTHERS = `
   select account, sum(micros)::bigint as micros from credit_leases where account = any($1) and spool <> $2 and micros > 0
   group by account`
 const TURNS = 'select account, turn from credit_leases where account = any($1) and spool = $2'
+/** Leases that are read at a time. */
+const PAGE = 1_000
+const WRITER = `left join spool_position p on p.spool = $1`
+const ELSEWHERE = `coalesce(p.writer not in ('', $2::text), false)`
+const DROP = `
+  delete from credit_leases l using (select) one ${WRITER} where l.spool = $1 and l.micros = 0 and not ${ELSEWHERE}`
+const PAGE_OF_OURS = `
+  select account from credit_leases where spool = $1 and $2::text is not null and account > $3 order by account limit $4`
+const SOME_OF_OURS = `select account from credit_leases where spool = $1 and $2::text is not null and account = any($3)`
+const LOCK_OURS = 'select from credit where account in'
 const LEASES = `
-  select p.position, l.account, l.micros, l.turn
-  from (select coalesce((select position from spool_position where spool = $1), 0) as position) p
-    left join credit_leases l on l.spool = $1`
+  select coalesce(p.position, 0) as position, ${ELSEWHERE} as elsewhere, l.account, l.micros, l.turn,
+    a.id is null or coalesce(c.balance_micros + a.credit_micros < c.leased_micros, false) as over
+  from (select) one ${WRITER} left join`
+const OVER = `on true left join credit_leases l on l.account = o.account and l.spool = $1
+  left join accounts a on a.id = l.account left join credit c on c.account = l.account order by l.account`

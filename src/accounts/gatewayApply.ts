@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises'
 import type { Log } from '../base/log.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { audited } from './audit.js'
+import { moneyLeft } from './balances.js'
 import { carrierRecords, putCarrier } from './carrierRows.js'
 import { storedConsentProfile } from './consentProfile.js'
 import { type FileAccount, type FileCarrier, type GatewayFault, type GatewayFile, parseGateway } from './gatewayFile.js'
@@ -140,9 +141,22 @@ async function applyAccounts(
   accounts: readonly FileAccount[],
 ): Promise<SectionReport> {
   await stage(client, secrets, accounts)
-  const removed = (await client.query(REMOVE_ACCOUNTS)).rowCount ?? 0
+  const removed = await removeAccounts(client)
   const { created, updated } = await putStaged(client, secrets, accounts)
   return { created, updated, removed, unchanged: accounts.length - created - updated }
+}
+
+/** Those that the file leaves out. Throws {@link Refused} while any of them has money. */
+async function removeAccounts(client: SqlClient): Promise<number> {
+  const { rows } = await client.query<{ id: number }>(LEFT_OUT)
+  const ids = rows.map(({ id }) => id)
+  const faults = (await moneyLeft(client, ids)).map(({ account, why }) => ({
+    path: 'accounts',
+    text: `leaves out ${account}, but ${why}`,
+  }))
+  const [first, ...more] = faults
+  if (first) throw new Refused(first.path, first.text, more)
+  return (await client.query('delete from accounts where id = any($1)', [ids])).rowCount ?? 0
 }
 
 /** Makes one account as it is given here, and lets all others be. True when anything was changed. */
@@ -256,8 +270,8 @@ const STAGED_COLUMNS = `place int, system_id text, secret bytea, keeps_suspended
 const STAGE = `create temp table staged (${STAGED_COLUMNS}) on commit drop`
 const FILL_STAGE = `insert into staged select * from jsonb_to_recordset($1::jsonb) as one(${STAGED_COLUMNS})`
 
-const REMOVE_ACCOUNTS = `
-  delete from accounts a where not exists (select from staged s where s.system_id = a.system_id)`
+const LEFT_OUT = `
+  select id from accounts a where not exists (select from staged s where s.system_id = a.system_id)`
 
 const ADD_ORGANISATIONS = `
   insert into organisations (name) select distinct organisation from staged where organisation <> ''

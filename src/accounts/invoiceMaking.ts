@@ -1,12 +1,12 @@
 // Making invoices: one a month and account, once, from what the ledger charged for messages, with numbers without holes. The
 // ledger says how much, the counts of days say for what: both are written in one transaction, and whatever they do not
-// agree in is a line of its own.
+// agree in is a line of its own. Credit pays what messages cost, and no tax: that was paid with top-ups, or is to be paid.
 
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
 import { netOfTax, type PaidBefore, paidAgain, sumsOf } from './invoiceSums.js'
 import { AGAIN_TAX, type InvoiceLine, InvoiceRefused } from './invoices.js'
-import { book } from './ledger.js'
+import { book, taxAhead } from './ledger.js'
 
 export interface InvoiceSettings {
   readonly currency: string
@@ -101,8 +101,7 @@ interface Replaced {
 
 /** All that was paid for it, and those before it, beyond credit. */
 function paidFor({ tax_percent, paid, paid_tax, again_tax }: Replaced): PaidBefore {
-  const netMicros = paid - paid_tax + netOfTax(again_tax, tax_percent)
-  return { netMicros, grossMicros: netMicros + paid_tax + again_tax }
+  return { netMicros: paid - paid_tax + netOfTax(again_tax, tax_percent), taxMicros: paid_tax + again_tax }
 }
 
 interface Bill {
@@ -120,6 +119,8 @@ interface Bill {
   before: number
   /** What open invoices will bring to the balance. */
   open: number
+  /** Tax that was paid in advance, and that no invoice has counted. */
+  ahead: number
   /** What was accepted, by country and class, before anything was given back. */
   accepted: Pick<InvoiceLine, 'country' | 'rank' | 'messages' | 'segments' | 'micros'>[]
   /** Of months before it that have invoices: how much more the ledger has charged by now. */
@@ -164,9 +165,10 @@ async function make(
     const rest = bill.balance + bill.since - (replaced?.net ?? 0) + bill.open
     // Credit pays what is oldest first; but what was paid for the void one pays for this, and its tax for no messages.
     const there = rest + net + bill.before
-    const again = replaced === undefined ? undefined : paidAgain(net, paidFor(replaced), there, taxPercent, currency)
+    const unpaid = sumsOf(net, 0, bill.ahead, taxPercent, currency).dueTaxMicros
+    const again = replaced === undefined ? undefined : paidAgain(net, unpaid, paidFor(replaced), there, currency)
     const { netMicros: paid, taxMicros: tax } = again ?? { netMicros: 0, taxMicros: 0 }
-    const sums = sumsOf(net, Math.min(tax - rest, net - paid), taxPercent, currency)
+    const sums = sumsOf(net, Math.min(tax - rest, net - paid), bill.ahead + tax, taxPercent, currency)
     const year = new Date(nowMs).getUTCFullYear()
     const number = `${year}-${String(await nextNumber(client, year)).padStart(6, '0')}`
     const isPaid = sums.dueMicros === 0
@@ -194,6 +196,7 @@ async function make(
       taxPercent,
       sums.taxMicros,
       sums.coveredMicros,
+      sums.coveredTaxMicros,
       sums.dueTaxMicros,
       sums.dueMicros,
       isPaid ? 'paid' : 'open',
@@ -274,6 +277,7 @@ const BILLS = `
       else charged(c.account, '-infinity', $2) - coalesce(elsewhere.before, 0) - coalesce(late.micros, 0) end as before,
     (select coalesce(sum(due_micros - due_tax_micros), 0)::bigint from invoices i
       where i.account = c.account and i.status = 'open') as open,
+    ${taxAhead('c.account')} as ahead,
     coalesce(accepted.lines, '[]') as accepted, coalesce(late.lines, '[]') as late
   from credit c left join accounts a on a.id = c.account left join organisations o on o.id = a.organisation
     left join billing b on b.account = c.account left join accepted on accepted.account = c.account
@@ -284,8 +288,9 @@ const NEXT_NUMBER = `
   on conflict (year) do update set last = invoice_years.last + 1 returning last`
 const INSERT = `
   insert into invoices (number, account, month, system_id, seller, customer, currency, net_micros, tax_percent, tax_micros,
-    covered_micros, due_tax_micros, due_micros, status, issued_at, paid_at)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, case when $14 = 'paid' then $15::timestamptz end)
+    covered_micros, covered_tax_micros, due_tax_micros, due_micros, status, issued_at, paid_at)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+    case when $15 = 'paid' then $16::timestamptz end)
   returning id`
 const INSERT_LINES = `
   insert into invoice_lines (invoice, position, what, month, country, rank, messages, segments, micros)

@@ -1,5 +1,5 @@
-// The arithmetic of an invoice: whole coins of a currency, tax in percent, and what is left to pay of what credit has paid
-// already. Pure; whole micros, and no fraction of one anywhere.
+// The arithmetic of an invoice: whole coins of a currency, tax in percent, and what is left to pay beyond what credit has
+// paid, which is without tax, and the tax that was paid in advance. Pure; whole micros, and no fraction of one anywhere.
 
 import { microsOf } from '../model/money.js'
 
@@ -8,7 +8,9 @@ export interface InvoiceSums {
   taxMicros: number
   /** Of the net, what credit had paid. */
   coveredMicros: number
-  /** Of the tax, what goes with the rest. */
+  /** Of the tax, what had been paid: with top-ups, or with an invoice that is void. */
+  coveredTaxMicros: number
+  /** The rest of the tax. */
   dueTaxMicros: number
   /** To be paid, in whole coins. */
   dueMicros: number
@@ -36,33 +38,31 @@ export function percentOf(percent: string, micros: number): number {
 }
 const HUNDRED = 100_000_000n
 
-/** What was paid for an invoice that is void, as far as tax was paid with it. */
+/** The coins that are in an amount, whole; none in what is below zero. */
+const wholeCoins = (micros: number, coin: number): number => Math.max(0, micros - (micros % coin))
+
+/** What was paid for an invoice that is void, beyond credit. */
 export interface PaidBefore {
   netMicros: number
-  /** With its tax. */
-  grossMicros: number
+  taxMicros: number
 }
 
 /**
- * What was paid for the invoice in whose place another is pays for the new one first, so much of it as there is still: of what
- * it pays tax is taken again.
+ * What was paid for the invoice in whose place another is pays for the new one first, so much of it as there is still, and
+ * its tax is taken again.
+ * @param taxMicros of the new one, what was not paid in advance
  * @param thereMicros all the credit there is for the new one, with what was paid before
  */
 export function paidAgain(
   netMicros: number,
+  taxMicros: number,
   before: PaidBefore,
   thereMicros: number,
-  taxPercent: string,
   currency: string,
-): { netMicros: number; taxMicros: number } {
-  const gross = Math.max(0, Math.min(before.grossMicros, thereMicros))
-  const covered = Math.min(Math.max(0, netMicros), before.netMicros, withoutTax(gross, taxPercent))
-  return { netMicros: covered, taxMicros: inCoins(percentOf(taxPercent, covered), coinMicros(currency)) }
-}
-
-/** Of what with its tax is so much, the part that is not tax: whole micros, rounded down. */
-export function withoutTax(grossMicros: number, taxPercent: string): number {
-  return Number((BigInt(grossMicros) * HUNDRED) / (HUNDRED + BigInt(microsOf(taxPercent) ?? 0)))
+): PaidBefore {
+  const there = Math.max(0, thereMicros)
+  const tax = wholeCoins(Math.min(taxMicros, before.taxMicros, there), coinMicros(currency))
+  return { netMicros: Math.min(Math.max(0, netMicros), before.netMicros, there - tax), taxMicros: tax }
 }
 
 /** What has so much tax, as near as the coins of the tax tell; without tax nobody can say. */
@@ -74,17 +74,24 @@ export function netOfTax(taxMicros: number, taxPercent: string): number {
 /**
  * @param netMicros what messages cost
  * @param owedMicros what the account owes beyond its credit and its open invoices; 0 = nothing
+ * @param aheadMicros tax that was paid in advance, and that no invoice has counted
  */
-export function sumsOf(netMicros: number, owedMicros: number, taxPercent: string, currency: string): InvoiceSums {
+export function sumsOf(
+  netMicros: number,
+  owedMicros: number,
+  aheadMicros: number,
+  taxPercent: string,
+  currency: string,
+): InvoiceSums {
   const coin = coinMicros(currency)
-  const tax = (micros: number): number => inCoins(percentOf(taxPercent, micros), coin)
   const dueNetMicros = Math.min(Math.max(0, netMicros), Math.max(0, owedMicros))
-  const coveredMicros = netMicros - dueNetMicros
-  const dueTaxMicros = dueNetMicros === 0 ? 0 : tax(dueNetMicros)
+  const taxMicros = inCoins(percentOf(taxPercent, netMicros), coin)
+  const dueTaxMicros = Math.max(0, taxMicros - wholeCoins(aheadMicros, coin))
   return {
     netMicros,
-    taxMicros: tax(netMicros),
-    coveredMicros,
+    taxMicros,
+    coveredMicros: netMicros - dueNetMicros,
+    coveredTaxMicros: taxMicros - dueTaxMicros,
     dueTaxMicros,
     dueMicros: inCoins(dueNetMicros + dueTaxMicros, coin),
   }

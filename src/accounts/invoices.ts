@@ -26,8 +26,10 @@ export interface InvoiceEntry {
   tax_percent: string
   tax_micros: number
   total_micros: number
-  /** Of the net, what credit had paid already; its tax was paid with that. */
+  /** Of the net, what credit had paid already. */
   covered_micros: number
+  /** Of the tax, what had been paid already; of an invoice of an earlier release it may be less than the tax that is not due. */
+  covered_tax_micros: number
   due_tax_micros: number
   due_micros: number
 }
@@ -104,7 +106,7 @@ export function voidInvoice(
   return store.transaction(async client => {
     const one = await locked(client, number)
     if (one.status === 'void') return { repeated: true }
-    // Tax that was paid with the invoice, or with the one before it, is the account's again; what credit had paid bore its own.
+    // Tax that was paid with the invoice, or with the one before it, is the account's again; what top-ups paid waits for another.
     const tax = (one.status === 'paid' ? one.due_tax : 0) + one.again_tax
     await book(client, actor, one.system_id, {
       kind: 'refund',
@@ -192,6 +194,7 @@ function entryOf(row: InvoiceRow): InvoiceEntry {
     tax_micros: row.tax_micros,
     total_micros: row.net_micros + row.tax_micros,
     covered_micros: row.covered_micros,
+    covered_tax_micros: row.covered_tax_micros,
     due_tax_micros: row.due_tax_micros,
     due_micros: row.due_micros,
   }
@@ -208,7 +211,7 @@ const LOCK_INVOICE = `
 const ENTRY = `
   number, system_id as account, to_char(month, 'YYYY-MM') as month, status, issued_at as issued, paid_at as paid,
   void_at as voided, void_reason, replaced_by, currency, net_micros, tax_percent::text as tax_percent, tax_micros,
-  covered_micros, due_tax_micros, due_micros`
+  covered_micros, covered_tax_micros, due_tax_micros, due_micros`
 const LIST = `
   select ${ENTRY} from invoices where ($1::int is null or account = $1) and ($2::text is null or status = $2)
     and ($3::date is null or month = $3)

@@ -4,10 +4,10 @@
 import { unitsText } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
-import { CREDIT_CHANNEL } from './creditRows.js'
-import { NoAccount } from './keyRows.js'
+import { payerId } from './balances.js'
+import { CREDIT_CHANNEL, WANTED_CHANNEL } from './creditRows.js'
 
-export const bookingKinds = ['top_up', 'withdrawal', 'adjustment', 'payment', 'refund'] as const
+const bookingKinds = ['top_up', 'withdrawal', 'adjustment', 'payment', 'refund'] as const
 export type BookingKind = (typeof bookingKinds)[number]
 
 export interface Booking {
@@ -15,7 +15,7 @@ export interface Booking {
   readonly account: number
   /** What the account's balance changes by. */
   readonly micros: number
-  /** Tax that is paid with it, and is not the account's. */
+  /** Tax that is paid with it, or paid back, and is not the account's: invoices count it. */
   readonly taxMicros?: number
   /** undefined: nobody can tell it from the same once more. */
   readonly reference: string | undefined
@@ -48,6 +48,13 @@ const AGAINST: Readonly<Record<BookingKind, string>> = {
   refund: 'adjustments',
 }
 
+/** SQL: the tax that an account has paid, less what its invoices have counted as paid. */
+export const taxAhead = (account: string): string => `(
+  coalesce((select sum(taxed.micros) from ledger_lines own join ledger_lines taxed on taxed.entry = own.entry
+    where own.book = 'customer:' || ${account} and taxed.book = 'tax'), 0)
+  - coalesce((select sum(covered_tax_micros + case when status = 'paid' then due_tax_micros else 0 end)
+    from invoices counted where counted.account = ${account} and status <> 'void' and replaced_by is null), 0))::bigint`
+
 export const bookOf = (account: number): string => `customer:${account}`
 
 /** In the caller's transaction, with its line of audit. Throws {@link BookingRefused}, or what SQL throws. */
@@ -70,40 +77,52 @@ export async function book(client: SqlClient, actor: Actor, systemId: string, on
     const held = leased > 0 ? `; ${unitsText(leased)} more are leased to nodes, which send for it` : ''
     throw new BookingRefused('too_much', `${systemId} has ${unitsText(had)} that can be taken${held}`)
   }
+  if (kind === 'withdrawal' && taxMicros < 0) await checkAhead(client, systemId, account)
   if (kind === 'top_up') await client.query(LAST_TOP_UP, [account, micros])
-  await client.query(`select pg_notify('${CREDIT_CHANNEL}', $1)`, [String(account)])
-  const changes = { entry, amount: unitsText(micros), ...(reference === null ? {} : { reference }) }
+  else if (micros > 0) await client.query(TELL_ANEW, [account])
+  await client.query(TELL, [String(account), micros < 0])
+  const tax = taxMicros === 0 ? {} : { tax: unitsText(taxMicros) }
+  const changes = { entry, amount: unitsText(micros), ...tax, ...(reference === null ? {} : { reference }) }
   await audited(client, actor, { action: `credit.${kind}`, subject: systemId, reason: memo, changes })
   return { entry, repeated: false, balance_micros: balance }
 }
 
-/** Its own, by the account's name. Throws {@link NoAccount} too. */
+/** Throws {@link BookingRefused} when more tax was paid back than had been paid in advance. */
+async function checkAhead(client: SqlClient, systemId: string, account: number): Promise<void> {
+  const { rows } = await client.query<{ ahead: number }>(`select ${taxAhead('$1::int')} as ahead`, [account])
+  if ((rows[0]?.ahead as number) >= 0) return
+  throw new BookingRefused('too_much', `${systemId} has not paid so much tax that no invoice has counted`)
+}
+
+/** Its own, by the account's name, or `#12` where it is gone. Throws NoAccount too. */
 export function bookFor(
   store: Pick<Store, 'transaction'>,
   actor: Actor,
   systemId: string,
   one: Omit<Booking, 'account'>,
 ): Promise<Booked> {
-  return store.transaction(async client => {
-    const { rows } = await client.query<{ id: number }>('select id from accounts where system_id = $1', [systemId])
-    const account = rows[0]?.id
-    if (account === undefined) throw new NoAccount(systemId)
-    return book(client, actor, systemId, { ...one, account })
-  })
+  return store.transaction(async client =>
+    book(client, actor, systemId, { ...one, account: await payerId(client, systemId) }),
+  )
 }
 
 /** What has this reference already, if it is the same booking. */
 async function repeated(client: SqlClient, one: Booking): Promise<Booked> {
-  const { rows } = await client.query<{ id: number; kind: string; micros: number | null; balance: number }>(PRESENT, [
-    one.reference,
-    bookOf(one.account),
-    one.account,
-  ])
+  const { rows } = await client.query<PresentRow>(PRESENT, [one.reference, bookOf(one.account), one.account])
   const [present] = rows
-  if (present?.kind === one.kind && present.micros === one.micros) {
+  if (present?.kind === one.kind && present.micros === one.micros && present.tax === (one.taxMicros ?? 0)) {
     return { entry: present.id, repeated: true, balance_micros: present.balance }
   }
   throw new BookingRefused('reference_used', `${one.reference} has been booked already, as something else`)
+}
+
+interface PresentRow {
+  id: number
+  kind: string
+  /** null: of another account. */
+  micros: number | null
+  tax: number
+  balance: number
 }
 
 const ENTRY = `
@@ -116,7 +135,17 @@ const MOVE = `
   returning balance_micros as balance, leased_micros as leased`
 const LAST_TOP_UP = `
   insert into billing (account, top_up_micros) values ($1, $2)
-  on conflict (account) do update set top_up_micros = excluded.top_up_micros`
+  on conflict (account) do update set top_up_micros = excluded.top_up_micros, told = 0`
+/** Nodes give back what is leased where the balance does not stand for it any more. */
+const TELL = `
+  select pg_notify('${CREDIT_CHANNEL}', $1), case when $2 and exists (
+    select from credit c join accounts a on a.id = c.account
+    where c.account = $1::int and c.balance_micros + a.credit_micros < c.leased_micros
+  ) then pg_notify('${WANTED_CHANNEL}', $1) end`
+/** Whatever it was told of what is left holds no more. */
+const TELL_ANEW = 'update billing set told = 0 where account = $1'
 const PRESENT = `
-  select e.id, e.kind, l.micros, coalesce((select balance_micros from credit where account = $3), 0) as balance
+  select e.id, e.kind, l.micros,
+    coalesce((select micros from ledger_lines where entry = e.id and book = 'tax'), 0)::bigint as tax,
+    coalesce((select balance_micros from credit where account = $3), 0) as balance
   from ledger_entries e left join ledger_lines l on l.entry = e.id and l.book = $2 where e.reference = $1`

@@ -25,6 +25,10 @@ export class Purse {
   need = 0
   isAsked = false
   isMoving = false
+  /** What it is granted now goes back at once. */
+  isRecalled = false
+  /** How far below zero its account's balance may go, as of the last look; null = as far as it will. */
+  limitMicros: number | null | undefined = undefined
   /** On its way back. */
   giving = 0
   /** There was not enough for this, until then. */

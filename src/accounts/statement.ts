@@ -21,6 +21,8 @@ export interface StatementLine {
 export interface StatementSpan {
   readonly fromMs: number
   readonly toMs: number
+  /** What papers say of its end; left out: that. */
+  readonly shownToMs?: number
 }
 
 export interface StatementPage {

@@ -1,20 +1,20 @@
 // Prices of a tariff as a file: CSV of any length in, staged and checked whole before one row is written, all in one
 // transaction; and out again, so that what was written can be read. In memory there is a chunk of the file at a time.
 
-import { setImmediate as turn } from 'node:timers/promises'
-import { parse } from 'csv-parse'
-import { from as copyFrom } from 'pg-copy-streams'
 import { messageClasses } from '../model/message.js'
 import { microsOf } from '../model/money.js'
+import { copyCsv, NoCsv } from '../store/csvCopy.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
 import { NoTariff, type PriceEntry, priceEntry } from './tariffRows.js'
-import { MAX_PRICE } from './tariffs.js'
+import { isPriceMoment, MAX_PRICE, PRICE_YEARS } from './tariffs.js'
 import { LOCK } from './writing.js'
 
 export interface TariffImport {
   /** What is in the tariff and not in the file goes. */
   readonly replaces: boolean
+  /** Not if more than half of the prices would go. */
+  readonly keepsHalf: boolean
   /** All is done and nothing kept. */
   readonly dryRun: boolean
   /** Octets of the file that were read; then rows that were written, of so many. */
@@ -48,11 +48,21 @@ export class PricesFaulty extends Error {
   }
 }
 
+/** More than half of the prices would be gone: nothing of the file was written. */
+export class MostGone extends Error {
+  readonly removed: number
+  /** There are so many. */
+  readonly of: number
+
+  constructor(removed: number, of: number) {
+    super(`${removed} of ${of} prices would be removed; nothing was changed`)
+    this.removed = removed
+    this.of = of
+  }
+}
+
 const MAX_FAULTS = 1_000
 const MAX_CELL = 40
-const MAX_LINE = 65_536
-/** Octets that are parsed in one turn of the event loop: some 2 ms. */
-const PIECE = 16_384
 /** Rows of a statement. */
 const SLICE = 10_000
 const COLUMNS = ['prefix', 'price', 'class', 'from'] as const
@@ -62,9 +72,10 @@ const CLASSES: ReadonlyMap<string, number> = new Map<string, number>([
   ...messageClasses.map((name, rank) => [name, rank] as [string, number]),
 ])
 const MOMENT = /^(\d{4}-\d\d-\d\d)(?:T(?:[01]\d|2[0-3]):\d\d(?::\d\d(?:\.\d{1,3})?)?(?:Z|[+-]\d\d:\d\d))?$/
-export const PRICES_HEAD = 'prefix,class,from,price'
+const PRICES_HEAD = 'prefix,class,from,price'
+const NOTHING_LEFT = 'is followed by no prices: in place of those there are, that would leave the tariff without any'
 
-/** Throws {@link PricesFaulty}, {@link NoTariff}, or what SQL or the octets throw. */
+/** Throws {@link PricesFaulty}, {@link MostGone}, {@link NoTariff}, or what SQL or the octets throw. */
 export function importPrices(
   store: Pick<Store, 'withClient'>,
   actor: Actor,
@@ -81,6 +92,8 @@ export function importPrices(
       await client.query(STAGED)
       const faults = new Faults()
       const staged = await stage(client, octets, faults, options)
+      // A file that was cut off, or that lost its rows on the way, must not end every price.
+      if (options.replaces && staged.rows === 0 && faults.count === 0) faults.add(1, NOTHING_LEFT)
       await client.query('create index on staged (line)')
       await client.query('analyze staged')
       await findTwice(client, faults)
@@ -138,72 +151,31 @@ async function stage(
 ): Promise<Staged> {
   const staged: Staged = { rows: 0, lastLine: 0 }
   let places: Map<Column, number> | undefined
-  let out = ''
-  const record = (cells: string[], line: number): void => {
-    if (cells.length === 1 && (cells[0] as string).trim() === '') return
+  const rows = (cells: readonly string[], line: number): string => {
+    if (cells.length === 1 && cells[0]?.trim() === '') return ''
     if (places === undefined) {
       places = headOf(cells, line, faults)
-      return
+      return ''
     }
     const row = rowOf(cells, places, line, faults)
-    if (row === undefined) return
+    if (row === undefined) return ''
     staged.rows++
     staged.lastLine = line
-    out += row
+    return row
   }
-  const parser = parse({ bom: true, relax_column_count: true, max_record_size: MAX_LINE })
-  let line = 1
-  parser.on('data', (cells: string[]) => {
-    try {
-      record(cells, line)
-    } catch (error) {
-      parser.destroy(error as Error)
-    }
-    line++
-    for (const cell of cells) if (cell.includes('\n')) line += cell.split('\n').length - 1
-  })
-  const ended = new Promise<void>((resolve, reject) => {
-    parser.on('end', resolve)
-    parser.on('error', (error: Error & { code?: string }) => {
-      if (!error.code?.startsWith('CSV_')) return reject(error)
-      faults.add(line, `is no CSV: ${error.message}`)
-      reject(new PricesFaulty(faults.all, faults.count))
-    })
-  })
-  ended.catch(() => {})
-  const stream = client.query(copyFrom('copy staged from stdin'))
-  const copied = new Promise<void>((resolve, reject) => {
-    stream.on('finish', resolve)
-    stream.on('error', reject)
-  })
-  copied.catch(() => {})
-  const flush = async (): Promise<void> => {
-    const text = out
-    out = ''
-    if (text !== '') await Promise.race([new Promise(taken => stream.write(text, taken)), copied])
-  }
-  let read = 0
   try {
-    for await (const chunk of octets) {
-      for (let from = 0; from < chunk.length; from += PIECE) {
-        const piece = chunk.subarray(from, from + PIECE)
-        await Promise.race([new Promise(taken => parser.write(piece, taken)), ended])
-        await flush()
-        await turn()
-      }
-      read += chunk.length
-      progress('read', read, null)
-    }
-    parser.end()
-    await ended
-    await flush()
-    if (places === undefined) faults.add(1, `has no line with the names of its columns: ${PRICES_HEAD}`)
-    stream.end()
-    await copied
+    await copyCsv(client, octets, {
+      statement: 'copy staged from stdin',
+      allowsBareQuotes: false,
+      rows,
+      progress: read => progress('read', read, null),
+    })
   } catch (error) {
-    stream.destroy(error as Error)
-    throw error
+    if (!(error instanceof NoCsv)) throw error
+    faults.add(error.line, `is no CSV: ${error.message}`)
+    faults.end()
   }
+  if (places === undefined) faults.add(1, `has no line with the names of its columns: ${PRICES_HEAD}`)
   return staged
 }
 
@@ -247,7 +219,7 @@ function rowOf(
   const fromMs = from === '' ? null : momentMs(from)
   if (Number.isNaN(fromMs)) {
     faults.add(line, `from must be a day or a moment like 2030-12-31T00:00:00Z, not ${shown(from)}`)
-  }
+  } else if (fromMs !== null && !isPriceMoment(fromMs)) faults.add(line, `from ${PRICE_YEARS}, not ${shown(from)}`)
   const price = cell('price')
   const micros = price.toLowerCase() === 'none' ? null : microsOf(price)
   if (micros === undefined || (micros !== null && (micros < 0 || micros > MAX_PRICE))) {
@@ -279,9 +251,14 @@ async function write(
   client: SqlClient,
   tariff: number,
   { rows, lastLine }: Staged,
-  { replaces, progress }: TariffImport,
+  { replaces, keepsHalf, dryRun, progress }: TariffImport,
 ): Promise<Omit<TariffImported, 'rows' | 'dry_run'>> {
   const removed = replaces ? ((await client.query(REMOVE, [tariff])).rowCount ?? 0) : 0
+  if (removed > 0 && keepsHalf && !dryRun) {
+    const [left] = (await client.query<{ n: number }>(COUNT, [tariff])).rows
+    const had = removed + (left?.n ?? 0)
+    if (2 * removed > had) throw new MostGone(removed, had)
+  }
   let added = 0
   let changed = 0
   for (let from = 0; from < lastLine; from += SLICE) {
@@ -331,6 +308,7 @@ const TWICE = `
 const REMOVE = `
   delete from tariff_prices p where p.tariff = $1 and not exists
     (select from staged s where s.prefix = p.prefix and s.rank = p.rank and s.from_at = p.from_at)`
+const COUNT = 'select count(*) as n from tariff_prices where tariff = $1'
 const PUT = `
   with put as (
     insert into tariff_prices (tariff, prefix, rank, from_at, micros)

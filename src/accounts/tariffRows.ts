@@ -6,7 +6,7 @@ import { unitsText } from '../model/money.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { type Actor, audited } from './audit.js'
 import type { Secrets } from './secrets.js'
-import { type StoredPrice, storedTariffSettings, type TariffSettings, tariffSettings } from './tariffs.js'
+import { backOf, type StoredPrice, storedTariffSettings, type TariffSettings, tariffSettings } from './tariffs.js'
 import { writing } from './writing.js'
 
 export interface TariffEntry {
@@ -14,7 +14,9 @@ export interface TariffEntry {
   prices: number
   margins: number
   /** Ends after which a charge is given back. */
-  gives_back: string[]
+  gives_back: readonly string[]
+  /** Also when a carrier took the message, and it ended so afterwards. */
+  gives_back_taken: boolean
   /** How many use it. */
   accounts: number
   updated_at: string
@@ -201,7 +203,7 @@ export async function priceRowOf(
   return rows[0] && priceEntry(rows[0])
 }
 
-interface TariffRow extends Omit<TariffEntry, 'updated_at' | 'margins' | 'gives_back'> {
+interface TariffRow extends Omit<TariffEntry, 'updated_at' | 'margins' | 'gives_back' | 'gives_back_taken'> {
   id: number
   settings: Record<string, unknown>
   updated: Date
@@ -216,8 +218,10 @@ interface PriceRow {
 }
 
 function entryOf({ name, settings, prices, accounts, updated }: TariffRow): TariffEntry {
-  const { margins, givesBack } = tariffSettings.parse(settings)
-  return { name, prices, margins: margins.length, gives_back: givesBack, accounts, updated_at: updated.toISOString() }
+  const read = tariffSettings.parse(settings)
+  const { after: gives_back, isTakenToo: gives_back_taken } = backOf(read)
+  const margins = read.margins.length
+  return { name, prices, margins, gives_back, gives_back_taken, accounts, updated_at: updated.toISOString() }
 }
 
 export const priceEntry = ({ prefix, rank, from_at, micros }: PriceRow): PriceEntry => ({

@@ -22,6 +22,11 @@ export const priceField = z
     return z.NEVER
   })
 
+/** Prices begin in the years 1970 to 9999, UTC: what lies beyond is a slip of the pen, and not every database can write it. */
+export const isPriceMoment = (ms: number): boolean => ms >= 0 && ms <= LAST_MS
+const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+export const PRICE_YEARS = 'must be in the years 1970 to 9999'
+
 export const pricePrefix = yamlText.regex(/^\+?\d{0,15}$/, 'must be the first digits of a number').transform(bare)
 
 const margin = z.strictObject({
@@ -45,14 +50,22 @@ const margin = z.strictObject({
 
 /** Ends after which a charge may be given back. */
 export const givenBack = ['rejected', 'expired', 'deleted', 'undeliverable', 'unknown'] as const
-export type GivenBack = (typeof givenBack)[number]
+type GivenBack = (typeof givenBack)[number]
 const DEFAULT_BACK: GivenBack[] = ['rejected', 'expired', 'deleted']
 
-/** As in a gateway file, and, without what is default, in `tariffs.settings`: see {@link storedTariffSettings}. */
+/** As in a gateway file, and, where given, in `tariffs.settings`: see {@link storedTariffSettings}. */
 export const tariffSettings = z.strictObject({
   /** The first that matches counts, for numbers of which no price is named. */
   margins: z.array(margin).max(MAX_MARGINS).default([]),
-  givesBack: z.array(z.enum(givenBack)).default(DEFAULT_BACK),
+  /**
+   * After which ends a charge is given back, also where a carrier has taken the message and then reports that end. Not given,
+   * or null: after rejected, expired and deleted, and only what no carrier has taken.
+   */
+  givesBack: z
+    .array(z.enum(givenBack))
+    .nullable()
+    .transform(words => words ?? undefined)
+    .optional(),
 })
 export type TariffSettings = z.output<typeof tariffSettings>
 
@@ -65,13 +78,16 @@ export function storedTariffSettings({ margins, givesBack }: TariffSettings): Re
       ...(margins.length === 0
         ? {}
         : { margins: margins.map(one => ({ ...one, fixed: units(one.fixed), minimum: units(one.minimum) })) }),
-      ...(sameBack(givesBack, DEFAULT_BACK) ? {} : { givesBack: [...new Set(givesBack)] }),
+      ...(givesBack === undefined ? {} : { givesBack: [...new Set(givesBack)] }),
     }),
   )
 }
 
-const sameBack = (a: readonly GivenBack[], b: readonly GivenBack[]): boolean =>
-  new Set(a).size === new Set(b).size && a.every(one => b.includes(one))
+/** After which ends a charge is given back, and whether what a carrier has taken is too. */
+export const backOf = ({ givesBack }: TariffSettings): { after: readonly GivenBack[]; isTakenToo: boolean } => ({
+  after: givesBack ?? DEFAULT_BACK,
+  isTakenToo: givesBack !== undefined,
+})
 
 /** Prefix; class, -1 = every class; from when, ms, or null = ever since; micros, null = from then on no price any more. */
 export type StoredPrice = [prefix: string, rank: number, fromMs: number | null, micros: number | null]
@@ -100,15 +116,23 @@ export interface TariffRow {
   readonly id: number
   readonly name: string
   readonly margins: readonly Margin[]
-  readonly givesBack: ReadonlySet<MessageState>
+  readonly givesBack: GivesBack
+}
+
+/** When a charge is given back. */
+export interface GivesBack {
+  readonly after: ReadonlySet<MessageState>
+  /** Also when a carrier took the message, and it ended so afterwards. */
+  readonly isTakenToo: boolean
 }
 
 export function readTariff({ id, name, settings }: StoredTariff): TariffRow {
-  const { margins, givesBack } = tariffSettings.parse(settings)
+  const read = tariffSettings.parse(settings)
+  const { after, isTakenToo } = backOf(read)
   return {
     id,
     name,
-    margins: margins.map(one => ({
+    margins: read.margins.map(one => ({
       prefix: one.prefix ?? '',
       country: one.country ?? '',
       rank: one.class === undefined ? -1 : rankOf(one.class),
@@ -116,7 +140,7 @@ export function readTariff({ id, name, settings }: StoredTariff): TariffRow {
       fixedMicros: one.fixed ?? 0,
       minimumMicros: one.minimum ?? 0,
     })),
-    givesBack: statesOf(givesBack),
+    givesBack: { after: statesOf(after), isTakenToo },
   }
 }
 
@@ -124,7 +148,7 @@ const statesOf = (names: readonly GivenBack[]): ReadonlySet<MessageState> =>
   new Set(names.map(name => state[name.toUpperCase() as Uppercase<GivenBack>]))
 
 /** Of a tariff of which nothing is said, and of charges whose tariff is gone. */
-export const usuallyGivenBack = statesOf(DEFAULT_BACK)
+export const usuallyGivenBack: GivesBack = { after: statesOf(DEFAULT_BACK), isTakenToo: false }
 
 /** A price of a gateway file. */
 const filePrice = z
@@ -132,7 +156,10 @@ const filePrice = z
     /** '' or `default`: whatever no other prefix matches. */
     prefix: z.union([z.literal('default').transform(() => ''), pricePrefix]),
     class: z.enum(messageClasses).optional(),
-    from: z.iso.datetime({ offset: true, error: 'must be a moment like 2030-12-31T00:00:00Z' }).optional(),
+    from: z.iso
+      .datetime({ offset: true, error: 'must be a moment like 2030-12-31T00:00:00Z' })
+      .refine(from => isPriceMoment(Date.parse(from)), PRICE_YEARS)
+      .optional(),
     /** null = from then on there is none any more. */
     price: priceField.nullable(),
   })

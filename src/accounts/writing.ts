@@ -12,10 +12,13 @@ export const LOCK = 5494787
 export class Refused extends Error {
   readonly faults: GatewayFault[]
 
-  /** @param path of the setting, '' for all of it */
-  constructor(path: string, text: string) {
+  /**
+   * @param path of the setting, '' for all of it
+   * @param more what else cannot be
+   */
+  constructor(path: string, text: string, more: readonly GatewayFault[] = []) {
     super(path === '' ? text : `${path} ${text}`)
-    this.faults = [{ path, text }]
+    this.faults = [{ path, text }, ...more]
   }
 }
 

@@ -4,15 +4,15 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { balance, balances, LeaseRefused, leases, releaseLeases, tellBelow } from '../accounts/balances.js'
-import { NoAccount } from '../accounts/keyRows.js'
+import { balance, balances, LeaseRefused, leases, payerId, releaseLeases, tellBelow } from '../accounts/balances.js'
 import { BookingRefused, bookFor } from '../accounts/ledger.js'
 import { type StatementLine, type StatementSpan, statementPage, wholeStatement } from '../accounts/statement.js'
+import { Busy, Turns } from '../base/turns.js'
 import { microsOf, unitsText } from '../model/money.js'
 import type { Store } from '../store/postgres.js'
 import type { Access } from './access.js'
 import { asking } from './api/changing.js'
-import { read, serving } from './asked.js'
+import { busy, read, serving } from './asked.js'
 import { answerCsv, answerPage } from './csv.js'
 import { PAGE_POLICY } from './invoices.js'
 import { Problem } from './problem.js'
@@ -23,8 +23,8 @@ const MAX_PAGE = 200
 /** Of one booking, in units. */
 const MOST = 1_000_000_000
 const DAY_MS = 86_400_000
-/** The database's clock may be ahead of ours. */
-const AHEAD_MS = 60_000
+/** The database's clock may be ahead of ours, and bookings of an earlier release are up to 14 h. */
+const AHEAD_MS = DAY_MS
 
 export const units = z.union([z.string().max(30), z.number()]).transform((text, ctx) => {
   const micros = microsOf(text)
@@ -48,8 +48,12 @@ const memo = z.string().max(500).default('')
 const bookingBody = z.strictObject({
   amount: units.refine(micros => micros > 0, 'must be more than nothing'),
   memo,
-  /** Left out: the Idempotency-Key of the request. */
+  /** Left out: the Idempotency-Key of the request, which must be there then. */
   reference: reference.optional(),
+})
+const paidBody = bookingBody.extend({
+  /** Tax that is paid on top of the amount, or paid back with it. */
+  tax: units.refine(micros => micros >= 0, 'must not be below zero').default(0),
 })
 const adjustBody = bookingBody.extend({
   /** What the balance changes by. */
@@ -70,7 +74,15 @@ const statementQuery = z.strictObject({
   after: z.coerce.number().int().min(0).default(0),
   limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
 })
-const leasesQuery = z.strictObject({ account: systemId.optional() })
+const leasesQuery = z.strictObject({
+  account: systemId.optional(),
+  /** `next` of the page before. */
+  after: z
+    .string()
+    .regex(/^\d{1,9} [\x21-\x7e]{1,100}$/, 'must be what the page before gave as next')
+    .optional(),
+  limit: z.coerce.number().int().min(1).max(MAX_PAGE).default(MAX_PAGE),
+})
 const releaseBody = z.strictObject({
   spool: z.string().min(1).max(100),
   /** Left out: of all accounts. */
@@ -106,9 +118,10 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
     return { currency, accounts: found, next: found.length < page.limit ? null : (found.at(-1)?.id ?? null) }
   })
 
-  app.get('/credit-leases', async request => ({
-    leases: await asking(() => leases(store, { ...read(leasesQuery, request.query), limit: MAX_PAGE })),
-  }))
+  app.get('/credit-leases', async request => {
+    const asked = read(leasesQuery, request.query)
+    return asking(() => leases(store, asked))
+  })
 
   app.post('/credit-leases/release', async request => {
     const { spool, account, reason } = read(releaseBody, request.body)
@@ -122,7 +135,7 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
     return asking(async () => ({
       currency,
       ...(await balance(store, account)),
-      leases: await leases(store, { account, limit: MAX_PAGE }),
+      leases: (await leases(store, { account, limit: MAX_PAGE })).leases,
     }))
   })
 
@@ -133,10 +146,11 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
   ] as const) {
     app.post(`/credit/:account/${path}`, async request => {
       const { account } = read(named, request.params)
-      const { amount, memo, ...given } = read(kind === 'adjustment' ? adjustBody : bookingBody, request.body)
+      const given = kind === 'adjustment' ? { ...read(adjustBody, request.body), tax: 0 } : read(paidBody, request.body)
+      const { amount, tax, memo } = given
       serving(subject)
       const reference = referenceOf(request, given.reference)
-      const one = { kind, micros: sign * amount, reference, memo }
+      const one = { kind, micros: sign * amount, taxMicros: sign * tax, reference, memo }
       const booked = await booking(() => bookFor(store, access.actor(request.raw), account, one))
       return { account, currency, ...booked, balance: unitsText(booked.balance_micros) }
     })
@@ -153,7 +167,7 @@ export function creditRoutes(app: FastifyInstance, subject: AdminSubject, access
   app.get('/credit/:account/statement', async (request, reply) => {
     const { account } = read(named, request.params)
     const query = read(statementQuery, request.query)
-    const id = await asking(() => idOfAccount(store, account))
+    const id = await asking(() => payerId(store, account))
     const span = spanOf(query.from, query.to, subject.clock.now())
     const { format } = query
     if (format !== 'json') {
@@ -176,46 +190,63 @@ export async function booking<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Of the body, or of the header: one of them. */
-export function referenceOf(request: FastifyRequest, given: string | undefined): string | undefined {
+/** Of the body, or of the header: without either what is asked for twice would be booked twice. */
+function referenceOf(request: FastifyRequest, given: string | undefined): string {
   const header = request.headers['idempotency-key']
-  if (given !== undefined || header === undefined) return given
-  return read(reference, header)
+  if (given !== undefined) return given
+  if (header !== undefined) return read(reference, header)
+  const detail =
+    'reference: give one, or the header Idempotency-Key: whoever asks twice with the same is booked once, and without it twice'
+  const faults = [{ path: 'reference', message: 'must be given, here or as Idempotency-Key' }]
+  throw new Problem(422, 'no_reference', 'A booking needs a reference', detail, { faults })
 }
 
-/** The last 31 days, if nothing is said. */
+/** The last 31 days, if nothing is said, and all that is booked by now. */
 export function spanOf(fromMs: number | undefined, toMs: number | undefined, nowMs: number): StatementSpan {
   const to = toMs ?? nowMs + AHEAD_MS
-  const span = { fromMs: fromMs ?? Math.min(nowMs, to) - 31 * DAY_MS, toMs: to }
+  const span = { fromMs: fromMs ?? Math.min(nowMs, to) - 31 * DAY_MS, toMs: to, shownToMs: toMs ?? nowMs }
   if (span.fromMs < span.toMs) return span
   throw new Problem(422, 'invalid', 'The request is not as it must be', 'from must be before to')
 }
 
-/** Files that are written at a time: they share the database with leases and bookings. */
-const MAX_FILES = 2
+/**
+ * Files that are written at a time: they share the database with leases and bookings. Who comes later is not kept waiting. What
+ * accounts read of their own takes no place from administrators.
+ */
+const files = new Turns({ most: 2, waitMs: 0 })
+const deskFiles = new Turns({ most: 2, waitMs: 0 })
 /** Whose reader takes nothing for so long gives its place away. */
 const STALLED_MS = 60_000
-/** Accounts whose statements are being written. */
-const writing = new Set<number>()
+/** And so does whoever takes little by little for so long. */
+const LONGEST_MS = 10 * 60_000
 
-/** Throws when its reader is stalled. */
-async function taken(write: Promise<void>): Promise<void> {
+/** Rejects after so long with that reason; the other function ends it before. */
+function limit(ms: number, why: string): [late: Promise<never>, end: () => void] {
   const over = new AbortController()
-  const stalled = pause(STALLED_MS, undefined, { signal: over.signal, ref: false }).then(() => {
-    throw new Error('its reader takes nothing')
+  const late = pause(ms, undefined, { signal: over.signal, ref: false }).then(() => {
+    throw new Error(why)
   })
-  stalled.catch(() => {})
-  try {
-    await Promise.race([write, stalled])
-  } finally {
-    over.abort()
-  }
+  late.catch(() => {})
+  return [late, () => over.abort()]
 }
 
 /** Of whom, and as what. */
 export interface StatementAsked extends Omit<StatementOf, 'span'> {
   id: number
   format: 'csv' | 'html'
+}
+
+function fileTurn(turns: Turns, account: number): () => void {
+  try {
+    return turns.take(account)
+  } catch (error) {
+    if (!(error instanceof Busy)) throw error
+    throw busy(
+      error,
+      'a statement of this account is being written: read that first',
+      'other statements are being written',
+    )
+  }
 }
 
 /**
@@ -227,19 +258,21 @@ export function statementFile(
   store: Pick<Store, 'withClient'>,
   { id, format, ...of }: StatementAsked,
   span: StatementSpan,
+  longestMs = LONGEST_MS,
 ): Promise<FastifyReply> {
-  if (writing.has(id)) {
-    const detail = 'a statement of this account is being written: read that first'
-    throw new Problem(429, 'busy', 'Too much at a time', detail)
-  }
-  if (writing.size >= MAX_FILES) {
-    const detail = 'other statements are being written: try again in some seconds'
-    throw new Problem(503, 'busy', 'Too much at a time', detail)
-  }
-  writing.add(id)
+  // Administrators see who booked.
+  const leave = fileTurn(of.withWho ? deskFiles : files, id)
   const form = (format === 'csv' ? statementCsv : statementHtml)({ ...of, span })
   const work = async (out: (text: string) => Promise<void>): Promise<void> => {
-    const write = (text: string): Promise<void> => taken(out(text))
+    const [late, inTime] = limit(longestMs, 'its reader is too slow')
+    const write = async (text: string): Promise<void> => {
+      const [stalled, taken] = limit(STALLED_MS, 'its reader takes nothing')
+      try {
+        await Promise.race([out(text), stalled, late])
+      } finally {
+        taken()
+      }
+    }
     try {
       const closing = await asking(() =>
         wholeStatement(
@@ -252,7 +285,8 @@ export function statementFile(
       )
       await write(form.end(closing))
     } finally {
-      writing.delete(id)
+      inTime()
+      leave()
     }
   }
   return format === 'csv'
@@ -261,9 +295,3 @@ export function statementFile(
 }
 
 export const fileName = (text: string): string => text.replace(/[^\w.-]/g, '_')
-
-async function idOfAccount(store: Pick<Store, 'query'>, systemId: string): Promise<number> {
-  const { rows } = await store.query<{ id: number }>('select id from accounts where system_id = $1', [systemId])
-  if (rows[0] === undefined) throw new NoAccount(systemId)
-  return rows[0].id
-}

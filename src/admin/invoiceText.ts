@@ -112,9 +112,13 @@ export function invoiceHtml(one: Invoice): string {
   if (one.tax_percent !== '0') {
     sums.push([`Tax, ${one.tax_percent} %`, money(one.tax_micros)], ['Total', money(one.total_micros)])
   }
-  if (one.covered_micros !== 0) {
-    const tax = one.tax_micros - one.due_tax_micros
-    sums.push([tax === 0 ? 'Paid from credit' : 'Paid from credit, with its tax', money(-(one.covered_micros + tax))])
+  const tax = one.tax_micros - one.due_tax_micros
+  // As it was written by an earlier release, which took tax for paid with credit.
+  const isEarlier = tax !== one.covered_tax_micros
+  if (isEarlier) sums.push(['Paid from credit, with its tax', money(-(one.covered_micros + tax))])
+  else {
+    if (one.covered_micros !== 0) sums.push(['Paid from credit', money(-one.covered_micros)])
+    if (tax !== 0) sums.push(['Tax paid before', money(-tax)])
   }
   sums.push([`To be paid, ${one.currency}`, money(one.due_micros)])
   const title = `Invoice ${one.number}`

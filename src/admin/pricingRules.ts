@@ -88,7 +88,7 @@ export function pricingRuleRoutes(app: FastifyInstance, subject: AdminSubject, a
 /** Margins as a gateway file writes them. */
 export function writtenSettings(present: TariffSettings): {
   margins: Record<string, unknown>[]
-  givesBack: readonly string[]
+  givesBack: readonly string[] | undefined
 } {
   const units = (micros: number | undefined): string | undefined =>
     micros === undefined ? undefined : unitsText(micros)

@@ -23,6 +23,8 @@ export interface StatementForm {
   end(closingMicros: number): string
 }
 
+const shownTo = ({ toMs, shownToMs = toMs }: StatementSpan): number => shownToMs
+
 const HEAD = ['at', 'entry', 'kind', 'reference', 'memo', 'messages', 'amount', 'balance', 'currency']
 
 export function statementCsv({ currency, span, withWho }: StatementOf): StatementForm {
@@ -38,7 +40,7 @@ export function statementCsv({ currency, span, withWho }: StatementOf): Statemen
   return {
     begin: micros => csvLine(withWho ? [...HEAD, 'who'] : HEAD) + balanceLine(span.fromMs, 'opening', micros),
     lines: all => all.map(line).join(''),
-    end: micros => balanceLine(span.toMs, 'closing', micros),
+    end: micros => balanceLine(shownTo(span), 'closing', micros),
   }
 }
 
@@ -71,7 +73,7 @@ export function statementHtml({ account, currency, seller, span }: StatementOf):
 <h1>Statement of ${escaped(account)}</h1>
 <dl>
 <dt>From</dt><dd>${moment(span.fromMs)} (UTC)</dd>
-<dt>To</dt><dd>${moment(span.toMs)} (UTC)</dd>
+<dt>To</dt><dd>${moment(shownTo(span))} (UTC)</dd>
 </dl>
 <table>
 <thead><tr><th>When</th><th>What</th><th>Messages</th><th>${escaped(currency)}</th><th>Balance</th></tr></thead>

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
-import { exportPrices, importPrices, PricesFaulty } from '../accounts/tariffImport.js'
+import { exportPrices, importPrices, MostGone, PricesFaulty } from '../accounts/tariffImport.js'
 import {
   changePrices,
   changeTariff,
@@ -19,7 +19,14 @@ import {
   tariffShown,
 } from '../accounts/tariffRows.js'
 import { twicePriced } from '../accounts/tariffSection.js'
-import { priceField, pricePrefix, type StoredPrice, tariffSettings } from '../accounts/tariffs.js'
+import {
+  isPriceMoment,
+  PRICE_YEARS,
+  priceField,
+  pricePrefix,
+  type StoredPrice,
+  tariffSettings,
+} from '../accounts/tariffs.js'
 import type { Clock } from '../base/clock.js'
 import { messageClasses } from '../model/message.js'
 import type { Access } from './access.js'
@@ -37,7 +44,11 @@ const MAX_PAGE = 1_000
 
 const named = z.strictObject({ name: tariffName })
 const settings = z.strictObject({ margins: z.unknown().optional(), givesBack: z.unknown().optional() })
-const at = z.iso.datetime({ offset: true }).or(z.iso.date()).transform(Date.parse)
+const at = z.iso
+  .datetime({ offset: true })
+  .or(z.iso.date())
+  .transform(Date.parse)
+  .refine(ms => isPriceMoment(ms), { error: PRICE_YEARS, abort: true })
 const place = {
   /** First digits of a number, or `default`. */
   prefix: z.union([z.literal('default').transform(() => ''), pricePrefix]),
@@ -79,6 +90,8 @@ const pricesQuery = z.strictObject({
 })
 const importQuery = z.strictObject({
   mode: z.enum(['merge', 'replace']).default('merge'),
+  /** Of what a replacing file leaves out: half of the prices at most, or any number. */
+  removes: z.enum(['any', 'half']).default('any'),
   dry_run: z.enum(['true', 'false']).default('false'),
 })
 export function tariffRoutes(app: FastifyInstance, subject: AdminSubject, access: Access): void {
@@ -146,7 +159,7 @@ export function tariffRoutes(app: FastifyInstance, subject: AdminSubject, access
     scope.addContentTypeParser('text/csv', (_request, payload, done) => done(null, payload))
     scope.post('/tariffs/:name/import', { ...needs('admin:write', { isLong: true }) }, async (request, reply) => {
       const { name } = read(named, request.params)
-      const { mode, dry_run } = read(importQuery, request.query)
+      const { mode, removes, dry_run } = read(importQuery, request.query)
       const body = request.body as Readable | null
       if (typeof body?.pipe !== 'function') {
         throw new Problem(415, 'not_a_stream', 'No such body', 'send text/csv')
@@ -155,7 +168,12 @@ export function tariffRoutes(app: FastifyInstance, subject: AdminSubject, access
       await answerLines(reply, subject, async tell => {
         const told = pacer(subject.clock, tell)
         const progress = (what: string, n: number, of: number | null): void => told({ [what]: n, of })
-        const options = { replaces: mode === 'replace', dryRun: dry_run === 'true', progress }
+        const options = {
+          replaces: mode === 'replace',
+          keepsHalf: removes === 'half',
+          dryRun: dry_run === 'true',
+          progress,
+        }
         const octets = body.iterator({ destroyOnReturn: false })
         try {
           const by = access.actor(request.raw)
@@ -163,6 +181,7 @@ export function tariffRoutes(app: FastifyInstance, subject: AdminSubject, access
           return { ...done, faults: [] }
         } catch (error) {
           if (error instanceof PricesFaulty) return { faults: error.faults, count: error.count }
+          if (error instanceof MostGone) return { faults: [], would_remove: error.removed, of: error.of }
           throw error
         }
       })

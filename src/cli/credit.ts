@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import { pipeline } from 'node:stream/promises'
 import { type Command, Option } from 'commander'
-import type { Balance, Lease } from '../accounts/balances.js'
+import type { Balance, Lease, SpoolLeases } from '../accounts/balances.js'
 import type { Booked } from '../accounts/ledger.js'
 import type { StatementLine } from '../accounts/statement.js'
 import type { LinesPage } from '../admin/credit.js'
@@ -17,6 +17,7 @@ import { type GlobalOptions, optionsOf } from './settings.js'
 import { confirmed } from './works.js'
 
 interface BookOptions extends GlobalOptions {
+  tax?: string
   reference?: string
   memo?: string
 }
@@ -26,6 +27,10 @@ interface StatementOptions extends GlobalOptions {
   to?: Date
   csv?: boolean
   html?: boolean
+  limit: number
+}
+
+interface LeasesOptions extends GlobalOptions {
   limit: number
 }
 
@@ -60,14 +65,27 @@ export function register(program: Command): void {
     .description('Shows the balance of an account, its credit, and what nodes hold of it.')
     .addHelpText('after', '\nExample:\n  trunkline credit show shop')
     .action((account: string, _, command: Command) => show(account, optionsOf(command)))
-  for (const [verb, path, what] of [
-    ['top-up', 'top-up', 'Adds money that an account has paid; what waits for credit goes on at once.'],
-    ['take', 'withdrawal', 'Pays money out that an account has; never more.'],
+  for (const [verb, path, what, tax, about] of [
+    [
+      'top-up',
+      'top-up',
+      'Adds money that an account has paid; what waits for credit goes on at once.',
+      'paid on top of it: messages do not spend it, and invoices count it as paid',
+      'Prices are without tax. Without --tax the tax of what is spent is to be paid with the invoice of the month.\n\n',
+    ],
+    [
+      'take',
+      'withdrawal',
+      'Pays money out that an account has; never more.',
+      'paid back with it, of what was paid so',
+      '',
+    ],
   ] as const) {
     booking(credit.command(verb), what)
+      .option('--tax <amount>', tax)
       .addHelpText(
         'after',
-        `\nExample:\n  trunkline credit ${verb} shop 250 --reference wire-8812 --memo 'Bank transfer'`,
+        `\n${about}Example:\n  trunkline credit ${verb} shop 250 --tax 47.5 --reference wire-8812 --memo 'Bank transfer'`,
       )
       .action((account: string, amount: string, _, command: Command) =>
         book(account, amount, path, optionsOf<BookOptions>(command)),
@@ -102,9 +120,12 @@ Examples:
   credit
     .command('leases')
     .argument('[account]', 'of this account alone')
-    .description('Lists what nodes hold of accounts’ credit.')
+    .description('Lists what nodes hold of accounts’ credit: what each has in all, and of which accounts.')
+    .addOption(new Option('--limit <n>', 'so many leases').argParser(whole(1, 100_000)).default(200))
     .addHelpText('after', '\nExample:\n  trunkline credit leases shop')
-    .action((account: string | undefined, _, command: Command) => showLeases(account, optionsOf(command)))
+    .action((account: string | undefined, _, command: Command) =>
+      showLeases(account, optionsOf<LeasesOptions>(command)),
+    )
   credit
     .command('release')
     .argument('<spool>', 'the node’s spool, as credit leases shows it')
@@ -200,7 +221,7 @@ async function show(account: string, options: GlobalOptions): Promise<void> {
 async function book(account: string, amount: string, path: string, options: BookOptions): Promise<void> {
   // Asked once more by hand it is another booking; by our own repeated request it is the same.
   const { reference = `cli-${randomUUID()}`, memo = '' } = options
-  const body = { amount, reference, memo }
+  const body = { amount, reference, memo, ...(options.tax === undefined ? {} : { tax: options.tax }) }
   const question = { method: 'POST', path: pathOf(account, `/${path}`), body } as const
   const booked = (await ask(options, question).catch((error: Error) => {
     // It may have been booked all the same.
@@ -258,11 +279,41 @@ async function statement(account: string, options: StatementOptions): Promise<vo
   if (next !== null) console.log(faint('and more: --limit, --from, --csv or --html'))
 }
 
-async function showLeases(account: string | undefined, options: GlobalOptions): Promise<void> {
-  const query = account === undefined ? '' : `?account=${encodeURIComponent(account)}`
-  const { leases } = (await ask(options, { path: `${LEASES}${query}` })) as { leases: Lease[] }
-  if (options.json) return console.log(JSON.stringify(leases, null, 2))
-  console.log(leases.length === 0 ? 'nothing is leased' : leaseTable(leases))
+async function showLeases(account: string | undefined, { limit, ...options }: LeasesOptions): Promise<void> {
+  const found: Lease[] = []
+  let spools: SpoolLeases[] = []
+  let next: string | null = ''
+  while (next !== null && found.length < limit) {
+    const query = new URLSearchParams({
+      ...(account === undefined ? {} : { account }),
+      ...(next === '' ? {} : { after: next }),
+      limit: String(Math.min(PAGE, limit - found.length)),
+    })
+    const page = (await ask(options, { path: `${LEASES}?${query}` })) as {
+      leases: Lease[]
+      next: string | null
+      spools: SpoolLeases[]
+    }
+    found.push(...page.leases)
+    spools = page.spools
+    next = page.next
+  }
+  if (options.json) return console.log(JSON.stringify({ spools, leases: found }, null, 2))
+  if (spools.length === 0) return console.log('nothing is leased')
+  console.log(spoolTable(spools))
+  console.log(`\n${leaseTable(found)}`)
+  if (next !== null) console.log(faint('and more: --limit'))
+}
+
+function spoolTable(spools: readonly SpoolLeases[]): string {
+  const rows = spools.map(one => [
+    String(one.node),
+    one.spool,
+    count(one.leases),
+    unitsText(one.micros),
+    one.heard_at?.slice(0, 19).replace('T', ' ') ?? 'never',
+  ])
+  return table(['>node', 'spool', '>leases', '>leased', 'history written'], rows)
 }
 
 function leaseTable(leases: readonly Lease[]): string {

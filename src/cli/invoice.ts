@@ -51,7 +51,8 @@ export function register(program: Command): void {
     .addHelpText(
       'after',
       `
-An account that was charged nothing gets none. What credit had paid already is not to be paid again.
+An account that was charged nothing gets none. What credit had paid already is not to be paid again. Credit pays what
+messages cost, without tax: tax that came with top-ups (credit top-up --tax) counts as paid, all other tax is to be paid.
 
 Examples:
   trunkline invoice create --account shop --month 2030-01
@@ -193,7 +194,8 @@ function screen(one: Invoice): string {
     ['net', unitsText(one.net_micros)],
     [`tax ${one.tax_percent} %`, unitsText(one.tax_micros)],
     ['total', unitsText(one.total_micros)],
-    ['from credit', unitsText(one.total_micros - one.net_micros + one.covered_micros - one.due_tax_micros)],
+    ['from credit', unitsText(one.covered_micros)],
+    ['tax paid', unitsText(one.tax_micros - one.due_tax_micros)],
     ['due', `${unitsText(one.due_micros)} ${one.currency}`],
   ]
   return [

@@ -1,12 +1,7 @@
 // `trunkline tariff`: what messages cost by prefix, class and time: prices one by one and as files, margins, and what one
 // message would cost. Asks the daemon, which writes the rows.
 
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
 import { type Command, InvalidArgumentError, Option } from 'commander'
-import type { FileFault, TariffImported } from '../accounts/tariffImport.js'
 import type { PriceEntry, TariffEntry, TariffShown } from '../accounts/tariffRows.js'
 import { givenBack } from '../accounts/tariffs.js'
 import type { PricingRule } from '../admin/pricingRules.js'
@@ -14,11 +9,12 @@ import type { Quote } from '../admin/quote.js'
 import { messageClasses } from '../model/message.js'
 import { unitsText } from '../model/money.js'
 import { whole } from './arguments.js'
-import { ask, follow } from './ask.js'
+import { ask } from './ask.js'
 import { CommandError, EXIT } from './exit.js'
 import { bad, count, faint, table } from './print.js'
 import { type GlobalOptions, optionsOf } from './settings.js'
-import { confirmed, Progress, work } from './works.js'
+import { exportPrices, type ImportOptions, importFile } from './tariffFile.js'
+import { confirmed } from './works.js'
 
 interface CreateOptions extends GlobalOptions {
   givesBack?: string[]
@@ -34,11 +30,6 @@ interface SetOptions extends GlobalOptions {
   from?: string
   unset?: string[]
   givesBack?: string[]
-}
-
-interface ImportOptions extends GlobalOptions {
-  replace?: boolean
-  dryRun?: boolean
 }
 
 interface MarginOptions extends GlobalOptions {
@@ -64,13 +55,20 @@ interface PriceOptions extends GlobalOptions {
 
 const ROOT = '/api/v1/admin/tariffs'
 const RULES = '/api/v1/admin/pricing-rules'
-const CHUNK = 2 ** 16
 const classOption = (what: string): Option => new Option('--class <class>', what).choices([...messageClasses])
 const backOption = (): Option =>
-  new Option('--gives-back <ending...>', 'after which ends a charge is given back; none: after none').choices([
-    ...givenBack,
-    'none',
-  ])
+  new Option(
+    '--gives-back <ending...>',
+    'after which ends a charge is given back, also of what a carrier had taken; none: after none; default: see below',
+  ).choices([...givenBack, 'none', 'default'])
+
+const BACK_HELP = `
+By default a charge is given back when a message ends as rejected, expired or deleted, and only for the parts that no
+carrier has taken: what was sent costs, whatever the carrier reports of it afterwards. A tariff that names ends with
+--gives-back gives all of the charge back when a carrier that took a message reports such an end. Of a message that ends
+before all of its parts were taken, nobody gets back more than the others' share: of two parts, one of them sent, half.
+What a message costs is fixed when it is accepted; what of it is given back says the tariff of its account at its end.
+`
 
 export function register(program: Command): void {
   const tariff = program.command('tariff').description('Tariffs: what messages cost, by prefix, class and time.')
@@ -97,7 +95,7 @@ export function register(program: Command): void {
       'after',
       `
 An account uses it after 'trunkline account edit NAME --set tariff=TARIFF'.
-
+${BACK_HELP}
 Examples:
   trunkline tariff create retail default=0.1 49=0.05 4915=0.045
   trunkline tariff create wholesale --gives-back rejected expired deleted undeliverable`,
@@ -116,7 +114,7 @@ Examples:
     .addOption(backOption())
     .addHelpText(
       'after',
-      `
+      `${BACK_HELP}
 Examples:
   trunkline tariff set retail 49=0.06 --from 2030-01-01
   trunkline tariff set retail 4915=0.04 --class otp
@@ -130,6 +128,7 @@ Examples:
     .description('Puts the prices of a file into a tariff: all of them at once, or none.')
     .option('--replace', 'what is in the tariff and not in the file goes')
     .option('--dry-run', 'says what would be done, and does nothing')
+    .option('--yes', 'do not ask before --replace takes away more than half of the prices')
     .addHelpText(
       'after',
       `
@@ -218,8 +217,8 @@ function priceOf(word: string): { prefix: string; price: string | null } {
   return { prefix, price: price === 'none' ? null : price }
 }
 
-const backOf = (words: readonly string[] | undefined): { givesBack?: string[] } =>
-  words === undefined ? {} : { givesBack: words.filter(word => word !== 'none') }
+const backOf = (words: readonly string[] | undefined): { givesBack?: string[] | null } =>
+  words === undefined ? {} : { givesBack: words.includes('default') ? null : words.filter(word => word !== 'none') }
 
 async function list(options: GlobalOptions): Promise<void> {
   const { tariffs } = (await ask(options, { path: ROOT })) as { tariffs: TariffEntry[] }
@@ -239,7 +238,10 @@ async function show(name: string, options: ShowOptions): Promise<void> {
   if (options.json) return console.log(JSON.stringify({ ...shown, shown_prices: prices }, null, 2))
   const users = shown.accounts > shown.used_by.length ? [...shown.used_by, '…'] : shown.used_by
   console.log(`used by      ${shown.accounts === 0 ? 'no account' : users.join(', ')}`)
-  console.log(`gives back   ${shown.gives_back.length === 0 ? 'nothing' : `after ${shown.gives_back.join(', ')}`}`)
+  const what = shown.gives_back_taken ? 'also what a carrier had taken' : 'what no carrier has taken'
+  console.log(
+    `gives back   ${shown.gives_back.length === 0 ? 'nothing' : `after ${shown.gives_back.join(', ')}: ${what}`}`,
+  )
   console.log(`prices       ${count(shown.prices)} in ${shown.currency}, of a segment\n`)
   const rows = prices.map(one => [one.prefix, one.class ?? 'every', one.from?.slice(0, 16) ?? '', one.price ?? 'none'])
   if (rows.length > 0) console.log(table(['prefix', 'class', 'from', '>price'], rows))
@@ -271,53 +273,6 @@ async function set(name: string, words: string[], options: SetOptions): Promise<
   }
   if (options.json) return console.log(JSON.stringify({ tariff: name, ...done, ...back }))
   console.log(`prices of ${name} that are different now: ${count(done.set)}; taken away: ${count(done.unset)}`)
-}
-
-async function importFile(name: string, file: string, options: ImportOptions): Promise<void> {
-  const { replace = false, dryRun = false } = options
-  const size = file === '-' ? null : await sizeOf(file)
-  const from = file === '-' ? process.stdin : createReadStream(file, { highWaterMark: CHUNK })
-  const query = `?mode=${replace ? 'replace' : 'merge'}&dry_run=${dryRun}`
-  const bar = new Progress()
-  const octets = { type: 'text/csv', from: from as Readable }
-  const question = { method: 'POST', path: pathOf(name, `/import${query}`), octets } as const
-  const done = await work<
-    TariffImported & { faults: FileFault[]; count: number },
-    { read?: number; written?: number; of: number | null }
-  >(options, question, ({ read, written, of }) => {
-    if (read !== undefined)
-      bar.show(`read ${size === null || size === 0 ? `${count(read)} octets` : `${Math.floor((read / size) * 100)} %`}`)
-    if (written !== undefined) bar.show(`written ${count(written)} of ${count(of ?? written)}`)
-  }).finally(() => {
-    bar.end()
-    from.destroy()
-  })
-  if (options.json) console.log(JSON.stringify(done))
-  if (done.faults.length > 0) {
-    if (!options.json) for (const { line, text } of done.faults) console.error(`line ${line} ${text}`)
-    const more = done.count > done.faults.length ? `, of which the first ${count(done.faults.length)} are shown` : ''
-    throw new CommandError(EXIT.failed, `${file} has faults: ${count(done.count)}${more}; nothing was changed`)
-  }
-  if (options.json) return
-  const counts = `${count(done.added)} added, ${count(done.changed)} changed, ${count(done.unchanged)} as they were, ${count(done.removed)} removed`
-  console.log(dryRun ? `nothing was changed; it would be: ${counts}` : `${name}: ${counts}`)
-}
-
-async function sizeOf(file: string): Promise<number> {
-  try {
-    return (await stat(file)).size
-  } catch (error) {
-    throw new CommandError(EXIT.usage, `${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`)
-  }
-}
-
-async function exportPrices(name: string, options: GlobalOptions): Promise<void> {
-  const response = await follow(options, { path: pathOf(name, '/export') })
-  try {
-    await pipeline(response, process.stdout, { end: false })
-  } catch (error) {
-    throw new CommandError(EXIT.failed, `the export broke off: ${(error as Error).message}`)
-  }
 }
 
 async function margin(name: string, options: MarginOptions): Promise<void> {

@@ -24,6 +24,8 @@ const TICK_MS = 200
 const RECOVER_RETRY_MS = 500
 /** A start waits so long for a log that is longer. */
 const RECOVER_MS = 1_000
+/** Whose limits are read in one go. */
+const ACCOUNTS = 100
 /** Rows of the log in one go. */
 const ROWS = 1_000
 
@@ -37,6 +39,8 @@ export interface BillingHost {
   readonly log: Log
   /** Of a part to these digits; undefined: the carrier names no price. */
   priceMicros(carrier: string, digits: string): number | undefined
+  /** The same, also of a carrier that is gone. */
+  costMicros(carrier: string, digits: string): number | undefined
 }
 
 export class Billing implements Money {
@@ -60,11 +64,11 @@ export class Billing implements Money {
     const { clock, counters, log, store, spool, node } = host
     this.credit = new Credit({
       ...{ clock, counters, log },
-      rows: new CreditRows(store, spool.identity, node),
+      rows: new CreditRows(store, spool, node),
       isUp: () => store.ready,
       held: position => this.held(position),
     })
-    this.posting = new Posting({ spool: spool.identity, carrierName: id => this.carrierNames.get(id) })
+    this.posting = new Posting({ spool: spool.identity, clock, carrierName: id => this.carrierNames.get(id) })
     this.nameCarriers()
     for (const { id } of host.directory.tariffs()) this.stale.add(id)
   }
@@ -191,6 +195,15 @@ export class Billing implements Money {
   accountsChanged(ids: readonly number[] | undefined): void {
     if (ids === undefined) this.credit.more()
     else for (const id of ids) this.credit.more(id)
+    void this.limitsChanged(ids ?? this.credit.accounts())
+  }
+
+  private async limitsChanged(ids: readonly number[]): Promise<void> {
+    for (const [i, id] of ids.entries()) {
+      if (i % ACCOUNTS === ACCOUNTS - 1) await nextTurn()
+      if (this.isStopped) return
+      this.credit.limited(id, () => this.host.directory.account(id)?.creditMicros)
+    }
   }
 
   carriersChanged(): void {
@@ -208,36 +221,42 @@ export class Billing implements Money {
 
   // -- what messages cost in the end
 
-  settles(m: Message, { state: how }: Ending): Settlement {
+  /** @param sent the message in which its text went: itself, or the one that it was joined into */
+  settles(m: Message, { state: how }: Ending, sent: Message = m): Settlement {
+    return { priceMicros: m.priceMicros - this.backMicros(m, how, sent), costMicros: this.costMicros(m, how) }
+  }
+
+  /** Of what no carrier has taken its share, and, where the tariff says so, all of what one took and has failed to deliver. */
+  private backMicros({ account, priceMicros }: Message, how: Ending['state'], sent: Message): number {
+    if (priceMicros === 0) return 0
     const { directory } = this.host
-    let { priceMicros } = m
-    if (priceMicros > 0) {
-      const tariff = directory.tariff(directory.account(m.account)?.tariff ?? 0)
-      if ((tariff?.givesBack ?? usuallyGivenBack).has(how)) priceMicros = 0
-    }
-    return { priceMicros, costMicros: this.costMicros(m, how) }
+    const { after, isTakenToo } =
+      directory.tariff(directory.account(account)?.tariff ?? 0)?.givesBack ?? usuallyGivenBack
+    if (!after.has(how)) return 0
+    const { taken, of } = takenOf(sent)
+    // A receipt ends only what was taken whole; of what ended unknown nobody knows how much was.
+    if (taken === of || how === state.UNKNOWN) return isTakenToo ? priceMicros : 0
+    const rest = of - taken
+    const each = Math.floor(priceMicros / of)
+    return each * rest + Math.floor(((priceMicros % of) * rest) / of)
   }
 
   private costMicros(m: Message, how: Ending['state']): number {
     // A part whose text went in another message cost nothing more.
     if (m.carrier === 0 || m.isMail || (m.joined !== null && m.joined.of !== 0)) return 0
-    // Of one part: a carrier that took it gave it a name, or that was its end.
-    const parts = m.parts
-      ? m.parts.reduce((n, { answered }) => n + (answered ? 1 : 0), 0)
-      : m.ref !== '' || how === state.ACCEPTED
-        ? 1
-        : 0
+    // That was its end, without a name.
+    const parts = m.parts === null && how === state.ACCEPTED ? 1 : takenOf(m).taken
     const name = parts === 0 ? undefined : this.carrierNames.get(m.carrier)
-    return name === undefined ? 0 : parts * (this.host.priceMicros(name, digitsOf(m.destination_addr)) ?? 0)
+    return name === undefined ? 0 : parts * (this.host.costMicros(name, digitsOf(m.destination_addr)) ?? 0)
   }
 
   // -- with the database
 
   /**
-   * Begins; `post` is called once what a crash has left of the leases is known, and never before. Resolves then, or when
-   * it takes long.
+   * Begins. `claim` makes sure that leases and log are this node's: while it says no, nothing is leased. `post` is called
+   * once what a crash has left of them is known, and never before. Resolves then, or when it takes long.
    */
-  async start(post: () => void): Promise<void> {
+  async start(claim: () => Promise<boolean>, post: () => void): Promise<void> {
     const { store } = this.host
     let failures = 0
     let tried: () => void = () => {}
@@ -247,28 +266,26 @@ export class Billing implements Money {
     const recover = (): void => {
       if (this.isRecovering || this.isStopped) return
       this.isRecovering = true
-      this.credit.recover().then(
-        () => {
-          tried()
-          if (!this.isStopped) post()
-        },
-        error => {
-          tried()
-          this.isRecovering = false
-          if (failures++ === 0)
-            this.host.log.warn(
-              { ...logged(error) },
-              'what is left of leased credit is not known yet: nothing is posted',
-            )
-          if (store.ready) this.recovering = setTimeout(recover, RECOVER_RETRY_MS)
-        },
-      )
+      const known = async (): Promise<void> => {
+        const isOurs = await claim()
+        if (isOurs) await this.credit.recover()
+        tried()
+        if (isOurs && !this.isStopped) post()
+      }
+      known().catch(error => {
+        tried()
+        this.isRecovering = false
+        if (failures++ === 0)
+          this.host.log.warn({ ...logged(error) }, 'what is left of leased credit is not known yet: nothing is posted')
+        if (store.ready) this.recovering = setTimeout(recover, RECOVER_RETRY_MS)
+      })
     }
     this.unsubscribe.push(
       store.listen(CREDIT_CHANNEL, id => this.credit.more(id === '' ? undefined : Number(id))),
       store.listen(WANTED_CHANNEL, said => {
         const [id, spool] = said.split(' ')
-        if (spool !== this.host.spool.identity) this.credit.wanted(Number(id))
+        if (spool === undefined) this.credit.recall(Number(id))
+        else if (spool !== this.host.spool.identity) this.credit.wanted(Number(id))
       }),
       store.onUp(() => {
         recover()
@@ -304,3 +321,9 @@ export class Billing implements Money {
     await this.credit.stop()
   }
 }
+
+/** How many of its parts a carrier took. A carrier that took one part alone gave it a name, or that was its end. */
+const takenOf = ({ parts, ref }: Message): { taken: number; of: number } =>
+  parts === null
+    ? { taken: ref === '' ? 0 : 1, of: 1 }
+    : { taken: parts.reduce((n, { answered }) => n + (answered ? 1 : 0), 0), of: parts.length }

@@ -2,6 +2,7 @@
 // customers' balances and this node's leases; what carriers take is owed to them. One entry a node and hour of the rows, so
 // that an hour's lines and its history say the same. Knows rows of the log; prices and leases were settled before.
 
+import type { Clock } from '../base/clock.js'
 import { idTimeMs } from '../base/ids.js'
 import type { HistoryRow } from '../spool/contract.js'
 import type { SqlClient } from '../store/postgres.js'
@@ -35,6 +36,7 @@ interface Hour {
 export interface PostingHost {
   /** Identity of the spool. */
   readonly spool: string
+  readonly clock: Pick<Clock, 'now'>
   /** undefined: it is gone. */
   carrierName(id: number): string | undefined
 }
@@ -43,6 +45,8 @@ export class Posting implements SlicePart {
   private readonly host: PostingHost
   private accounts = new Map<number, Moved>()
   private readonly hours = new Map<number, Hour>()
+  /** Of this slice. */
+  private nowMs = 0
   private lastHour = 0
   private hour: Hour | undefined
 
@@ -54,6 +58,7 @@ export class Posting implements SlicePart {
     this.accounts.clear()
     this.hours.clear()
     this.hour = undefined
+    this.nowMs = this.host.clock.now()
   }
 
   take({ kind, id, atMs, account, carrier, priceMicros, backMicros, costMicros, isHeld }: HistoryRow): void {
@@ -61,8 +66,8 @@ export class Posting implements SlicePart {
       if (priceMicros === 0) return
       this.move(atMs, account, -priceMicros, isHeld ? priceMicros : 0, 1)
     } else if (kind === 'ended' && (backMicros !== 0 || costMicros !== 0)) {
-      // When it ended is the carrier's word: nothing is given back before it was charged.
-      const bookedMs = Math.max(atMs, idTimeMs(id))
+      // When it ended is the carrier's word: nothing is given back before it was charged, nor booked before its time has come.
+      const bookedMs = Math.max(Math.min(atMs, this.nowMs), idTimeMs(id))
       if (backMicros !== 0) this.move(bookedMs, account, backMicros, 0, 0)
       if (costMicros === 0) return
       const { carriers } = this.hourOf(bookedMs)

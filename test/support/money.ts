@@ -14,11 +14,12 @@ export class Node {
   private taken = 0
   private readonly store: Store
 
-  constructor(store: Store, node: number) {
+  /** @param nowMs what is booked stands in no later hour; left out: it is late */
+  constructor(store: Store, node: number, nowMs = Number.POSITIVE_INFINITY) {
     this.store = store
     this.posting = new Posting({
       spool: `spool-${node}`,
-
+      clock: { now: () => nowMs },
       carrierName: () => 'up',
     })
   }
@@ -28,7 +29,7 @@ export class Node {
     return {
       ...{ kind: 'accepted', atMs, id, account, rank, state: state.ENROUTE, source: '1', destination },
       ...{ route: 1, carrier: 0, segments: 2, priceMicros, backMicros: 0, costMicros: 0, isHeld: false },
-      ...{ error: '', clientRef: '' },
+      ...{ tookMs: null, error: '', clientRef: '' },
     }
   }
 
