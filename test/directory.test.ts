@@ -412,6 +412,35 @@ t.test('a change is noticed without being asked for', async t => {
   t.equal(directory.accountBySystemId('dave')?.systemId, 'dave')
 })
 
+t.test('who waits for a directory that is closed before it has caught up is told so', async t => {
+  const store = await opened(t, await cluster.database())
+  const directory = await following(t, store)
+  let closed: Promise<void> | undefined
+  directory.onChange(() => {
+    closed ??= directory.close()
+  })
+  // More than a slice of changes.
+  await store.query(`insert into accounts (system_id) select 'new' || n from generate_series(1, 600) n`)
+  await t.rejects(directory.refresh(), { message: 'the directory is closed' })
+  await closed
+  await t.rejects(directory.refresh(), { message: 'the directory is closed' })
+})
+
+t.test('so is who waits for one that is closed while it loads', async t => {
+  const store = await opened(t, await cluster.database())
+  const directory = new Directory({ path: newPath(), store, secrets, log: silent })
+  // It is for the first pass, which finds everything to be loaded.
+  const caughtUp = directory.refresh()
+  let closed: Promise<void> | undefined
+  // Told of first: accounts are still to come.
+  directory.onChange(part => {
+    if (part === 'inbound') closed ??= directory.close()
+  })
+  directory.start()
+  await t.rejects(caughtUp, { message: 'the directory is closed' })
+  await closed
+})
+
 t.test('a node that has a copy starts and serves without SQL; one that was long away loads anew', async t => {
   const url = await cluster.database()
   const store = await opened(t, url)

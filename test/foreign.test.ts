@@ -6,6 +6,7 @@ import { commandName } from '../protocols/smpp/commands.js'
 import { house, story } from './support/house.js'
 import { hasKannel, kannel } from './support/kannel.js'
 import { type Lodging, lodge, lodger, lodgersOn } from './support/lodging.js'
+import { minuteText } from './support/moment.js'
 import { hasNetSmpp, NetSmpp } from './support/net-smpp.js'
 import { type NodePdu, nodeEsme, nodeSmsc, statusOf } from './support/node-smpp.js'
 import { within } from './support/peer.js'
@@ -30,10 +31,8 @@ async function recorded(t: Test, weAre: 'server' | 'client', target: () => numbe
 }
 
 /** A receipt as SMSCs write it, in the words of SMPP v3.4 appendix B. */
-const receiptText = (id: string, stat = 'DELIVRD', err = '000'): Buffer =>
-  Buffer.from(
-    `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201201 stat:${stat} err:${err} text:hello`,
-  )
+const receiptText = (id: string, stat = 'DELIVRD', err = '000', done = minuteText()): Buffer =>
+  Buffer.from(`id:${id} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:${stat} err:${err} text:hello`)
 
 lodger(
   'the package smpp, bound as transceiver, sends a message, gets its receipt, asks for life and unbinds',

@@ -5,12 +5,14 @@ import fc from 'fast-check'
 import type { Client } from 'pg'
 import t, { type Test } from 'tap'
 import { ManualClock } from '../src/base/clock.js'
+import { Counters } from '../src/base/figures.js'
 import { firstIdAt } from '../src/base/ids.js'
 import type { MessageState } from '../src/model/message.js'
 import { HistoryWriter } from '../src/returns/history.js'
 import { keepDays } from '../src/returns/historyDays.js'
 import { Past } from '../src/returns/past.js'
 import type { HistoryRow, LogFilter, LogSlice } from '../src/spool/contract.js'
+import type { Origin, Run } from '../src/spool/origin.js'
 import { openStore, type Store } from '../src/store/postgres.js'
 import { connect, silent, someDatabases, Way } from './support/postgres.js'
 
@@ -20,17 +22,49 @@ const NOON_MS = Date.UTC(2026, 10, 20, 12)
 const databases = await someDatabases()
 t.teardown(() => databases.close())
 
+let runsEver = 0
+
 /** The log of a spool, in memory. */
 class TestLog {
   readonly identity: string
   readonly clock = new ManualClock(NOON_MS)
+  /** Of this opening. */
+  origin: Origin
+  /** What the next opening finds. */
+  renamed: string | undefined
   dropped = 0
   /** Called after each drop. */
   onDrop: () => void = () => {}
-  private rows: HistoryRow[] = []
+  private rows: HistoryRow[]
+  private runs: Run[] = [{ name: '', end: 0 }]
 
-  constructor(identity: string) {
+  constructor(identity: string, rows: readonly HistoryRow[] = []) {
     this.identity = identity
+    this.rows = [...rows]
+    this.origin = this.opened()
+  }
+
+  /** The directory at this moment, as somebody copies it, or as the next start finds it after a kill. */
+  copied(): TestLog {
+    const copy = new TestLog(this.renamed ?? this.identity, this.rows)
+    copy.dropped = this.dropped
+    copy.runs = this.renamed === undefined ? [...this.runs] : [{ name: '', end: 0 }]
+    copy.origin = copy.opened()
+    return copy
+  }
+
+  private opened(): Origin {
+    const run: Run = { name: `run ${++runsEver}`, end: this.rows.length }
+    this.runs.push(run)
+    return {
+      ...{ dropped: this.dropped, run: run.name, runs: [...this.runs] },
+      isKnown: async () => {
+        this.runs = [run]
+      },
+      rename: async identity => {
+        this.renamed = identity
+      },
+    }
   }
 
   append(rows: readonly HistoryRow[]): void {
@@ -80,6 +114,7 @@ const row = (n: number, more: Partial<HistoryRow> = {}): HistoryRow => ({
   priceMicros: 12_000,
   backMicros: 0,
   costMicros: 0,
+  tookMs: null,
   isHeld: false,
   error: '',
   clientRef: `ref ${n}`,
@@ -100,8 +135,22 @@ async function reader(t: Test, url: string): Promise<Client> {
   return client
 }
 
+/** A writer, the errors that it tells of, and what it counts. */
+function telling(t: Test, spool: TestLog, store: Store) {
+  const errors: object[] = []
+  const counters = new Counters()
+  const log = { ...silent, error: (fields: object) => void errors.push(fields) }
+  const writer = new HistoryWriter({ spool, store, node: 0, retentionDays: 30, counters, log })
+  t.teardown(() => writer.stop())
+  const renamed = new Promise<void>(resolve => {
+    writer.onRenamed = resolve
+  })
+  writer.start()
+  return { writer, errors, counters, renamed }
+}
+
 function writing(t: Test, log: TestLog, store: Store, retentionDays = 30): HistoryWriter {
-  const writer = new HistoryWriter({ spool: log, store, node: 0, retentionDays, log: silent })
+  const writer = new HistoryWriter({ spool: log, store, node: 0, retentionDays, counters: new Counters(), log: silent })
   t.teardown(() => writer.stop())
   writer.start()
   return writer
@@ -136,6 +185,7 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       priceMicros: fc.integer({ min: -(2 ** 52), max: 2 ** 52 }),
       backMicros: fc.integer({ min: -(2 ** 52), max: 2 ** 52 }),
       costMicros: fc.integer({ min: 0, max: 2 ** 52 }),
+      tookMs: fc.constantFrom(null, 0, 1_500, 2 ** 31 - 1),
       isHeld: fc.boolean(),
       error: text,
       clientRef: text,
@@ -168,6 +218,7 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       stored(one.clientRef),
       one.backMicros,
       one.costMicros,
+      one.tookMs,
       Math.floor(one.id / 128) % 64,
     ]
     const is = [
@@ -186,6 +237,7 @@ t.test('rows arrive as they were, whatever their texts hold, and once', async t 
       got.client_ref,
       Number(got.back_micros),
       Number(got.cost_micros),
+      got.took_ms,
       got.node,
     ]
     return JSON.stringify(is) !== JSON.stringify(wanted)
@@ -219,9 +271,10 @@ t.test('killed between the commit and the drop, the next start stores nothing tw
   // The drop was lost with the process: the log is as it was.
   log.dropped = 0
   log.append(rowsFrom(3000, 10))
-  const second = writing(t, log, opened(t, url))
-  await log.drained()
-  t.equal(log.dropped, 3010)
+  const found = log.copied()
+  const second = writing(t, found, opened(t, url))
+  await found.drained()
+  t.equal(found.dropped, 3010)
   t.equal(second.figures.rows, 10)
   t.same(
     await idsIn(db),
@@ -281,6 +334,176 @@ t.test(
     t.equal(log.dropped, 11_100)
   },
 )
+
+t.test('a database that is older than the spool is told of with what it misses, and history goes on', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  const before = new TestLog('old', rowsFrom(0, 100))
+  const first = writing(t, before, store)
+  await before.drained()
+  await first.stop()
+  await db.query('delete from spool_runs')
+  await db.query(`update spool_position set position = 40, writer = 'before'`)
+  const log = before.copied()
+  log.append(rowsFrom(100, 10))
+  const { writer, errors, counters } = telling(t, log, store)
+  await log.drained()
+  t.match(errors, [{ missing: 60, position: 40 }])
+  t.equal(counters.get('history_rows_missing'), 60)
+  t.equal((await idsIn(db)).length, 110)
+  // Another one took its place while we run, and has never heard of this run.
+  await db.query(`update spool_position set position = 5, writer = 'before'`)
+  log.append(rowsFrom(110, 10))
+  writer.wake()
+  await log.drained()
+  t.match(errors.slice(1), [{ missing: 105, position: 5 }])
+  // Or it has, and lost what came afterwards.
+  await db.query(`update spool_position set position = 119`)
+  log.append(rowsFrom(120, 10))
+  writer.wake()
+  await log.drained()
+  t.match(errors.slice(2), [{ missing: 1, position: 119 }])
+  t.equal((await idsIn(db)).length, 130)
+  t.notOk(writer.isRenamed)
+  t.same((await db.query('select position::int from spool_position')).rows, [{ position: 130 }])
+})
+
+t.test(
+  'the answer to the first COMMIT of a run lost: it is ours all the same, and every row is there once',
+  async t => {
+    const url = await databases.database()
+    const way = await Way.to(url)
+    t.teardown(() => way.close())
+    await way.open()
+    const log = new TestLog('first')
+    log.append(rowsFrom(0, 50))
+    let commits = 0
+    const store = opened(t, way.url)
+    await store.firstTry
+    way.inspect = chunk => !chunk.includes('commit') || commits++ > 0
+    const { errors, writer } = telling(t, log, store)
+    await log.drained()
+    t.ok(commits > 1)
+    t.same([errors, writer.isRenamed], [[], false])
+    const db = await reader(t, url)
+    t.equal((await idsIn(db)).length, 50)
+  },
+)
+
+t.test(
+  'of copies of a spool each writes the rows that are its own, whichever learns when that there are others',
+  async t => {
+    const url = await databases.database()
+    const db = await reader(t, url)
+    const store = opened(t, url)
+    const begin = new TestLog('copied', rowsFrom(0, 100))
+    const first = writing(t, begin, store)
+    await begin.drained()
+    await first.stop()
+    // Killed with rows that are not in SQL, and copied.
+    begin.append(rowsFrom(100, 10))
+    const ours = begin.copied()
+    let theirs = begin.copied()
+    // Taken in by a run that never reached the database.
+    theirs.append(rowsFrom(900, 7))
+    for (const from of [1_000, 2_000]) {
+      theirs = theirs.copied()
+      const their = telling(t, theirs, store)
+      theirs.append(rowsFrom(from, 20))
+      await theirs.drained()
+      await their.writer.stop()
+      t.same(their.errors, [], 'the first to write goes on under the name')
+    }
+    // Ours has more than theirs had, and theirs wrote on past that.
+    ours.append(rowsFrom(3_000, 30))
+    let found = ours.copied()
+    const our = telling(t, found, store)
+    await our.renamed
+    t.match(our.errors, [{ identity: 'copied', position: 110, renamed: found.renamed }])
+    t.equal(our.counters.get('history_identity_renewed'), 1)
+    await our.writer.stop()
+    t.equal((await idsIn(db)).length, 157, 'under the old name nothing more is written')
+    t.equal(found.dropped, ours.dropped, 'and nothing is dropped')
+    found = found.copied()
+    const again = telling(t, found, store)
+    await found.drained()
+    t.same(again.errors, [])
+    const rows = [
+      rowsFrom(0, 110),
+      rowsFrom(900, 7),
+      rowsFrom(1_000, 20),
+      rowsFrom(2_000, 20),
+      rowsFrom(3_000, 30),
+    ].flat()
+    t.same(
+      await idsIn(db),
+      rows.map(({ id }) => id),
+    )
+  },
+)
+
+t.test('a spool that was set back goes on under a new name, also where that could not be written at first', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  const log = new TestLog('set back', rowsFrom(0, 10))
+  const first = telling(t, log, store)
+  await log.drained()
+  // Copied while it runs, by the same run.
+  const restored = log.copied()
+  log.append(rowsFrom(10, 90))
+  first.writer.wake()
+  await log.drained()
+  await first.writer.stop()
+
+  // Its first run does not reach the database.
+  restored.append(rowsFrom(500, 5))
+  const backup = restored.copied()
+  let tries = 0
+  const { origin } = backup
+  backup.origin = {
+    ...origin,
+    rename: async name => (tries++ === 0 ? Promise.reject(new Error('no')) : origin.rename(name)),
+  }
+  const second = telling(t, backup, store)
+  await second.renamed
+  t.equal(tries, 2)
+  t.match(second.errors, [{ position: 10 }])
+  const third = backup.copied()
+  third.append(rowsFrom(600, 5))
+  t.same(telling(t, third, store).errors, [])
+  await third.drained()
+  const rows = [rowsFrom(0, 100), rowsFrom(500, 5), rowsFrom(600, 5)].flat()
+  t.same(
+    await idsIn(db),
+    rows.map(({ id }) => id),
+  )
+  const known = await db.query('select spool, position::int from spool_position order by position')
+  t.same(known.rows, [
+    { spool: backup.renamed, position: 20 },
+    { spool: 'set back', position: 100 },
+  ])
+})
+
+t.test('one that has nothing to write finds out as well that a copy of it does', async t => {
+  const url = await databases.database()
+  const db = await reader(t, url)
+  const store = opened(t, url)
+  const ours = new TestLog('idle', rowsFrom(0, 10))
+  const our = telling(t, ours, store)
+  await ours.drained()
+  const theirs = ours.copied()
+  theirs.append(rowsFrom(1_000, 10))
+  const their = telling(t, theirs, store)
+  await theirs.drained()
+  t.notOk(our.writer.isRenamed)
+  ours.clock.advance(5_000)
+  our.writer.wake()
+  await our.renamed
+  t.match([our.errors, their.errors], [[{ position: 10 }], []])
+  t.equal((await idsIn(db)).length, 20)
+})
 
 t.test('days are made ahead, take in what came before them, and are dropped when they are old', async t => {
   const url = await databases.database()

@@ -9,6 +9,7 @@ import { tlv, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
 import { esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
+import { minuteText } from './support/moment.js'
 import { within } from './support/peer.js'
 import { smsc } from './support/smsc.js'
 
@@ -106,7 +107,8 @@ story(
 
     const { message_id } = await shop.submit()
     const { ref } = await carrier.next()
-    const words = `id:${ref} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:DELIVRD err:000 text:`
+    const done = minuteText()
+    const words = `id:${ref} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:DELIVRD err:000 text:`
     t.equal(await data('1'.repeat(64), FROM, 4, payload(Buffer.from(words))), 0)
     t.match((await shop.next()).receipt, { id: message_id, stat: 'DELIVRD' })
   },

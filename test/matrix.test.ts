@@ -35,6 +35,8 @@ POST   /otp/resend/:session_id         otp:write
 POST   /otp/next/:session_id           otp:write
 POST   /otp/cancel/:session_id         otp:write
 GET    /otp/sessions                   otp:write
+GET    /otp/blocks                     otp:write
+DELETE /otp/blocks/:prefix             otp:write
 GET    /otp/:session_id                otp:write
 GET    /keys                           account:read
 POST   /keys                           account:write
@@ -58,6 +60,7 @@ GET    /templates/:id                  templates:read
 PATCH  /templates/:id                  templates:write
 DELETE /templates/:id                  templates:write
 POST   /templates/:id/preview          templates:read
+POST   /templates/:id/versions/:version/restore templates:write
 GET    /billing/balance                billing:read
 GET    /billing/ledger                 billing:read
 GET    /payments/history               billing:read
@@ -82,6 +85,8 @@ const ADMIN = `
 GET    /accounts                                      admin:read
 POST   /accounts                                      admin:write
 GET    /accounts/:account/otp/:session_id             admin:write
+GET    /accounts/:account/otp/blocks                  admin:write
+DELETE /accounts/:account/otp/blocks/:prefix          admin:write
 POST   /accounts/:account/otp/cancel/:session_id      admin:write
 POST   /accounts/:account/otp/generate                admin:write
 POST   /accounts/:account/otp/next/:session_id        admin:write
@@ -107,6 +112,7 @@ DELETE /accounts/:account/templates/:id               admin:write
 GET    /accounts/:account/templates/:id               admin:read
 PATCH  /accounts/:account/templates/:id               admin:write
 POST   /accounts/:account/templates/:id/preview       admin:read
+POST   /accounts/:account/templates/:id/versions/:version/restore admin:write
 DELETE /accounts/:system_id                           admin:write
 GET    /accounts/:system_id                           admin:read
 PATCH  /accounts/:system_id                           admin:write
@@ -182,6 +188,7 @@ DELETE /templates/:id                                 admin:write
 GET    /templates/:id                                 admin:read
 PATCH  /templates/:id                                 admin:write
 POST   /templates/:id/preview                         admin:read
+POST   /templates/:id/versions/:version/restore       admin:write
 GET    /tariffs                                       admin:read
 POST   /tariffs                                       admin:write
 POST   /tariffs/price                                 admin:read

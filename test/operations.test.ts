@@ -10,6 +10,7 @@ import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes, writeTlvUint } from '.
 import { type Delivered, type Esme, esme } from './support/esme.js'
 import { freshDatabase, house, story } from './support/house.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
+import { minuteText } from './support/moment.js'
 import { type Heard, within } from './support/peer.js'
 import { Way } from './support/postgres.js'
 import { type Smsc, smsc } from './support/smsc.js'
@@ -653,7 +654,7 @@ lodger('a query sees a message wait, go, arrive and be gone, and only its owner 
   await sm.receipt({ id: 'NOBODY' })
   t.match(await query(shop, message_id), { message_state: ENROUTE, final_date: '' })
   // An hour ago: within what clocks and zones are apart.
-  const done = new Date(Date.now() - 3_600_000).toISOString().replace(/\D/g, '').slice(2, 12)
+  const done = minuteText(Date.now() - 3_600_000)
   await sm.receipt({ done })
   await shop.next()
   const ended = await query(shop, message_id)

@@ -24,6 +24,15 @@ t.test('a mail says what there is to do, and no notice that is none of a personâ
   t.notMatch(linked?.subject, /tlp/)
   t.equal(personWords('a@b.example', 'message.delivered', {}, null), undefined)
   t.equal(ownersWords('shop', 'account.other', {}), undefined)
+  const credit = { available: '1.5', threshold: '10', currency: 'EUR' }
+  t.match(ownersWords('shop', 'account.credit_low', credit), {
+    subject: 'shop: 1.5 EUR of credit are left',
+    text: /has 1\.5 EUR of credit left, less than 10 EUR/,
+  })
+  t.match(ownersWords('shop', 'account.credit_exhausted', credit), {
+    subject: 'shop: the credit is used up',
+    text: /1\.5 EUR are left[\s\S]*refused until it is topped up/,
+  })
 })
 
 t.test('what else is mailed to somebody, whoever brings it about, holds no token back', async t => {

@@ -3,9 +3,11 @@
 import { fastify } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import t from 'tap'
+import { Limits } from '../src/accounts/limits.js'
 import { type ApiHost, topics } from '../src/admin/api/api.js'
 import { isOurOwn, rateLimit, requestId } from '../src/admin/api/headers.js'
 import { loadConfig } from '../src/config/loading.js'
+import { account } from './support/admin-subject.js'
 import { api, KEY, linesOf } from './support/api.js'
 import { judged } from './support/document.js'
 import { house, story } from './support/house.js'
@@ -38,6 +40,18 @@ t.test('limits are told one by one', async t => {
     'ratelimit-policy': '"pace";q=10;w=1, "day";q=1000;w=86400',
     ratelimit: '"pace";r=3;t=1, "day";r=0;t=3600',
   })
+})
+
+t.test('what was lent to a batch is room again only when it is paid back, and so it is told', async t => {
+  const limits = new Limits()
+  const shop = account(7, 'shop', { throughput: 10 })
+  const told = (nowMs: number) => limits.standing(shop, nowMs, 0).map(({ left, resetS }) => [left, resetS])
+  t.same(told(0), [[10, 1]])
+  t.ok(limits.take(shop.id, 10, 0, 100))
+  t.same(told(0), [[-90, 10]])
+  t.notOk(limits.take(shop.id, 10, 8_900, 1))
+  t.same(told(8_950), [[-0.5, 2]])
+  t.ok(limits.take(shop.id, 10, 10_000, 10), 'as many as a full one gives')
 })
 
 t.test('no key is needed only where nobody else can reach the port', async t => {

@@ -10,6 +10,7 @@ import { findTlv, tlv, tlvBytes, tlvString, tlvUint, writeTlvBytes } from '../pr
 import { type Delivered, type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
+import { minuteText } from './support/moment.js'
 import { type Submitted, smsc } from './support/smsc.js'
 
 t.jobs = 4
@@ -22,8 +23,8 @@ function tlvOf(tag: number, value: Buffer): Buffer {
   return stream
 }
 const named = (id: string): Buffer => tlvOf(tlv.receipted_message_id, Buffer.from(`${id}\0`))
-const words = (id: string, stat = 'DELIVRD', err = '000'): Buffer =>
-  Buffer.from(`id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201201 stat:${stat} err:${err} text:`)
+const words = (id: string, stat = 'DELIVRD', err = '000', done = minuteText()): Buffer =>
+  Buffer.from(`id:${id} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:${stat} err:${err} text:`)
 const textOf = ({ fields }: Delivered): string => fields.short_message.toString('latin1')
 const fieldOf = (one: Delivered, key: string): string => new RegExp(`\\b${key}:(\\S*)`).exec(textOf(one))?.[1] ?? ''
 const valueAt = ({ pdu: { tlvs } }: Delivered, tag: number): number => findTlv(tlvs, 0, tlvs.length, tag)

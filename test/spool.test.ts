@@ -454,3 +454,24 @@ t.test('rows of addresses in any octets never outgrow the chunk of a commit, whe
   }
   t.pass()
 })
+
+t.test('an end that was logged before it was known how long it took is read without that', t => {
+  const chunks: { key: number; value: Buffer }[] = []
+  const table = {
+    getKeys: () => [],
+    getRange: () => chunks,
+    put: (key: number, value: Buffer) => void chunks.push({ key, value: Buffer.from(value) }),
+  }
+  const log = new Log(table as never, 0)
+  const m = Object.assign(new Message(), { id: 1, priceMicros: 7, source_addr: 'ACME', clientRef: 'x' })
+  log.ended(m, { state: state.REJECTED, error: '11', doneMs: 0 }, 5, 3, 0)
+  log.write()
+  const [chunk] = chunks as [(typeof chunks)[number]]
+  const [now] = log.read(0, 9)?.rows ?? []
+  t.match(now, { backMicros: 5, costMicros: 3, tookMs: 0 })
+  const before = Buffer.from(chunk.value.subarray(0, -4))
+  before.writeUInt16LE(chunk.value.readUInt16LE(1) - 4, 1)
+  chunk.value = before
+  t.same(log.read(0, 9)?.rows, [{ ...now, tookMs: null }])
+  t.end()
+})

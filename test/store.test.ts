@@ -2,7 +2,7 @@
 // becomes of those who use a database that comes and goes.
 
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import {
   chmodSync,
   existsSync,
@@ -16,7 +16,10 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { runner } from 'node-pg-migrate'
 import t from 'tap'
+import type { Log } from '../src/base/log.js'
 import { startEmbedded } from '../src/store/embedded.js'
 import { migrate } from '../src/store/migrate.js'
 import { findPlace } from '../src/store/place.js'
@@ -31,14 +34,11 @@ const up = (store: Store): Promise<void> =>
   new Promise(resolve => {
     const stop = store.onUp(() => resolve(void setImmediate(() => stop())))
   })
-const down = (store: Store): Promise<string> =>
-  new Promise(resolve => {
-    const stop = store.onDown(reason => {
-      stop()
-      resolve(reason)
-    })
-  })
-const opened = (url: string): Store => openStore({ url, dataDir: '/nonexistent', log: silent })
+const news = new EventEmitter()
+const log: Log = { ...silent, warn: (event, text) => void news.emit(text, event) }
+/** With what the log says then. */
+const down = (): Promise<unknown[]> => once(news, 'the database went away')
+const opened = (url: string): Store => openStore({ url, dataDir: '/nonexistent', log })
 const postmaster = (dataDir: string): number =>
   Number(readFileSync(join(dataDir, 'postgres/cluster/data/postmaster.pid'), 'utf8').split('\n')[0])
 
@@ -99,11 +99,11 @@ t.test('a store that is away at its start comes up, goes and comes with the data
   await store.query('notify news')
   await first
 
-  const gone = down(store)
+  const gone = down()
   const running = store.query('select pg_sleep(60)')
   way.close()
   await t.rejects(running, 'what runs fails when the database goes')
-  t.type(await gone, 'string')
+  t.match(await gone, [{ reason: String }])
   t.equal(store.ready, false)
   const second = hear()
   await way.open()
@@ -160,15 +160,51 @@ t.test('nodes that start together run each migration once', async t => {
   for (const client of [...clients, admin]) await client.end()
 })
 
+t.test(
+  'a database that is older and full is upgraded: its days make weeks, its templates have their octets',
+  async t => {
+    const admin = await connect(await cluster.database())
+    await admin.query('create database older')
+    const db = await connect((await cluster.database()).replace(/\/test_\d+\?/, '/older?'))
+    const dir = fileURLToPath(new URL('../../config/migrations', import.meta.url))
+    const silently = { info() {}, warn() {}, error() {} }
+    const options = { migrationsTable: 'pgmigrations', singleTransaction: true, noLock: true, logger: silently }
+    await runner({ ...options, dbClient: db, dir, direction: 'up', count: 18 })
+    // From a Thursday on, 20 days.
+    await db.query(`
+    insert into stats_day (level, hour, account, carrier, country, rank, accepted, unknown, price_micros)
+    select level, timestamptz '2026-10-01 00:00 UTC' + n * interval '24 hours', level & 1, 0, '', 1, 1, nullif(n, 0), 2::bigint ^ 40
+    from generate_series(0, 7) level, generate_series(0, 19) n`)
+    await db.query(`
+    insert into templates (name) values ('one'), ('two');
+    insert into template_versions (template, version, content) values (1, 1, 'ä'), (1, 2, '12345'), (2, 1, '1')`)
+    await migrate(db, silent)
+    const { rows: weeks } = await db.query(`
+    select (hour at time zone 'UTC')::date::text as week, accepted::int, unknown::int, price_micros / (2::bigint ^ 40) as price
+    from stats_week where level = 3 and account = 1 and unreported is null order by hour`)
+    t.same(weeks, [
+      { week: '2026-09-28', accepted: 4, unknown: 6, price: 4 },
+      { week: '2026-10-05', accepted: 7, unknown: 49, price: 7 },
+      { week: '2026-10-12', accepted: 7, unknown: 98, price: 7 },
+      { week: '2026-10-19', accepted: 2, unknown: 37, price: 2 },
+    ])
+    t.equal((await db.query('select from stats_week')).rowCount, 4 * 8)
+    const { rows: templates } = await db.query('select octets from templates order by id')
+    // As they stand, and {} and [] for each version.
+    t.same(templates, [{ octets: 2 + 5 + 2 * 4 }, { octets: 1 + 4 }])
+    for (const client of [db, admin]) await client.end()
+  },
+)
+
 // From here on the cluster is not the test's own any more.
 
 t.test('a killed embedded server is started again under a running store', async t => {
   await cluster.stop()
   const { dataDir } = cluster
-  const store = openStore({ url: null, dataDir, log: silent })
+  const store = openStore({ url: null, dataDir, log })
   await store.firstTry
   const before = postmaster(dataDir)
-  const gone = down(store)
+  const gone = down()
   process.kill(before, 'SIGKILL')
   await gone
   await t.rejects(store.query('select 1'), { code: 'STORE_AWAY' })

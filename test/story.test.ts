@@ -8,6 +8,7 @@ import { findTlv, tlv, tlvString, tlvUint, writeTlvBytes } from '../protocols/sm
 import { type Delivered, type Esme, type EsmeOptions, esme } from './support/esme.js'
 import { type HistoryRow, house, story } from './support/house.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
+import { minuteText } from './support/moment.js'
 import type { Peer } from './support/peer.js'
 import { type Script, type Smsc, type Submitted, smsc, submitSmResp } from './support/smsc.js'
 
@@ -351,7 +352,8 @@ tale(
 
 /** Fields of a receipt for `id`. */
 function receiptOf(id: string, stat = 'DELIVRD') {
-  const text = `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:${stat} err:000 text:`
+  const done = minuteText()
+  const text = `id:${id} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:${stat} err:000 text:`
   return { source_addr: '1', destination_addr: '2', esm_class: 4, short_message: Buffer.from(text) }
 }
 

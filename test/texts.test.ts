@@ -7,6 +7,7 @@ import { type Coding, decodeUserData } from '../protocols/gsm/coding.js'
 import { encodeShifted } from '../protocols/gsm/shift.js'
 import { buildConcatUdh, parseUdh } from '../protocols/gsm/udh.js'
 import { tlv, writeTlvBytes, writeTlvUint } from '../protocols/smpp/tlv.js'
+import { api, KEY } from './support/api.js'
 import { type Esme, esme } from './support/esme.js'
 import { house, story } from './support/house.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
@@ -290,8 +291,9 @@ lodger('a carrier that wants packed septets gets them, with fill bits behind a h
 story('plain characters for typographic ones save segments of who asks for them, and touch nothing else', async t => {
   const carrier = await smsc(t)
   const daemon = await house(t, {
-    accounts: { shop: {}, smart: { smpp: { smartReplace: true, maxSegments: 2 } } },
+    accounts: { shop: {}, smart: { apiKey: KEY, smpp: { smartReplace: true, maxSegments: 2 } } },
     carriers: { up: carrier },
+    config: { admin: { listen: '127.0.0.1:0' } },
   })
   const fancy = `“It’s here” – ${'x'.repeat(100)}…`
   const plain = `"It's here" - ${'x'.repeat(100)}...`
@@ -315,10 +317,16 @@ story('plain characters for typographic ones save segments of who asks for them,
   const three = encodeUcs2('“'.repeat(400))
   const refused = await smart.submit({ data_coding: UCS2, short_message: Buffer.alloc(0) }, payload(three))
   t.equal(refused.status, 'ESME_RINVMSGLEN', 'three segments when two are the most')
+  const ask = api(daemon.admin)
+  const body = { to: '+4915112345601', message: fancy }
+  t.equal((await ask('POST', '/api/v1/sms/send', { body: { ...body, dry_run: true } })).json.segments, 1)
+  t.equal(await daemon.metric('trunkline_segments_saved_total'), 2, 'what is not sent saves nothing')
 
   const shop = await esme(t, daemon.smpp)
   const parts = await through(shop, carrier, UCS2, encodeUcs2(fancy), { parts: 2 })
   t.equal(parts.map(sm => read(sm, 'ucs2')).join(''), fancy, 'another customer’s text stays as it is')
+  t.equal((await ask('POST', '/api/v1/sms/send', { body })).status, 200)
+  t.equal(await daemon.metric('trunkline_segments_saved_total'), 3, 'what came over HTTP')
 })
 
 lodger('a text goes with a national table where the carrier takes it and it saves segments', async t => {

@@ -38,7 +38,6 @@ export const command = {
 } as const
 
 export type CommandName = keyof typeof command
-export type CommandId = (typeof command)[CommandName]
 
 const names = new Map<number, string>(Object.entries(command).map(([name, id]) => [id, name]))
 

@@ -1,16 +1,13 @@
-// One SMPP session over one connection, from either side: framing, states, window, timers, the out buffer.
-// Knows headers only: bodies, credentials and what a message is are the owner's. Never reads a clock but the SessionClock,
-// never logs, never throws at the socket's doing; every session ends once, with one reason.
-import { Socket } from 'node:net'
+// One SMPP session over one connection, from either side: states, binding and unbinding, the window, timers. Knows headers
+// only: bodies, credentials and what a message is are the owner's. Never reads a clock but the SessionClock, never logs,
+// never throws at the socket's doing; every session ends once, with one reason.
 import type { Duplex } from 'node:stream'
-import { endpoint } from '../net/address.js'
 import { command, responseTo } from './commands.js'
+import { Connection } from './connection.js'
 import type { PduCounts } from './counts.js'
-import { Framer, type FrameSink, int32 } from './framer.js'
-import { Outgoing } from './outgoing.js'
+import { int32 } from './framer.js'
 import type { SessionClock, Ticking } from './session-clock.js'
 import type { CloseReason, SessionLimits, SessionOwner } from './session-owner.js'
-import { HEADER, writeHeader } from './sm.js'
 import {
   answersRequest,
   boundState,
@@ -19,6 +16,7 @@ import {
   cells,
   isBind,
   REQUEST_IDS,
+  refusals,
   type SessionState,
   type Side,
 } from './states.js'
@@ -35,33 +33,20 @@ const GENERIC_NACK = command.generic_nack | 0
 const UNBIND_RESP = command.unbind_resp | 0
 const ENQUIRE_LINK_RESP = command.enquire_link_resp | 0
 
-export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerState {
+export class Session<T> extends Connection implements Ticking, TimerState {
   state: SessionState = 'open'
-  /** The peer's address and port; behind a proxy the listener writes the real one here. */
-  peer: string
-  /** May be replaced while the session lives; only maxPduBytes is fixed by the constructor. */
-  limits: SessionLimits
-  /** Sees every whole PDU, both ways, when it is set. */
-  trace: ((direction: 'received' | 'sent', buf: Buffer, start: number, end: number) => void) | null = null
   /** Requests of the peer that the owner has not answered. unbind_resp waits for it to become 0. */
   owed = 0
   readonly side: Side
   readonly window = new Window<T>()
   readonly openedAt: number
-  heardAt: number
   transactedAt: number
   enquiredAt: number
-  askedAt = -1
   unboundAt = -1
-  stalledAt = -1
 
   private readonly owner: SessionOwner<T>
-  private readonly clock: SessionClock
-  private readonly counts: PduCounts
-  private readonly framer: Framer
   private cells: Cells
   private starved = false
-  private paused = false
   /** smsc: a bind is with the owner. esme: ours is with the peer, under `bindSequence`. */
   private binding = false
   private bindSequence = 0
@@ -84,26 +69,15 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     clock: SessionClock,
     counts: PduCounts,
   ) {
-    super(socket)
+    super(socket, limits, clock, counts)
     this.side = side
     this.owner = owner
-    this.limits = limits
-    this.clock = clock
-    this.counts = counts
-    this.framer = new Framer(limits.maxPduBytes)
     this.cells = cells[side].open
-    this.openedAt = clock.now()
-    this.heardAt = this.openedAt
+    this.openedAt = this.heardAt
     this.enquiredAt = this.openedAt
     this.transactedAt = this.openedAt
-    this.peer = ''
-    if (socket instanceof Socket) {
-      socket.setNoDelay(true)
-      this.peer = `${socket.remoteAddress ?? ''}:${socket.remotePort ?? ''}`
-    }
     // Answers still go out after the peer has finished sending: `end` is ours to call.
     socket.allowHalfOpen = true
-    socket.on('data', (chunk: Buffer) => this.onData(chunk))
     socket.on('end', () => {
       // It may have unbound and shut its half: what it is owed it may still read.
       if (this.state !== 'unbound' || this.owed <= 0) this.finish('peer closed', true)
@@ -116,68 +90,23 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     clock.join(this)
   }
 
-  /** Our own address and port; '' without a connection. */
-  get local(): string {
-    const { socket } = this
-    return socket instanceof Socket && socket.localAddress !== undefined
-      ? endpoint(socket.localAddress, socket.localPort ?? 0)
-      : ''
-  }
-
   get bound(): boolean {
     return this.state === 'bound_trx' || this.state === 'bound_tx' || this.state === 'bound_rx'
   }
 
-  /** False while the owner has paused or the peer has stalled. */
-  get reading(): boolean {
-    return !this.paused && this.stalledAt < 0
+  protected override get closed(): boolean {
+    return this.state === 'closed'
   }
 
   get inFlight(): number {
     return this.window.count
   }
 
-  /** Octets in memory for this session: half a PDU that came, and what has not gone out. */
-  get heldBytes(): number {
-    return this.framer.held + this.unsent
-  }
-
   // Sending
 
-  /** The octets from `offset` to `end` are whole PDUs, requests or answers: they go out at the end of this turn. */
-  commit(end: number): void {
-    if (this.state === 'closed') return
-    let at = this.offset
-    while (at < end) {
-      const length = int32(this.out, at)
-      if (length < HEADER || length > end - at) throw new Error(`${end - at} octets committed as a PDU of ${length}`)
-      const id = int32(this.out, at + 4)
-      this.counts.sent(id, int32(this.out, at + 8))
-      if (id < 0) this.settled()
-      if (this.trace !== null) this.trace('sent', this.out, at, at + length)
-      at += length
-    }
-    this.advance(end)
-  }
-
-  /** Answers a request of the peer by a header alone. `command` is the response's id, or generic_nack. */
-  respondHeader(command: number, status: number, sequence: number): void {
-    if (this.state === 'closed') return
-    this.settled()
-    this.header(command, status, sequence)
-  }
-
-  private settled(): void {
+  protected override settled(): void {
     this.owed--
     if (this.state === 'open') this.binding = false
-  }
-
-  private header(id: number, code: number, sequence: number): void {
-    const buf = this.reserve(HEADER)
-    this.counts.sent(id | 0, code)
-    const end = writeHeader(buf, this.offset, HEADER, id, code, sequence)
-    if (this.trace !== null) this.trace('sent', buf, this.offset, end)
-    this.advance(end)
   }
 
   protected override endOfTurn(): void {
@@ -186,19 +115,12 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
       this.finish('unbound by peer', true)
       return
     }
-    this.write()
-    if (this.stalledAt < 0 && this.socket.writableLength > this.limits.sendBytes) {
-      this.stalledAt = this.clock.now()
-      this.socket.pause()
-    }
+    super.endOfTurn()
   }
 
   protected override written(): void {
     if (this.state === 'closed') return
-    if (this.stalledAt >= 0 && this.unsent <= this.limits.sendBytes / 2) {
-      this.stalledAt = -1
-      this.readAgain()
-    }
+    super.written()
     try {
       this.offerRoom()
     } catch (error) {
@@ -217,19 +139,11 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     this.window.enter(sequence, token, bytes, this.clock.time)
   }
 
-  /**
-   * How many more requests may be sent now; 0 when not bound or unbinding. The window's octets are reckoned by the mean of
-   * those in flight, so they overrun by no more than one batch.
-   */
+  /** How many more requests may be sent now, by number and by octets ({@link Window.room}); 0 when not bound or unbinding. */
   room(): number {
-    const { window, limits } = this
-    let room = 0
-    if (this.bound && this.unboundAt < 0 && this.stalledAt < 0 && this.unsent < limits.sendBytes) {
-      room = Math.max(limits.windowRequests - window.count, 0)
-      const bytes = limits.windowBytes - window.bytes
-      if (bytes <= 0) room = 0
-      else if (window.count > 0) room = Math.min(room, Math.ceil((bytes * window.count) / window.bytes))
-    }
+    const { limits } = this
+    const mayAsk = this.bound && this.unboundAt < 0 && this.stalledAt < 0 && this.unsent < limits.sendBytes
+    const room = mayAsk ? this.window.room(limits.windowRequests, limits.windowBytes) : 0
     this.starved = room === 0
     return room
   }
@@ -250,12 +164,6 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     if (!this.binding || this.side !== 'smsc') throw new Error('no bind to accept')
     this.append(pdu)
     this.enter(boundState(int32(pdu, 4)))
-  }
-
-  private append(pdu: Buffer): void {
-    const buf = this.reserve(pdu.length)
-    pdu.copy(buf, this.offset)
-    this.commit(this.offset + pdu.length)
   }
 
   private enter(state: SessionState): void {
@@ -293,73 +201,24 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     this.finish(reason, false)
   }
 
-  /**
-   * Stops reading: TCP holds the peer back. What the current chunk holds (64 KiB at most) still comes. Nothing is noticed
-   * meanwhile, neither an enquire_link nor the end of the connection, so resume within the peer's patience; our own timers
-   * take the silence for ours.
-   */
-  pause(): void {
-    if (this.state === 'closed') return
-    this.paused = true
-    this.socket.pause()
-  }
-
-  resume(): void {
-    if (!this.paused || this.state === 'closed') return
-    this.paused = false
-    this.readAgain()
-  }
-
-  private readAgain(): void {
-    if (!this.reading) return
-    this.heardAt = this.clock.now()
-    if (this.askedAt >= 0) this.askedAt = this.heardAt
-    this.socket.resume()
-  }
-
   // Receiving
 
-  private onData(chunk: Buffer): void {
-    if (this.state === 'closed') return
-    try {
-      this.framer.push(chunk, this)
-      if (this.closed) return
-      this.owner.turn(this)
-      this.offerRoom()
-    } catch (error) {
-      this.fault(error)
-    }
-  }
-
-  private get closed(): boolean {
-    return this.state === 'closed'
+  protected override endOfChunk(): void {
+    this.owner.turn(this)
+    this.offerRoom()
   }
 
   private offerRoom(): void {
     if (this.starved && this.room() > 0) this.owner.room(this)
   }
 
-  /** The framer's: one PDU. */
-  frame(buf: Buffer, start: number, end: number): boolean {
-    const id = int32(buf, start + 4)
-    const code = int32(buf, start + 8)
-    const sequence = int32(buf, start + 12) >>> 0
-    this.heardAt = this.clock.time
-    this.askedAt = -1
-    this.counts.received(id, code)
-    if (this.trace !== null) this.trace('received', buf, start, end)
-    if (id < 0) this.onResponse(id, code >>> 0, sequence, buf, start, end)
-    else this.onRequest(id, sequence, buf, start, end)
-    return this.state !== 'closed'
-  }
-
   /** The framer's: a command_length that cannot be. Where the next PDU begins nobody knows. */
-  broken(sequence: number): void {
+  override broken(sequence: number): void {
     this.header(command.generic_nack, status.ESME_RINVCMDLEN, sequence)
     this.finish('bad frame', true)
   }
 
-  private onRequest(id: number, sequence: number, buf: Buffer, start: number, end: number): void {
+  protected override onRequest(id: number, sequence: number, buf: Buffer, start: number, end: number): void {
     const cell = id < REQUEST_IDS ? (this.cells[id] as Cell) : 'nack RINVCMDID'
     if (cell === 'take') {
       this.transactedAt = this.heardAt
@@ -383,17 +242,10 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
         if (id === command.unbind) this.onUnbind(sequence)
         else this.header(command.enquire_link_resp, status.ESME_ROK, sequence)
         break
-      case 'RALYBND':
-        this.header(responseTo(id), status.ESME_RALYBND, sequence)
-        break
-      case 'RINVBNDSTS':
-        this.header(responseTo(id), status.ESME_RINVBNDSTS, sequence)
-        break
-      case 'nack RINVBNDSTS':
-        this.header(command.generic_nack, status.ESME_RINVBNDSTS, sequence)
-        break
-      case 'nack RINVCMDID':
-        this.header(command.generic_nack, status.ESME_RINVCMDID, sequence)
+      default: {
+        const { isNack, code } = refusals[cell]
+        this.header(isNack ? command.generic_nack : responseTo(id), code, sequence)
+      }
     }
   }
 
@@ -406,7 +258,14 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     this.wakeAtEndOfTurn()
   }
 
-  private onResponse(id: number, code: number, sequence: number, buf: Buffer, start: number, end: number): void {
+  protected override onResponse(
+    id: number,
+    code: number,
+    sequence: number,
+    buf: Buffer,
+    start: number,
+    end: number,
+  ): void {
     const low = id & 0x7fffffff
     const answer = low < REQUEST_IDS && answersRequest[low] === 1
     const slot = answer ? this.window.find(sequence) : -1
@@ -530,7 +389,7 @@ export class Session<T> extends Outgoing implements FrameSink, Ticking, TimerSta
     }
   }
 
-  private fault(error: unknown): void {
+  protected override fault(error: unknown): void {
     if (this.state !== 'closed') {
       this.ending = 'internal fault'
       this.finish('internal fault', true)

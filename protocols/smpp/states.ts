@@ -2,6 +2,7 @@
 // The two cells where the versions differ: replace_sm is taken in BOUND_TRX (v5.0; every vendor does), data_sm of an
 // ESME is not taken in BOUND_RX (v5.0). Knows nothing of sockets; what a request means is the owner's.
 import { command, isResponse } from './commands.js'
+import { status } from './status.js'
 
 /** Who we are in this session: the message centre (SMSC) or its client (ESME). */
 export type Side = 'smsc' | 'esme'
@@ -19,6 +20,9 @@ export type Cell =
   | 'note'
   /** Answered by the session itself: enquire_link, unbind. */
   | 'self'
+  | Refusal
+
+type Refusal =
   /** Its own response with ESME_RALYBND: bound already. */
   | 'RALYBND'
   /** Its own response with ESME_RINVBNDSTS: not in this state, or never from this side. */
@@ -27,6 +31,14 @@ export type Cell =
   | 'nack RINVBNDSTS'
   /** generic_nack with ESME_RINVCMDID: nothing we know, or nothing this side ever takes. */
   | 'nack RINVCMDID'
+
+/** What a request that is not taken is answered: generic_nack or its own response, and the command_status. */
+export const refusals: Readonly<Record<Refusal, { isNack: boolean; code: number }>> = {
+  RALYBND: { isNack: false, code: status.ESME_RALYBND },
+  RINVBNDSTS: { isNack: false, code: status.ESME_RINVBNDSTS },
+  'nack RINVBNDSTS': { isNack: true, code: status.ESME_RINVBNDSTS },
+  'nack RINVCMDID': { isNack: true, code: status.ESME_RINVCMDID },
+}
 
 const columns = ['open', 'bound_tx', 'bound_rx', 'bound_trx', 'unbound'] as const
 type Row = readonly [open: Cell, tx: Cell, rx: Cell, trx: Cell, unbound: Cell]

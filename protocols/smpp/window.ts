@@ -65,6 +65,14 @@ export class Window<T> {
     if (this.expired !== null) this.expired.delete(sequence)
   }
 
+  /** How many more requests fit. Octets are reckoned by the mean of those in flight, so they overrun by no more than one batch. */
+  room(maxRequests: number, maxBytes: number): number {
+    const room = Math.max(maxRequests - this.count, 0)
+    const bytes = maxBytes - this.bytes
+    if (bytes <= 0) return 0
+    return this.count > 0 ? Math.min(room, Math.ceil((bytes * this.count) / this.bytes)) : room
+  }
+
   /** The slot of the request with this number, or -1. */
   find(sequence: number): number {
     const slot = sequence & this.mask

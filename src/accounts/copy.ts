@@ -1,6 +1,6 @@
 // The node's own copy of the directory, in an LMDB environment of its own: what is looked
 // up while messages come in, without SQL and without holding 2,000,000 accounts in memory.
-// Knows how the copy stands on disk; when and from what it is written is directory.ts's.
+// Knows how the copy stands on disk; when and from what it is written is directoryFollower.ts's.
 
 import { mkdirSync, rmSync } from 'node:fs'
 import { type Database, open, type RootDatabase } from 'lmdb'

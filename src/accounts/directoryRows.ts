@@ -1,5 +1,5 @@
 // The directory's rows in SQL as its copies read them: by change, by name, and page by page.
-// Statements and the shapes they answer with; what is done with them is directory.ts's.
+// Statements and the shapes they answer with; what is done with them is directoryFollower.ts's.
 
 import type { QueryResultRow } from 'pg'
 import { type MessageClass, rankOf } from '../model/message.js'

@@ -2,8 +2,7 @@
 // blocks; all in one transaction, and in memory for a chunk of the file at a time. What a number looks like, the caller
 // knows.
 
-import { parse } from 'csv-parse'
-import { from as copyFrom } from 'pg-copy-streams'
+import { copyCsv, NoCsv } from '../store/csvCopy.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { changeDnd, type DndChange, type DndName } from './dndLists.js'
 import { phoneKey } from './phoneKey.js'
@@ -35,7 +34,6 @@ export class FileFaulty extends Error {}
 
 const MAX_BAD = 20
 const MAX_CELL = 40
-const MAX_LINE = 65_536
 /** Numbers in one go. */
 const SLICE = 20_000
 
@@ -66,75 +64,37 @@ async function stage(
   const counts = { lines: 0, bad: [] as DndImported['bad'], badLines: 0 }
   let place = typeof column === 'number' ? column : -1
   let isFirst = true
-  let rows = ''
-  const record = (cells: string[], line: number): void => {
+  const rows = (cells: readonly string[], line: number): string => {
     const wasFirst = isFirst
     isFirst = false
     if (wasFirst && typeof column === 'string') {
       place = cells.findIndex(cell => cell.trim().toLowerCase() === column.toLowerCase())
       if (place < 0) throw new FileFaulty(`the first line names no column ${column}: ${cells.join(', ')}`)
-      return
+      return ''
     }
     const cell = (cells[place] ?? '').trim()
-    if (cell === '' && cells.length <= 1) return
+    if (cell === '' && cells.length <= 1) return ''
     const digits = number(cell)
     if (digits !== undefined) {
       counts.lines++
-      rows += `${phoneKey(digits)}\n`
-      return
+      return `${phoneKey(digits)}\n`
     }
     // A heading is no bad line.
-    if (wasFirst && !/\d/.test(cell)) return
+    if (wasFirst && !/\d/.test(cell)) return ''
     counts.lines++
     counts.badLines++
     if (counts.bad.length < MAX_BAD) counts.bad.push({ line, text: cell.slice(0, MAX_CELL) })
+    return ''
   }
-  const parser = parse({ bom: true, relax_column_count: true, relax_quotes: true, max_record_size: MAX_LINE })
-  // The parser's own count of lines would double what a record costs.
-  let line = 1
-  parser.on('data', (cells: string[]) => {
-    try {
-      record(cells, line)
-    } catch (error) {
-      parser.destroy(error as Error)
-    }
-    line++
-    for (const cell of cells) if (cell.includes('\n')) line += cell.split('\n').length - 1
-  })
-  const ended = new Promise<void>((resolve, reject) => {
-    parser.on('end', resolve)
-    parser.on('error', (error: Error & { code?: string }) =>
-      reject(error.code?.startsWith('CSV_') ? new FileFaulty(`the file is no CSV: ${error.message}`) : error),
-    )
-  })
-  ended.catch(() => {})
-  const stream = client.query(copyFrom('copy staged from stdin'))
-  const copied = new Promise<void>((resolve, reject) => {
-    stream.on('finish', resolve)
-    stream.on('error', reject)
-  })
-  copied.catch(() => {})
-  const flush = async (): Promise<void> => {
-    const text = rows
-    rows = ''
-    if (text !== '') await Promise.race([new Promise(taken => stream.write(text, taken)), copied])
-  }
-  let read = 0
   try {
-    for await (const chunk of octets) {
-      await Promise.race([new Promise(taken => parser.write(chunk, taken)), ended])
-      read += chunk.length
-      progress('read', read, null)
-      await flush()
-    }
-    parser.end()
-    await ended
-    await flush()
-    stream.end()
-    await copied
+    await copyCsv(client, octets, {
+      statement: 'copy staged from stdin',
+      allowsBareQuotes: true,
+      rows,
+      progress: read => progress('read', read, null),
+    })
   } catch (error) {
-    stream.destroy(error as Error)
-    throw error
+    throw error instanceof NoCsv ? new FileFaulty(`the file is no CSV: ${error.message}`) : error
   }
   return counts
 }

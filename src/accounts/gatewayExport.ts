@@ -9,6 +9,7 @@ import type { CarrierKind } from './carrier.js'
 import { writtenHash, writtenSeal } from './gatewayFile.js'
 import type { StoredInbound } from './inbound.js'
 import { INBOUND, inboundEntry } from './inboundRows.js'
+import { readOtpProfile, storedOtpProfile } from './otpProfile.js'
 import type { BlockedRow, NetworkRow, StoredRoute } from './route.js'
 import { writeTariffs } from './tariffSection.js'
 
@@ -73,6 +74,8 @@ function accountEntry(row: AccountRecord): object {
 
 /** What may be changed by itself, under the names of the gateway file. */
 function settingsOf(row: AccountRecord): Record<string, unknown> {
+  // Read, for an earlier release took what is refused now.
+  const otp = storedOtpProfile(readOtpProfile(row.otp))
   return {
     throughput: row.throughput,
     maxBinds: row.max_binds,
@@ -91,7 +94,7 @@ function settingsOf(row: AccountRecord): Record<string, unknown> {
     ...(Object.keys(row.smpp).length > 0 ? { smpp: row.smpp } : {}),
     ...(Object.keys(row.mail).length > 0 ? { mail: row.mail } : {}),
     ...(Object.keys(row.consent).length > 0 ? { consent: row.consent } : {}),
-    ...(Object.keys(row.otp).length > 0 ? { otp: row.otp } : {}),
+    ...(Object.keys(otp).length > 0 ? { otp } : {}),
   }
 }
 

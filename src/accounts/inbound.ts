@@ -6,7 +6,7 @@ import { folded } from './optWords.js'
 import { yamlText } from './yamlText.js'
 
 /** How a message from a phone reaches its customer: over a bind, a webhook, by mail. */
-export const inboundWays = ['bind', 'hook', 'mail'] as const
+const inboundWays = ['bind', 'hook', 'mail'] as const
 export type InboundWay = (typeof inboundWays)[number]
 
 export interface InboundRule {
@@ -34,7 +34,7 @@ const oneOrMany = <T extends z.ZodType>(one: T) =>
 const withoutPlus = (text: string): string => text.replace(/^\+/, '')
 
 /** `match` of a rule in a gateway file: each key one value or a list. */
-export const inboundMatch = z.strictObject({
+const inboundMatch = z.strictObject({
   number: oneOrMany(
     yamlText
       .min(1)
@@ -53,7 +53,7 @@ export const inboundMatch = z.strictObject({
 })
 
 /** `to` of a rule in a gateway file. */
-export const inboundTarget = z.strictObject({
+const inboundTarget = z.strictObject({
   account: yamlText.min(1).max(63),
   by: oneOrMany(z.enum(inboundWays)),
 })

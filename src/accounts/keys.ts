@@ -22,7 +22,6 @@ export type Scope = (typeof scopes)[number]
 
 /** What may be given to a key: scopes, and `messages:*` for all of a kind. */
 export const scopeWords = [...scopes, 'messages:*', 'webhooks:*', 'templates:*', 'account:*', 'admin:*'] as const
-export type ScopeWord = (typeof scopeWords)[number]
 
 /** Scopes as a set of bits. */
 export type ScopeSet = number

@@ -12,6 +12,7 @@ export interface LimitStanding {
   readonly limit: number
   readonly left: number
   readonly windowS: number
+  /** Until it has all its room again. */
   readonly resetS: number
 }
 
@@ -85,7 +86,9 @@ export class Limits {
     if (throughput > 0) {
       const { tokens, atMs } = this.buckets.peek(id) ?? { tokens: throughput, atMs: nowMs }
       const left = Math.min(throughput, tokens + ((nowMs - atMs) * throughput) / 1_000)
-      all.push({ name: 'pace', limit: throughput, left, windowS: 1, resetS: 1 })
+      // What was lent is paid back first.
+      const resetS = Math.max(1, Math.ceil((throughput - left) / throughput))
+      all.push({ name: 'pace', limit: throughput, left, windowS: 1, resetS })
     }
     if (quota === noQuota) return all
     for (const { span, limit, used, resetMs } of this.quotas?.standing(account) ?? []) {

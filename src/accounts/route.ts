@@ -38,10 +38,10 @@ export interface RouteTarget {
   readonly weight: number | null
 }
 
-export const routeBys = ['order', 'weight', 'price', 'quality'] as const
+const routeBys = ['order', 'weight', 'price', 'quality'] as const
 export type RouteBy = (typeof routeBys)[number]
 
-export const weekdays = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const
+const weekdays = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const
 
 /** A window of each week: `from` 22:00 `to` 06:00 goes over midnight and belongs to the day on which it begins. */
 export interface RouteTime {
@@ -90,7 +90,7 @@ const time = z
   .refine(({ from, to }) => from !== to, 'must not end when it begins')
 
 /** `match` of a route in a gateway file: each key one value or a list; all keys that are there must match. */
-export const routeMatch = z.strictObject({
+const routeMatch = z.strictObject({
   account: oneOrMany(name),
   group: oneOrMany(name),
   class: oneOrMany(z.enum(messageClasses)),
@@ -114,7 +114,7 @@ export const routeMatch = z.strictObject({
 })
 
 /** `to` of a route in a gateway file: names of carriers, or names with weights. */
-export const routeTargets = z
+const routeTargets = z
   .array(
     z.union(
       [

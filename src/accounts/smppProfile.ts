@@ -9,7 +9,7 @@ import { stateNames } from '../model/message.js'
  * What the octets of a message are. gsm: one septet of GSM 03.38 to the octet, as SMPP carries it; gsm-packed: eight
  * septets in seven octets; utf16le: UCS-2 in the wrong order, as some send it; binary: no text at all.
  */
-export const alphabets = [
+const alphabets = [
   'gsm',
   'gsm-packed',
   'ascii',
@@ -22,7 +22,6 @@ export const alphabets = [
   'utf8',
   'binary',
 ] as const
-export type AlphabetName = (typeof alphabets)[number]
 
 /** data_coding, in decimal, and what its octets are where that is not the standard's. */
 export const codings = z.record(

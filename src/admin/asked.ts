@@ -4,6 +4,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { z } from 'zod'
 import { audited } from '../accounts/audit.js'
+import { Busy } from '../base/turns.js'
 import { TooWide } from '../returns/past.js'
 import { logged, StoreAway } from '../store/retry.js'
 import type { Access } from './access.js'
@@ -25,6 +26,12 @@ export function serving(subject: AdminSubject): AdminSubject {
   throw new Problem(503, 'stopping', 'The daemon is stopping', 'ask another node, or again after the restart')
 }
 
+/** That there is no turn: `own`, the account has one already; or `others` have them all. */
+export const busy = ({ isOwn }: Busy, own: string, others: string): Problem =>
+  isOwn
+    ? new Problem(429, 'busy', 'Too much at a time', own)
+    : new Problem(503, 'busy', 'Too much at a time', `${others}: try again in some seconds`)
+
 /** What history is asked, with its failures as problems. */
 export async function looking<T>(work: () => Promise<T>): Promise<T> {
   try {
@@ -37,6 +44,9 @@ export async function looking<T>(work: () => Promise<T>): Promise<T> {
         'Too much to look through',
         'name an account, or a shorter time with from and to',
       )
+    }
+    if (error instanceof Busy) {
+      throw busy(error, 'questions of this account are being answered: ask one at a time', 'others ask at this moment')
     }
     if (error instanceof StoreAway) {
       throw new Problem(503, 'no_database', 'The database is away', 'history cannot be read: try again when it is back')

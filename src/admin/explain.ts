@@ -197,7 +197,7 @@ function whyWords(why: Misfit | undefined, rule: RouteRule, m: Message): string 
   return `${why} must be ${values.length > MOST ? `${shown} or one of ${values.length - MOST} more` : shown}`
 }
 
-export const timeWords = ({ days, from, to, zone }: RouteRule['times'][number]): string =>
+const timeWords = ({ days, from, to, zone }: RouteRule['times'][number]): string =>
   `${days.length === 0 ? '' : `${days.join(' ')} `}${from}-${to} ${zone}`
 
 // ---- among the route's carriers

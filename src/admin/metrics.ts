@@ -124,6 +124,8 @@ const one = (value: number | undefined): Sample[] => (value === undefined ? [] :
 /** Put aside: given up, kept for those who look. Dropped: of a webhook that is gone. */
 const WEBHOOK_RESULTS = ['delivered', 'failed', 'put_aside', 'dropped'] as const
 
+const COUNTED = ['accepted', 'delivered', 'failed', 'unreported'] as const
+
 const FAMILIES: readonly Family[] = [
   gauge('trunkline_info', 'Always 1; the version and the node are its labels.', ({ subject }) => [
     { labels: { version: subject.version, node: subject.config.node }, value: 1 },
@@ -171,6 +173,14 @@ const FAMILIES: readonly Family[] = [
   ),
 
   // what they came to, as far as it is in SQL
+  counter(
+    'trunkline_counted_messages_total',
+    'Messages to phones, without the sandbox, by class: accepted, delivered, failed, or unreported: no receipt was to come.',
+    ({ subject: { analytics } }) =>
+      COUNTED.flatMap(what =>
+        perClass(analytics.totals[what]).map(({ labels, value }) => ({ labels: { ...labels, what }, value })),
+      ),
+  ),
   counter('trunkline_messages_converted_total', 'Messages whose code was used, by class.', ({ subject }) =>
     perClass(subject.analytics.totals.converted),
   ),
@@ -182,7 +192,7 @@ const FAMILIES: readonly Family[] = [
   ),
   counter(
     'trunkline_carrier_ended_total',
-    'Messages over that a carrier had taken, and whether they were delivered.',
+    'Messages over that a carrier had taken, and whether they were delivered; without those of which it was to tell nothing.',
     v =>
       totalsOfCarriers(v, ({ delivered, failed }, carrier) => [
         { labels: { carrier, delivered: 'true' }, value: delivered },
@@ -195,7 +205,7 @@ const FAMILIES: readonly Family[] = [
   {
     name: 'trunkline_delivery_seconds',
     type: 'histogram',
-    help: 'From acceptance to delivery, by class.',
+    help: 'From when a message could go to when we knew that it was delivered, by class.',
     read: deliveries,
   },
 

@@ -4,8 +4,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { numberOf } from '../intake/web/message.js'
+import { digitsOf } from '../model/digits.js'
 import type { Asker } from '../services/otp/making.js'
+import { phoneNumbers } from '../services/otp/numbers.js'
 import { masked } from '../services/otp/told.js'
 import { otpRoutes } from './api/otp.js'
 import { type Done, read, serving } from './asked.js'
@@ -41,6 +42,12 @@ const releaseBody = z
     to: z.string().min(3).max(254).optional(),
   })
   .refine(({ prefix, to }) => (prefix === undefined) !== (to === undefined), 'must name a prefix, or to')
+
+/** As codes to it are counted; what is no number, or no more, as it stands in the list. */
+async function numberIn(to: string): Promise<string> {
+  const found = (await phoneNumbers()).canonical(to)
+  return typeof found === 'string' ? found : digitsOf(to)
+}
 
 /** What an operator does for an account: `/otp/generate` is `otp_generate`. */
 const actionOf = (url: string): string => `otp_${/\/otp\/([a-z]+)/.exec(url)?.[1]}`
@@ -98,7 +105,7 @@ export function adminOtpRoutes(app: FastifyInstance, subject: AdminSubject, done
     const { account, prefix = '', to } = read(releaseBody, request.body)
     const { desk } = serving(subject)
     if (to !== undefined) {
-      const destination = to.includes('@') ? to.toLowerCase() : numberOf(to)
+      const destination = to.includes('@') ? to.toLowerCase() : await numberIn(to)
       if (!(await desk.otp.otp.releaseDestination(accountOf(subject, account), destination))) {
         throw new Problem(404, 'not_blocked', 'It is not blocked', `codes of ${account} to ${to} are not blocked`)
       }

@@ -137,7 +137,7 @@ export interface CarrierStatus {
   latency: Record<MessageClass, { count: number; p50_ms: number | null; p99_ms: number | null }>
 }
 
-export function carrierStatus(running: RunningCarrier, subject: AdminSubject, recent: Recent): CarrierStatus {
+function carrierStatus(running: RunningCarrier, subject: AdminSubject, recent: Recent): CarrierStatus {
   const { row, line } = running
   const figures = line.driver.figures()
   const now = subject.clock.now()

@@ -2,7 +2,7 @@
 // labels, no look-up. Turned into Prometheus text by admin/metrics.
 
 /** Upper bounds in ms; what is above the last falls into +Inf. */
-export const latencyBoundsMs = [
+const latencyBoundsMs = [
   0.5, 1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 3_600_000,
 ] as const
 

@@ -106,7 +106,14 @@ Examples:
     .description('Removes an account with its keys, numbers, senders and webhooks.')
     .option('--reason <why>', 'for the audit')
     .option('--yes', 'do not ask')
-    .addHelpText('after', '\nExample:\n  trunkline account remove shop')
+    .addHelpText(
+      'after',
+      `
+One that has money or owes some is not removed: bring its balance to 0 first, with credit take or credit adjust.
+
+Example:
+  trunkline account remove shop`,
+    )
     .action((name: string, _, command: Command) => remove(name, optionsOf<{ reason?: string; yes?: boolean }>(command)))
 }
 

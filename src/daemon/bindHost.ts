@@ -24,7 +24,7 @@ import type { Trace } from './trace.js'
 const REFUSED_LINES = 20
 const REFUSED_LINES_IN_ALL = 300
 
-interface BindParts {
+export interface BindParts {
   readonly config: Pick<Config, 'smpp'>
   readonly directory: Directory
   readonly door: Door
@@ -96,5 +96,14 @@ export function bindHost(parts: BindParts): BindHost {
     answered: (bind, report, code, isNack) => reporter.answered(bind, report, code, isNack),
     lost: (bind, unanswered, reason) => reporter.lost(bind, unanswered, reason),
     fault: error => parts.fault(error),
+  }
+}
+
+/** Suspended accounts keep no bind. */
+export function closeSuspended(binds: Binds, directory: Directory): void {
+  for (const bind of [...binds.all]) {
+    if (bind.accountId === 0) continue
+    const account = directory.account(bind.accountId)
+    if (account === undefined || account.suspended !== null) bind.session.unbind('account suspended')
   }
 }

@@ -1,35 +1,36 @@
-// The listeners that the settings ask for, and the certificates that they show. Knows settings; connections are the servers'.
+// The listeners that the settings ask for, what stands behind that of SMPP, and the certificates that they show. Knows
+// settings; connections are the servers'.
 
 import { listOf } from '../../protocols/net/address.js'
 import { isFaulty, readTls, type TlsMaterial } from '../../protocols/net/certificate.js'
 import { Crowd } from '../../protocols/net/crowd.js'
-import type { PduCounts } from '../../protocols/smpp/counts.js'
+import { PduCounts } from '../../protocols/smpp/counts.js'
 import type { SessionClock } from '../../protocols/smpp/session-clock.js'
-import type { Clock } from '../base/clock.js'
-import type { Counters } from '../base/figures.js'
-import type { Log } from '../base/log.js'
 import { type Config, parseListen, trustedFrom } from '../config.js'
-import type { MailAccounts, MailServer } from '../intake/mail/server.js'
-import type { BindHost } from '../intake/smpp/bind.js'
-import type { FailedBinds } from '../intake/smpp/failures.js'
+import type { MailServer } from '../intake/mail/server.js'
+import type { Bind } from '../intake/smpp/bind.js'
+import { Congestion } from '../intake/smpp/congestion.js'
+import { FailedBinds } from '../intake/smpp/failures.js'
+import { Operations } from '../intake/smpp/operations.js'
 import { SmppServer } from '../intake/smpp/server.js'
 import type { Message } from '../model/message.js'
+import type { Lookup } from '../returns/lookup.js'
+import type { Spool } from '../spool/contract.js'
+import { type BindParts, bindHost } from './bindHost.js'
 
 const WINDOW_BYTES = 4 * 2 ** 20
 const LATE_REQUESTS = 1_000
 const DAY_MS = 86_400_000
+/** So long an 8-hex id of v3.3 is understood: it comes round every nine hours, and each round is a look-up. */
+const ALIAS_MS = 7 * DAY_MS
 /** A certificate with fewer days left is warned of. */
 const FEW_DAYS = 14
 
-export interface DoorsGiven {
-  readonly host: BindHost
-  readonly clock: Clock
+export interface DoorsGiven extends Omit<BindParts, 'operations' | 'congestion' | 'failures' | 'gone'> {
+  readonly config: Config
+  readonly spool: Spool
+  readonly lookup: Lookup
   readonly sessionClock: SessionClock
-  readonly counts: PduCounts
-  readonly counters: Counters
-  readonly failures: FailedBinds
-  readonly log: Log
-  readonly mailAccounts: MailAccounts
   /** A text message that came by mail was taken. */
   mailNoted(message: Message): void
   keyUsed(id: number): void
@@ -42,11 +43,38 @@ export class Doors {
   readonly smpp: SmppServer
   /** null before it is open, and where mail is off. */
   mail: MailServer | null = null
+  /** PDUs of all binds. */
+  readonly smppCounts = new PduCounts()
+  readonly operations: Operations
+  /** null: peers are not told. */
+  readonly congestion: Congestion | null
+  private readonly failures: FailedBinds
   private readonly given: DoorsGiven
 
-  constructor({ smpp }: Config, given: DoorsGiven) {
-    const { host, clock, sessionClock, counts, counters, failures } = given
+  constructor(given: DoorsGiven) {
+    const { config, clock, sessionClock, counters, trace } = given
+    const { smpp } = config
     this.given = given
+    this.congestion = smpp.congestion ? new Congestion(given.spool) : null
+    this.failures = new FailedBinds(
+      { delayMs: smpp.failedBindDelayMs, barredAfter: smpp.failedBinds, barredMs: smpp.barredMs },
+      clock.mono,
+    )
+    this.operations = new Operations({
+      door: given.door,
+      clock,
+      node: config.node,
+      counters,
+      aliasMs: ALIAS_MS,
+      peerWindow: smpp.peerWindow,
+      ended: id => given.lookup.ended(id),
+      fault: error => given.fault(error),
+    })
+    const host = bindHost({
+      ...given,
+      ...{ operations: this.operations, congestion: this.congestion, failures: this.failures },
+      gone: bind => this.smpp.gone(bind),
+    })
     const crowd = {
       all: smpp.maxConnections,
       perNetwork: smpp.maxConnectionsPerAddress,
@@ -66,24 +94,25 @@ export class Doors {
         stallMs: smpp.stallMs,
       },
       clock: sessionClock,
-      counts,
+      counts: this.smppCounts,
       counters,
       crowd: new Crowd(crowd, clock.mono),
-      failures,
+      failures: this.failures,
       proxies: smpp.proxy.length === 0 ? null : listOf(smpp.proxy),
     })
+    this.smpp.onBind = (bind: Bind) => bind.onGone(trace.watch(bind.session, 'account', () => bind.systemId))
   }
 
   /** Ports by listener; null = off. Rejects with what the system says (EADDRINUSE, EACCES), or with a certificate's fault. */
-  async open(config: Config): Promise<DoorPorts> {
-    const { smpp, smtp } = config
+  async open(): Promise<DoorPorts> {
+    const { smpp, smtp } = this.given.config
     const plainAt = parseListen(smpp.listen)
     const tlsAt = parseListen(smpp.tls.listen)
     const certificate = tlsAt ? this.certificate('smpp', smpp.tls) : null
     if (typeof certificate === 'string') throw new Error(certificate)
     const mailAt = parseListen(smtp.listen)
     const mailTlsAt = smtp.tls.cert === null ? null : parseListen(smtp.tls.listen)
-    if (mailAt || mailTlsAt) this.mail = await this.mailServer(config)
+    if (mailAt || mailTlsAt) this.mail = await this.mailServer(smtp)
     return {
       smpp: plainAt ? await this.smpp.listen(plainAt) : null,
       smppTls: tlsAt && certificate ? await this.smpp.listen(tlsAt, certificate) : null,
@@ -93,10 +122,10 @@ export class Doors {
   }
 
   /** Throws with a certificate's fault. */
-  private async mailServer({ smtp }: Config): Promise<MailServer> {
+  private async mailServer(smtp: Config['smtp']): Promise<MailServer> {
     // Large, and not everybody's.
     const { MailServer } = await import('../intake/mail/server.js')
-    const { host, clock, counters, failures, log, mailAccounts } = this.given
+    const { door, directory, clock, counters, log, mailNoted, keyUsed, fault } = this.given
     const crowd = {
       all: smtp.maxConnections,
       perNetwork: smtp.maxConnectionsPerAddress,
@@ -113,8 +142,8 @@ export class Doors {
       smsDomains: smtp.smsDomains,
       postmaster: smtp.postmaster,
       takesAll: smtp.catch,
-      noted: this.given.mailNoted,
-      keyUsed: this.given.keyUsed,
+      noted: mailNoted,
+      keyUsed,
       trusted: smtp.trusted.flatMap(one => {
         const from = trustedFrom(one)
         return from === undefined ? [] : { list: listOf([from.range]), systemId: from.systemId }
@@ -122,13 +151,13 @@ export class Doors {
       proxies: smtp.proxy.length === 0 ? null : listOf(smtp.proxy),
       crowd: new Crowd(crowd, clock.mono),
       tls: certificate,
-      door: host.door,
-      accounts: mailAccounts,
-      failures,
+      door,
+      accounts: directory,
+      failures: this.failures,
       clock,
       counters,
       log,
-      fault: host.fault,
+      fault,
     })
   }
 

@@ -50,5 +50,18 @@ export function ownersWords(account: string, type: string, data: Data): Words | 
     const text = `The account ${account} has used ${used} of the ${limit} messages of its quota of the ${span}.${until}\n`
     return { subject: `${account}: ${percent} % of the quota of the ${span} are used`, text, withinMs: DAY_MS }
   }
+  const { available, threshold, currency } = data
+  if (type === 'account.credit_exhausted') {
+    const text =
+      `The credit of the account ${account} is used up: ${available} ${currency} are left, which do not pay for another message. ` +
+      'Messages are refused until it is topped up.\n'
+    return { subject: `${account}: the credit is used up`, text, withinMs: DAY_MS }
+  }
+  if (type === 'account.credit_low') {
+    const text =
+      `The account ${account} has ${available} ${currency} of credit left, less than ${threshold} ${currency}. ` +
+      'When it is used up messages are refused.\n'
+    return { subject: `${account}: ${available} ${currency} of credit are left`, text, withinMs: DAY_MS }
+  }
   return undefined
 }

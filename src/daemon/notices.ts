@@ -49,13 +49,16 @@ export class Notices {
     })
   }
 
-  /** To the account's webhooks that want it, and by mail to the owners of its organisation. */
-  notify(account: number, type: string, data: Data): void {
+  /**
+   * To the account's webhooks that want it, and by mail to the owners of its organisation. `inLog`: in the place of what
+   * stands in `data`, in the log.
+   */
+  notify(account: number, type: string, data: Data, inLog: Data = {}): void {
     const { spool, directory, clock, counters, log } = this.host
     const found = directory.account(account)
     const name = found?.systemId ?? String(account)
     counters.add('notices')
-    log.warn({ account: found?.systemId ?? account, type, ...data }, 'a notice to an account')
+    log.warn({ account: found?.systemId ?? account, type, ...data, ...inLog }, 'a notice to an account')
     const event = { id: '', type, atMs: clock.now(), data: JSON.stringify({ account: found?.systemId, ...data }) }
     for (const queue of hooksFor(found, type)) if (!spool.event(queue, event)) counters.add('notices_lost')
     const words = ownersWords(name, type, data)

@@ -6,19 +6,20 @@ import type { CarrierRow } from '../accounts/carrier.js'
 import type { Directory, DirectoryPart } from '../accounts/directory.js'
 import type { Clock } from '../base/clock.js'
 import type { Counters } from '../base/figures.js'
-import { idTimeMs } from '../base/ids.js'
 import type { Log } from '../base/log.js'
 import { Quiet } from '../base/quiet.js'
 import type { Part } from '../carriers/driver.js'
+import type { Config } from '../config.js'
 import { digitsOf } from '../model/digits.js'
-import { type Message, type MessageState, state } from '../model/message.js'
+import { dueSinceMs, type Message, type MessageState, state } from '../model/message.js'
 import { isCarriersFault, type Outcome } from '../model/outcome.js'
+import { readQuiet, readQuietCountry } from '../model/quiet.js'
 import { Blocked } from '../routing/blocked.js'
 import { Chooser, type Merits } from '../routing/choose.js'
 import { type LoopLimits, Loops } from '../routing/loops.js'
 import { PriceTable } from '../routing/prices.js'
 import { Quality, type Standing } from '../routing/quality.js'
-import { offsetAt, type QuietHours } from '../routing/quietHours.js'
+import { offsetAt, QuietHours } from '../routing/quietHours.js'
 import { type RouteRule, RouteTable, type Sender } from '../routing/table.js'
 
 /** Log lines a minute about guarded messages, of one account and of all. */
@@ -36,12 +37,23 @@ export interface RoutingHost {
   readonly quietHours: QuietHours
 }
 
+/** When phones are asleep, as the settings have it. */
+export function quietHoursOf({ hours, countries }: Config['quietHours'], counters: Counters): QuietHours {
+  const settings = {
+    everywhere: readQuiet(hours) ?? null,
+    countries: new Map(countries.map(readQuietCountry).filter(one => one !== undefined)),
+  }
+  return new QuietHours(settings, counters)
+}
+
 export class Routing implements Merits {
   table: RouteTable
   blocked: Blocked
   readonly loops: Loops
   readonly quality = new Quality()
   private prices = new Map<string, PriceTable>()
+  /** Of carriers that are gone: what they had may still end, and costs what it did. */
+  private readonly lastPrices = new Map<string, PriceTable>()
   private readonly chooser = new Chooser(this)
   private readonly quiet: Quiet
   private readonly host: RoutingHost
@@ -72,7 +84,12 @@ export class Routing implements Merits {
   }
 
   private priceCarriers(rows: readonly CarrierRow[]): void {
-    for (const name of this.prices.keys()) if (!rows.some(row => row.name === name)) this.quality.forget(name)
+    for (const [name, table] of this.prices) {
+      if (rows.some(row => row.name === name)) continue
+      this.quality.forget(name)
+      this.lastPrices.set(name, table)
+    }
+    for (const { name } of rows) this.lastPrices.delete(name)
     this.prices = new Map(
       rows.map(({ name, settings }) => [name, new PriceTable('prices' in settings ? settings.prices : {})]),
     )
@@ -108,6 +125,11 @@ export class Routing implements Merits {
     return this.prices.get(carrier)?.micros(digits)
   }
 
+  /** Of a part that a carrier took, also one that is gone since; undefined: it names no price. */
+  costMicros(carrier: string, digits: string): number | undefined {
+    return (this.prices.get(carrier) ?? this.lastPrices.get(carrier))?.micros(digits)
+  }
+
   areaOf(digits: string): string {
     return this.table.areaOf(digits)
   }
@@ -135,7 +157,7 @@ export class Routing implements Merits {
     if (ending === state.ACCEPTED || ending === state.DELETED || !wasTaken(m)) return
     const { clock } = this.host
     // In memory since it was sent, or else since a restart or for long on disk: then it went about when it came.
-    const afterMs = m.sentMs > 0 ? clock.mono() - m.sentMs : clock.now() - Math.max(idTimeMs(m.id), m.scheduleMs)
+    const afterMs = m.sentMs > 0 ? clock.mono() - m.sentMs : clock.now() - dueSinceMs(m)
     this.observe(carrier, m, { kind: ending === state.DELIVERED ? 'delivered' : 'failed', afterMs })
   }
 

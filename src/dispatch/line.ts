@@ -8,7 +8,7 @@ import { ConcatRefs } from './concatRefs.js'
 import type { CutSettings } from './cut.js'
 
 /** Messages of one class that wait in memory for the carrier that was chosen for them, at most and at least. */
-export const HANDED = 512
+const HANDED = 512
 const HANDED_LEAST = 16
 const HANDED_LIVE = 384
 /** Messages whose ids are kept so that they come back at once when their carrier can take them. */

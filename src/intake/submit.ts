@@ -193,6 +193,7 @@ export class Door {
         this.letGo(m)
         if (replaced !== 'done') return replaced
         if (m.isPutOff) this.quiet.held()
+        this.tally.countSaved(m.savedSegments)
         return undefined
       }
       if (unpaid !== undefined) return unpaid
@@ -204,6 +205,7 @@ export class Door {
     this.spool.commit(m)
     this.limits.count(account)
     this.tally.countAccepted(m.rank)
+    this.tally.countSaved(m.savedSegments)
     return undefined
   }
 
@@ -343,7 +345,8 @@ export class Door {
     }
     m.account = account.id
     if (account.smpp.receipts.of === 'part') m.registered_delivery |= mark.perPart
-    if (account.smpp.smartReplace) this.tally.countSaved(makePlain(m, account.smpp))
+    // Looked at again, it is plain already.
+    if (account.smpp.smartReplace) m.savedSegments += makePlain(m, account.smpp)
     const segments = segmentsOf(m, account.smpp)
     if (segments > account.smpp.maxSegments) return tooLong
     m.segments = segments
@@ -434,7 +437,7 @@ export class Door {
    * Undefined: done, and may be acknowledged once the spool has synced.
    */
   replace(m: Message, by: Message, keepsSchedule: boolean, profile: SmppProfile): Fault | undefined {
-    if (profile.smartReplace) this.tally.countSaved(makePlain(by, profile))
+    const saved = profile.smartReplace ? makePlain(by, profile) : 0
     const segments = segmentsOf(by, profile)
     if (segments > profile.maxSegments) return tooLong
     by.segments = segments
@@ -458,7 +461,9 @@ export class Door {
       old.validUntilMs = validUntilMs
       old.validityGiven = validityGiven
     })
-    return replaced ? undefined : notWaiting
+    if (!replaced) return notWaiting
+    this.tally.countSaved(saved)
+    return undefined
   }
 
   private classOf(m: Message, account: Account): ClassRank {

@@ -3,6 +3,7 @@
 // knows nothing of queues, carriers or who asks.
 
 import { assert } from '../base/assert.js'
+import { idTimeMs } from '../base/ids.js'
 
 export const messageClasses = ['otp', 'transactional', 'bulk'] as const
 export type MessageClass = (typeof messageClasses)[number]
@@ -173,6 +174,8 @@ export class Message {
   /** The route's number: its lane. */
   lane = 0
   segments = 1
+  /** Segments that it does not take because typographic characters were replaced. Not on disk. */
+  savedSegments = 0
   priceMicros = 0
   /** Its price was taken from what this node had leased of the account's credit. Not on disk. */
   isHeld = false
@@ -212,6 +215,9 @@ export class Message {
   hold = 0
   block: { remaining: number } | null = null
 }
+
+/** When it could first go, ms: it was accepted, and its schedule reached. */
+export const dueSinceMs = ({ id, scheduleMs }: Message): number => Math.max(idTimeMs(id), scheduleMs)
 
 // Record: what a Message is on disk. Fixed head, then counted strings.
 //  0 format  1 standing|flags  2 rank|flags  3 attempts

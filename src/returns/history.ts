@@ -1,13 +1,16 @@
 // The one writer of history: takes rows from the spool's log, copies them into SQL in one
 // transaction with the spool's position, and only then drops them from the log. So each row
-// stands there once, whatever dies when. With SQL away the log grows on disk.
+// stands there once, whatever dies when. With SQL away the log grows on disk. That no other writes
+// from a copy of the log historyClaim.ts sees to.
 
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { from as copyFrom } from 'pg-copy-streams'
+import type { Counters } from '../base/figures.js'
 import type { Log } from '../base/log.js'
 import type { HistoryRow, LogSlice, Spool } from '../spool/contract.js'
 import type { SqlClient, Store } from '../store/postgres.js'
 import { backOffMs, logged, retryDelayMs } from '../store/retry.js'
+import { Claim, type Claimed } from './historyClaim.js'
 import { keepDays, lookAtDay } from './historyDays.js'
 import { COPY_END, COPY_HISTORY, COPY_START, encodeRows } from './historyRows.js'
 
@@ -17,6 +20,8 @@ const PIECE = 1000
 const SLICE = 20_000
 /** After a wake, rows are gathered this long: a transaction costs five round trips however many there are. */
 const GATHER_MS = 50
+/** With nothing to write, it is looked so often whether another does. */
+const LOOK_MS = 5_000
 const UPKEEP_MS = 3_600_000
 const UPKEEP_RETRY_MS = 60_000
 /**
@@ -40,13 +45,14 @@ export interface SlicePart {
 }
 
 export interface HistoryOptions {
-  spool: Pick<Spool, 'identity' | 'clock' | 'readLog' | 'dropLog'>
+  spool: Pick<Spool, 'identity' | 'origin' | 'clock' | 'readLog' | 'dropLog'>
   store: Store
   /** This node's number. */
   node: number
   retentionDays: number
   /** Asked in this order, in every slice. */
   parts?: readonly SlicePart[]
+  counters: Pick<Counters, 'add'>
   log: Log
 }
 
@@ -61,15 +67,16 @@ export interface HistoryFigures {
 
 export class HistoryWriter {
   readonly figures: HistoryFigures = { rows: 0, slices: 0, failures: 0, lagMs: 0 }
+  /** The spool is a copy of one that another writes from, and has a new identity: this run writes nothing more. */
+  onRenamed: () => void = () => {}
 
   private readonly spool: HistoryOptions['spool']
   private readonly store: Store
-  private readonly node: number
+  private readonly claimed: Claim
   private readonly retentionDays: number
   private readonly parts: readonly SlicePart[]
   private readonly log: Log
-  /** Up to here all rows are known to be in SQL. */
-  private position = 0
+  private nextLookMs = Number.NEGATIVE_INFINITY
   private nextUpkeepMs = Number.NEGATIVE_INFINITY
   private readonly today = { day: 0, rows: 0, looks: 0 }
   private isStopping = false
@@ -81,10 +88,26 @@ export class HistoryWriter {
   constructor(options: HistoryOptions) {
     this.spool = options.spool
     this.store = options.store
-    this.node = options.node
+    this.claimed = new Claim(options)
     this.retentionDays = options.retentionDays
     this.parts = options.parts ?? []
     this.log = options.log
+  }
+
+  /** See {@link onRenamed}. */
+  get isRenamed(): boolean {
+    return this.claimed.isLost
+  }
+
+  /**
+   * Makes this run the one that writes the history of its spool. Until it is, nothing may be leased to the spool. False: it
+   * cannot be, see {@link onRenamed}. Throws what SQL throws.
+   */
+  async claim(): Promise<boolean> {
+    const { claimed } = this
+    if (!claimed.isLost && !claimed.isOurs)
+      await this.hold(await this.store.transaction(client => claimed.take(client)))
+    return !claimed.isLost
   }
 
   start(): void {
@@ -109,7 +132,7 @@ export class HistoryWriter {
 
   private async run(): Promise<void> {
     let failures = 0
-    while (!this.isStopping) {
+    while (!this.isStopping && !this.isRenamed) {
       this.isAwake = false
       this.waking = new AbortController()
       try {
@@ -118,7 +141,7 @@ export class HistoryWriter {
           while ((await this.copySlice()) && !this.isStopping) {}
         }
         failures = 0
-        await this.rest(UPKEEP_MS)
+        if (!this.isRenamed) await this.rest(LOOK_MS)
         // Not cut short by the next wake, which comes with the next commit.
         if (this.isAwake && !this.isStopping) await pause(GATHER_MS)
       } catch (error) {
@@ -149,30 +172,47 @@ export class HistoryWriter {
 
   /** True when there may be more. */
   private async copySlice(): Promise<boolean> {
-    const { spool } = this
-    const first = spool.readLog(this.position, PIECE)
+    const { spool, claimed } = this
+    const first = spool.readLog(claimed.position, PIECE)
     this.figures.lagMs = first ? Math.max(0, spool.clock.now() - (first.rows[0]?.atMs ?? 0)) : 0
-    if (first === undefined) return false
+    if (first === undefined) return this.lookForOthers()
     const done = await this.store.transaction(async client => {
-      const known = await this.knownPosition(client)
+      const found = await claimed.take(client)
       // Our last transaction holds, though the connection broke before it said so; or we were killed before the drop.
-      if (known > this.position) return { position: known, rows: 0 }
+      if (found.renamed !== undefined || found.position > claimed.position) return { ...found, rows: 0 }
       for (const part of this.parts) part.begin()
       const copied = await this.copy(client, first)
       for (const part of this.parts) await part.write(client)
-      await client.query(MOVE_POSITION, [spool.identity, this.node, copied.position])
-      return copied
+      claimed.tried = copied.position
+      await client.query(MOVE_POSITION, [spool.identity, copied.position])
+      return { ...found, ...copied }
     })
-    this.position = done.position
-    spool.dropLog(done.position)
     this.figures.rows += done.rows
     this.figures.slices++
+    await this.hold(done)
+    if (this.isRenamed) return false
     if (done.rows > 0) for (const part of this.parts) part.written?.()
-    await this.look(done.rows)
+    await this.lookAtToday(done.rows)
     return true
   }
 
-  private async look(rows: number): Promise<void> {
+  /** The transaction holds. */
+  private async hold(done: Claimed): Promise<void> {
+    await this.claimed.holds(done)
+    if (this.isRenamed) this.onRenamed()
+    else this.spool.dropLog(done.position)
+  }
+
+  /** There is nothing to write, but another may have begun to. True when there may be rows all the same. */
+  private async lookForOthers(): Promise<boolean> {
+    const { claimed, spool } = this
+    if (spool.clock.mono() < this.nextLookMs) return false
+    if (!(await claimed.isStill(this.store))) await this.hold(await this.store.transaction(c => claimed.take(c)))
+    this.nextLookMs = spool.clock.mono() + LOOK_MS
+    return !this.isRenamed
+  }
+
+  private async lookAtToday(rows: number): Promise<void> {
     const { today, store, spool } = this
     const now = spool.clock.now()
     const day = Math.floor(now / DAY_MS)
@@ -183,11 +223,6 @@ export class HistoryWriter {
     await lookAtDay(store, now).catch(error => {
       this.log.debug({ ...logged(error) }, 'the day of history could not be looked at')
     })
-  }
-
-  private async knownPosition(client: SqlClient): Promise<number> {
-    const { rows } = await client.query<{ position: number }>(KNOWN_POSITION, [this.spool.identity])
-    return rows[0]?.position ?? 0
   }
 
   private async copy(client: SqlClient, first: LogSlice): Promise<{ position: number; rows: number }> {
@@ -204,7 +239,7 @@ export class HistoryWriter {
     finished.catch(() => {})
     const write = (chunk: Buffer): Promise<unknown> =>
       Promise.race([new Promise(taken => stream.write(chunk, taken)), finished])
-    let { position } = this
+    let { position } = this.claimed
     let rows = 0
     try {
       await write(COPY_START)
@@ -230,7 +265,4 @@ export class HistoryWriter {
   }
 }
 
-const KNOWN_POSITION = 'select position from spool_position where spool = $1 for update'
-const MOVE_POSITION = `
-  insert into spool_position (spool, node, position) values ($1, $2, $3)
-  on conflict (spool) do update set node = excluded.node, position = excluded.position, moved_at = now()`
+const MOVE_POSITION = 'update spool_position set position = $2, moved_at = now() where spool = $1'

@@ -7,6 +7,7 @@
 import type { Clock } from '../base/clock.js'
 import type { ClassRank, Message, MessageState } from '../model/message.js'
 import type { Receipt, Reply } from '../model/outcome.js'
+import type { Origin } from './origin.js'
 
 /** Why new work is refused at this moment; always retryable. */
 export type SpoolRefusal = 'queue_full' | 'account_full' | 'disk_full' | 'stopping'
@@ -31,6 +32,11 @@ export interface HistoryRow {
   backMicros: number
   /** At the end: what the carrier takes for it. */
   costMicros: number
+  /**
+   * At the end: what it took by our clock, from when it could first go - accepted, and its schedule reached - to when we knew.
+   * null: at acceptance, and of an end that an older release wrote.
+   */
+  tookMs: number | null
   /** At acceptance: the charge was taken from what this node had leased of the account's credit. */
   isHeld: boolean
   /** Carrier's or our code for the failure, '' when none. */
@@ -245,6 +251,7 @@ export interface SpoolEvents {
 export interface Spool {
   /** A random name given when the spool was made; history positions belong to it. */
   readonly identity: string
+  readonly origin: Origin
   /** The last run did not close it: what was claimed then is sent again. */
   readonly crashed: boolean
   /** Messages that were {@link sending} when the last run was killed, and now wait as {@link unsure}. */
@@ -253,8 +260,11 @@ export interface Spool {
   events: SpoolEvents
   /** Who is told of a message's end besides the account's binds; null = nobody. Asked once, when it ends. */
   tells: (message: Message, ending: Ending) => readonly ReportQueue[] | null
-  /** What it has cost; asked once, when it ends, before {@link tells}. */
-  settles: (message: Message, ending: Ending) => Settlement
+  /**
+   * What it has cost; asked once, when it ends, before {@link tells}. `sent`: the message in which its text went: itself, or
+   * the one that it was joined into.
+   */
+  settles: (message: Message, ending: Ending, sent: Message) => Settlement
 
   /** May this account hand in `n` more messages, one if left out? */
   refusal(account: number, maxWaiting?: number | null, n?: number): SpoolRefusal | undefined

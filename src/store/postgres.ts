@@ -57,7 +57,6 @@ export class Store {
   private readonly options: StoreOptions
   private readonly log: Log
   private readonly ups = new Set<() => void>()
-  private readonly downs = new Set<(reason: string) => void>()
   private readonly channels = new Map<string, Set<Listener>>()
   private readonly closing = new AbortController()
   private readonly loop: Promise<void>
@@ -80,12 +79,6 @@ export class Store {
     this.ups.add(then)
     if (this.ready) then()
     return () => this.ups.delete(then)
-  }
-
-  /** Called each time the database goes away. */
-  onDown(then: (reason: string) => void): () => void {
-    this.downs.add(then)
-    return () => this.downs.delete(then)
   }
 
   /** NOTIFY on `channel` (a plain lower-case name); what is sent while we are away is lost, so poll as well. */
@@ -183,7 +176,6 @@ export class Store {
     this.link = undefined
     destroy(link)
     this.log.warn({ reason }, 'the database went away')
-    for (const then of [...this.downs]) then(reason)
   }
 
   /** Everything in place: server running, schema migrated, channels listened to. */

@@ -99,9 +99,12 @@ let clerkGone: Promise<never> | undefined
 let lastRun: Promise<unknown> | undefined
 t.teardown(() => clerk?.disconnect())
 
-/** Runs a command of the CLI to its end: the first of a file in a process of its own, those after it in one for them all. */
-export function trunkline(args: string[]): Promise<Ran> {
-  if (args.some(arg => LONG_LIVED.includes(arg))) return ranAlone(args)
+/**
+ * Runs a command of the CLI to its end: the first of a file in a process of its own, those after it in one for them all,
+ * but for those that read standard input.
+ */
+export function trunkline(args: string[], input?: string): Promise<Ran> {
+  if (input !== undefined || args.some(arg => LONG_LIVED.includes(arg))) return ranAlone(args, input)
   const ran = lastRun === undefined ? ranAlone(args) : lastRun.then(() => ranByClerk(args))
   lastRun = ran.catch(() => {})
   return ran
@@ -121,11 +124,12 @@ async function ranByClerk(args: string[]): Promise<Ran> {
   return ran as Ran
 }
 
-function ranAlone(args: string[]): Promise<Ran> {
+function ranAlone(args: string[], input?: string): Promise<Ran> {
   return new Promise(resolve => {
-    execFile(process.execPath, [CLI, ...args], { env: environment() }, (error, stdout, stderr) => {
+    const child = execFile(process.execPath, [CLI, ...args], { env: environment() }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
     })
+    if (input !== undefined) child.stdin?.end(input)
   })
 }
 

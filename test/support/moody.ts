@@ -7,6 +7,7 @@ import net from 'node:net'
 import { command } from '../../protocols/smpp/commands.js'
 import { encodePdu, type Pdu, type PduFields } from '../../protocols/smpp/pdu.js'
 import { status } from '../../protocols/smpp/status.js'
+import { minuteText } from './moment.js'
 import type { Cleaner } from './peer.js'
 
 const RESPONSE = 0x80000000
@@ -262,7 +263,8 @@ export class MoodyCarrier {
   private owe(id: string, n: number): void {
     const stat = this.mood === 'reports failures' ? 'UNDELIV' : 'DELIVRD'
     const named = id === '' ? 'done' : `id:${id}`
-    const text = `${named} sub:001 dlvrd:001 submit date:2611201200 done date:2611201200 stat:${stat} err:000 text:${n}`
+    const done = minuteText()
+    const text = `${named} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:${stat} err:000 text:${n}`
     const fields = { source_addr: '1', destination_addr: '1000', esm_class: 0x04, short_message: Buffer.from(text) }
     this.owed.push(encodePdu(command.deliver_sm, 0, 0, fields))
     this.report()

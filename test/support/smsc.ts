@@ -5,6 +5,7 @@ import net from 'node:net'
 import { command } from '../../protocols/smpp/commands.js'
 import { EMPTY } from '../../protocols/smpp/octets.js'
 import { encodePdu, type PduFields } from '../../protocols/smpp/pdu.js'
+import { minuteText } from './moment.js'
 import { type Cleaner, type Heard, PATIENCE_MS, Peer, Waiting, within } from './peer.js'
 import { listen } from './ports.js'
 
@@ -24,7 +25,7 @@ export interface ReceiptWords {
   err?: string
   /** The id as the receipt has it; the one of the answer if not given. */
   id?: string
-  /** done date: YYMMDDhhmm. */
+  /** done date: YYMMDDhhmm; this minute if not given. */
   done?: string
   tlvs?: Buffer
 }
@@ -61,8 +62,8 @@ export class Submitted {
   /** Its receipt; resolves with the command_status of the answer. */
   async receipt(words: ReceiptWords = {}, link = this.link): Promise<number> {
     const { fields } = this
-    const { stat = 'DELIVRD', err = '000', id = this.ref, done = '2611201200', tlvs } = words
-    const text = `id:${id} sub:001 dlvrd:001 submit date:2611201200 done date:${done} stat:${stat} err:${err} text:`
+    const { stat = 'DELIVRD', err = '000', id = this.ref, done = minuteText(), tlvs } = words
+    const text = `id:${id} sub:001 dlvrd:001 submit date:${done} done date:${done} stat:${stat} err:${err} text:`
     const answer = await link.request(
       command.deliver_sm,
       {

@@ -1137,6 +1137,11 @@ function joins(t: Test, open: OpenSpool): void {
       t.same(texts([whole]), ['one two three'])
       for (const { id } of [first, second, third]) t.equal(spool.find(id)?.id, whole.id)
 
+      const settled: [number, number][] = []
+      spool.settles = ({ id, priceMicros }, _, sent) => {
+        settled.push([id, sent.id])
+        return { priceMicros, costMicros: 0 }
+      }
       spool.cut(whole, CARRIER, 2, 9)
       spool.accepted(whole, 0, CARRIER, 'A', true)
       spool.accepted(whole, 1, CARRIER, 'B', true)
@@ -1146,6 +1151,12 @@ function joins(t: Test, open: OpenSpool): void {
       spool.receipt(CARRIER, delivered('B'))
       await spool.synced()
       t.same(new Set(heard.ended.map(({ id }) => id)), new Set([first.id, second.id, third.id]))
+      const all = [second, first, third]
+      t.same(
+        settled,
+        all.map(({ id }) => [id, second.id]),
+        'each is settled by what became of the one that was sent',
+      )
       t.same(receiptsOf(spool), [`${second.id} 2 1/1`, `${third.id} 2 1/1`])
       t.same(
         rowsOf(spool)
@@ -1217,6 +1228,27 @@ function joins(t: Test, open: OpenSpool): void {
       t.same(words, ['of another', 'new text'])
     },
   )
+
+  t.test('a part that was sent again is settled by what became of the whole', async t => {
+    const spool = await open(t)
+    const settled: [number, number][] = []
+    spool.settles = ({ id, priceMicros }, _, sent) => {
+      settled.push([id, sent.id])
+      return { priceMicros, costMicros: 0 }
+    }
+    const one = partOf(1, 2, 1, 'one ', { registered_delivery: 0 })
+    const again = partOf(1, 2, 1, 'one ', { registered_delivery: 0 })
+    const two = partOf(1, 2, 2, 'two')
+    await commitAll(spool, [one, again, two])
+    const whole = claimOne(claimerOf(spool))
+    t.equal(whole.id, two.id)
+    spool.end(whole, { state: state.REJECTED, error: '11', doneMs: START_MS })
+    const all = [two, one, again]
+    t.same(
+      settled,
+      all.map(({ id }) => [id, two.id]),
+    )
+  })
 
   t.test('what is asked of one part is done to the whole', async t => {
     const spool = await open(t)
@@ -1657,6 +1689,7 @@ function history(t: Test, open: OpenSpool): void {
       isHeld: true,
       backMicros: 0,
       costMicros: 0,
+      tookMs: null,
       source: one.source_addr,
       destination: one.destination_addr,
       route: 3,
@@ -1682,6 +1715,7 @@ function history(t: Test, open: OpenSpool): void {
       priceMicros: 25_000,
       backMicros: 50_000,
       costMicros: 9_000,
+      tookMs: 30,
       kind: 'ended',
       atMs: START_MS + 20,
       state: state.UNDELIVERABLE,
@@ -1719,6 +1753,35 @@ function history(t: Test, open: OpenSpool): void {
       t.equal(end?.id, m.id)
       t.ok(end !== undefined && end.atMs >= START_MS && end.atMs <= atMs + 25, `${ref}: ${end?.atMs}`)
     }
+  })
+
+  t.test('how long it took is by our clock, from when it could go, whatever a carrier says', async t => {
+    const clock = new ManualClock(START_MS)
+    const spool = await open(t, { clock })
+    const claimer = claimerOf(spool)
+    for (const [ref, scheduleMs, doneMs] of [
+      ['east', 0, HOUR_MS],
+      ['west', 0, -5 * HOUR_MS],
+      ['later', HOUR_MS, -5 * HOUR_MS],
+    ] as const) {
+      const now = clock.now()
+      await commitAll(spool, [message({ scheduleMs: scheduleMs && now + scheduleMs })])
+      clock.advance(scheduleMs)
+      await settle(spool)
+      clock.advance(20)
+      spool.accepted(claimOne(claimer), 0, CARRIER, ref, true)
+      await spool.synced()
+      clock.advance(1_500)
+      spool.receipt(CARRIER, delivered(ref, clock.now() + doneMs))
+      await spool.synced()
+      const end = rowsOf(spool).at(-1)
+      t.match(end, { kind: 'ended', tookMs: 1_520 }, ref)
+    }
+    const unsent = message({ scheduleMs: clock.now() + HOUR_MS })
+    await commitAll(spool, [unsent])
+    spool.end(unsent, { state: state.DELIVERED, error: '', doneMs: clock.now() })
+    await spool.synced()
+    t.equal(rowsOf(spool).at(-1)?.tookMs, 0, 'never below nothing')
   })
 
   t.test('positions never go back, over a restart with an empty log neither', async t => {
@@ -2105,6 +2168,39 @@ async function many(t: Test, open: OpenSpool): Promise<void> {
     t.same(spool.present(one()), [])
     t.equal(spool.figures().replaceable, 4)
   })
+
+  t.test(
+    'what was put off comes after what it stood before, were it due before that is known to be on disk',
+    async t => {
+      const clock = new ManualClock(START_MS)
+      const spool = await open(t, { clock, small: true })
+      const claimer = claimerOf(spool)
+      const orders = new Set<string>()
+      // When its end is told is the store's: in some of so many it is due in between.
+      for (let round = 0; round < 60; round++) {
+        const [a, b, c] = ['a', 'b', 'c'].map(text => message({ body: Buffer.from(text) })) as [
+          Message,
+          Message,
+          Message,
+        ]
+        for (const m of [a, b, c]) spool.commit(m)
+        await spool.synced()
+        spool.replace(b.id, m => {
+          m.scheduleMs = clock.now() + 1_000
+        })
+        const synced = spool.synced()
+        for (let turn = 0; turn < round % 4; turn++) await new Promise(resolve => setImmediate(resolve))
+        clock.advance(1_001)
+        spool.tick()
+        await synced
+        await settle(spool)
+        await settle(spool)
+        orders.add(texts(drain(claimer, spool)).join())
+      }
+      t.same([...orders], ['a,c,b'])
+      t.match(spool.figures(), { waiting: 0, due: 0 })
+    },
+  )
 
   t.test('a replaced message may be put off, or go at once', async t => {
     const clock = new ManualClock(START_MS)

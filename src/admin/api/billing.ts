@@ -72,6 +72,7 @@ const invoiceEntry = z
     tax_micros: micros,
     total_micros: micros,
     covered_micros: micros.describe('of the net, what credit had paid already'),
+    covered_tax_micros: micros.describe('of the tax, what had been paid already, with top-ups'),
     due_micros: micros,
   })
   .meta({ id: 'Invoice' })

@@ -82,8 +82,17 @@ const addressRefused = (): Problem =>
 const tokenRefused = (): Problem =>
   new Problem(401, 'token_refused', 'The token is no good', 'it has expired or was revoked: get another')
 
+function checkAddress(account: Account, ip: string): void {
+  if (!mayComeFrom(account.smpp.allowFrom, ip)) throw addressRefused()
+}
+
+function checkLive({ suspended }: Account): void {
+  if (suspended === null) return
+  throw new Problem(403, 'account_suspended', 'The account is suspended', 'ask whoever runs this gateway')
+}
+
 /** The access token of a request; undefined: it bears none. */
-export function tokenIn(request: IncomingMessage): string | undefined {
+function tokenIn(request: IncomingMessage): string | undefined {
   const given = keyIn(request)
   return given !== undefined && looksLikeToken(given) ? given : undefined
 }
@@ -117,6 +126,8 @@ export class Callers {
   async of(request: FastifyRequest): Promise<Caller> {
     const caller = await this.known(request)
     const scope = scopeOf(request.routeOptions.config)
+    // Whoever is suspended may have to see what is owed.
+    if (scope !== 'billing:read' || request.method !== 'GET') checkLive(caller.account)
     if (scope !== undefined && !hasScope(caller.scopes, scope)) throw scopeMissing(scope)
     if (caller.kind === 'test' && isOfLive(request.routeOptions.config)) {
       throw testKey('what it would change is told of real messages too: use a live key')
@@ -130,6 +141,7 @@ export class Callers {
     const session = token === undefined ? undefined : await this.sessionOf(token)
     if (session === undefined) {
       const { account, scopes, actor } = await this.known(request)
+      checkLive(account)
       const of = { email: null, organisation: null, role: null, operator: false, accounts: [account.systemId] }
       return { kind: 'key', name: actor.who, ...of, scopes: scopesOf(scopes) }
     }
@@ -144,20 +156,26 @@ export class Callers {
     if (token !== undefined) return this.ofToken(token, request)
     const key = keyIn(request.raw)
     if (key === undefined) return this.withoutKey(request)
-    return this.ofKey(key, this.host.peers.address(request.raw))
+    return this.byKey(key, this.host.peers.address(request.raw))
   }
 
   private withoutKey(request: FastifyRequest): Caller {
     const account = this.host.withoutKey(request)
     if (account === undefined) throw new Problem(401, 'key_missing', 'A key is needed', BEARER)
     const from = this.host.peers.address(request.raw)
-    this.checkAccount(account, from)
+    checkAddress(account, from)
     const actor = { who: `no key, for ${account.systemId}`, from }
     return { account, scopes: WITHOUT_KEY, kind: 'live', bounds: null, actor }
   }
 
   /** `id`: which key it must be. */
   async ofKey(key: string, ip: string, id?: string): Promise<Caller> {
+    const caller = await this.byKey(key, ip, id)
+    checkLive(caller.account)
+    return caller
+  }
+
+  private async byKey(key: string, ip: string, id?: string): Promise<Caller> {
     const network = networkOf(ip)
     const grant = this.host.key(key)
     const isGood = grant !== undefined && (id === undefined || id === String(grant.id))
@@ -183,7 +201,7 @@ export class Callers {
     if (session === undefined) throw tokenRefused()
     const account = this.accountFor(session, request.headers['x-account'])
     const from = this.host.peers.address(request.raw)
-    this.checkAccount(account, from)
+    checkAddress(account, from)
     const actor = { who: session.email, from }
     return { account, scopes: scopesOfRole(session.role, session.operator), kind: 'live', bounds: null, actor }
   }
@@ -192,7 +210,7 @@ export class Callers {
   async sessionId(request: FastifyRequest): Promise<string> {
     const token = tokenIn(request.raw)
     if (token === undefined || (await this.sessionOf(token)) === undefined) {
-      await this.known(request)
+      checkLive((await this.known(request)).account)
       throw new Problem(403, 'not_a_person', 'Not a person', 'a key has no sessions: log in')
     }
     const bearer = await this.host.people.tokens.read(token)
@@ -239,17 +257,10 @@ export class Callers {
       throw new Problem(401, 'key_expired', 'The key has expired', 'make a new one, or ask whoever runs this gateway')
     }
     if (objection === 'address') throw addressRefused()
-    this.checkAccount(account, ip)
+    checkAddress(account, ip)
     host.keyUsed(grant.id)
     const actor = { who: `key ${grant.id} of ${account.systemId}`, from: ip }
     return { account, scopes: grant.scopes, kind: grant.kind, bounds: grant, actor }
-  }
-
-  private checkAccount(account: Account, ip: string): void {
-    if (!mayComeFrom(account.smpp.allowFrom, ip)) throw addressRefused()
-    if (account.suspended !== null) {
-      throw new Problem(403, 'account_suspended', 'The account is suspended', 'ask whoever runs this gateway')
-    }
   }
 
   private async refuse(network: string, from: string): Promise<never> {

@@ -8,13 +8,14 @@ import type { Account } from '../../accounts/account.js'
 import type { Actor } from '../../accounts/audit.js'
 import { type Hook, MAX_HOOKS } from '../../accounts/hooks.js'
 import { idOf, idText } from '../../base/ids.js'
+import { Busy } from '../../base/turns.js'
 import { isoTime } from '../../returns/events.js'
 import { type EndPlace, TooWide } from '../../returns/past.js'
 import { type HookRefusal, HookRefused, type WebhookDesk } from '../../returns/webhookDesk.js'
 import { type FailureRow, OutboxFull } from '../../returns/webhookFailures.js'
 import { StoreAway } from '../../store/retry.js'
 import type { Access } from '../access.js'
-import { serving } from '../asked.js'
+import { busy, serving } from '../asked.js'
 import { Problem } from '../problem.js'
 import type { AdminSubject } from '../subject.js'
 import type { Api } from './api.js'
@@ -352,6 +353,8 @@ async function known<T>(work: Promise<T>): Promise<T> {
     if (error instanceof OutboxFull) {
       throw new Problem(503, 'disk_full', 'No room', 'the gateway has no room for it now', { retryable: true })
     }
+    if (error instanceof Busy)
+      throw busy(error, 'messages of this account are being looked up', 'others ask at this moment')
     if (error instanceof TooWide) {
       throw new Problem(504, 'too_wide', 'Too much to look through', 'ask for a shorter time with since and until')
     }

@@ -21,12 +21,15 @@ export class Changing {
   private readonly standing: Standing
   private readonly settling: Settling
   private readonly joins: Joins
+  private readonly most: number
 
-  constructor({ clock, standing, settling, joins }: ChangingHost) {
+  /** @param most messages moved to another lane in one go */
+  constructor({ clock, standing, settling, joins }: ChangingHost, most: number) {
     this.clock = clock
     this.standing = standing
     this.settling = settling
     this.joins = joins
+    this.most = most
   }
 
   find(id: number): Message | undefined {
@@ -76,6 +79,8 @@ export class Changing {
 
   private reschedule(m: Message): void {
     if (m.scheduleMs > this.clock.now()) {
+      // Due again before its commit is known to be durable, it would go from where it stood.
+      this.standing.blocks.lanes.forget(m)
       this.standing.withdraw(m)
       this.standing.due.add(m, m.scheduleMs)
     } else if (m.dueMs > 0) this.standing.ready(m)
@@ -103,8 +108,8 @@ export class Changing {
     return true
   }
 
-  /** `most` at a time. */
-  rematch(from: number, to: (message: Message) => number, most: number): boolean {
+  rematch(from: number, to: (message: Message) => number): boolean {
+    const { most } = this
     const { blocks } = this.standing
     const { lanes } = blocks
     let n = 0

@@ -1,9 +1,11 @@
 // Parts of long messages whose account wants them joined: which wait for which, and what becomes of them when the last has
 // come, or has not come in time. Memory holds names and ids only, bounded; the parts themselves are records like any
-// other, and stand among the due. Knows how parts become one; lanes, the log and reports are its caller's.
+// other, and stand among the due. Knows how parts become one; the log and reports are its caller's.
 
 import { joinParts, type PartName, partOf, withoutSar } from '../../../protocols/smpp/parts.js'
 import { type Joined, type Message, mark } from '../../model/message.js'
+import type { Spool } from '../contract.js'
+import type { Standing } from './standing.js'
 
 /** So long a part waits for the others; and no longer than half of its validity, for then it must still be sent. */
 const WAIT_MS = 300_000
@@ -22,27 +24,22 @@ interface Group {
 }
 
 export interface JoinsHost {
-  message(id: number): Message | undefined
-  /** The record changes with the next commit; to be called before anything in it does. */
-  touch(m: Message): void
-  /** Stands among the due until then. */
-  hold(m: Message, dueMs: number): void
-  /** From the due, or from nowhere, to where a message stands that waits for nothing but its schedule. */
-  go(m: Message): void
-  /** It waits no more: its text is in another message. */
-  follow(m: Message): void
-  apart(parts: number): void
+  readonly standing: Standing
+  /** Whose events tell of parts that go as they came: they may be replaced while it runs. */
+  readonly spool: Pick<Spool, 'events'>
 }
 
 export class Joins {
   private readonly groups = new Map<string, Group>()
   private readonly byId = new Map<number, Group>()
-  private readonly host: JoinsHost
+  private readonly standing: Standing
+  private readonly spool: Pick<Spool, 'events'>
   private readonly most: number
 
   /** @param most texts of which parts are waited for at a time, and a quarter of those parts */
-  constructor(host: JoinsHost, most: number) {
-    this.host = host
+  constructor({ standing, spool }: JoinsHost, most: number) {
+    this.standing = standing
+    this.spool = spool
     this.most = most
   }
 
@@ -54,7 +51,7 @@ export class Joins {
 
   /** A new part, or a new text for one; its record is touched. False: it is none, or cannot be waited for, and goes as it is. */
   take(m: Message, nowMs: number): boolean {
-    const { host } = this
+    const { standing } = this
     const joined = m.joined as Joined
     const name = partOf(m)
     if (name === undefined) {
@@ -62,7 +59,7 @@ export class Joins {
       return false
     }
     const group = this.groups.get(keyOf(m, name))
-    const before = host.message(group?.bySeq.get(name.seq) ?? 0)
+    const before = standing.live.message(group?.bySeq.get(name.seq) ?? 0)
     if (group && before?.joined) {
       if (before.body.equals(m.body) && before.joined.ids.length < MOST_TWINS) {
         // Sent again because our answer was missed: the phone gets it once.
@@ -75,12 +72,12 @@ export class Joins {
     const now = this.add(m, name)
     if (now === undefined) {
       release(m)
-      host.apart(1)
+      this.spool.events.apart(1)
       return false
     }
     joined.waits = true
     if (now.bySeq.size === now.total) this.join(now)
-    else host.hold(m, Math.max(nowMs + Math.min(WAIT_MS, (m.validUntilMs - nowMs) / 2), m.scheduleMs))
+    else standing.due.add(m, Math.max(nowMs + Math.min(WAIT_MS, (m.validUntilMs - nowMs) / 2), m.scheduleMs))
     return true
   }
 
@@ -100,18 +97,18 @@ export class Joins {
   }
 
   private follow(m: Message, other: Message): void {
-    const { host } = this
-    host.touch(other)
-    host.touch(m)
+    const { standing } = this
+    standing.touch(other)
+    standing.touch(m)
     const joined = m.joined as Joined
     joined.waits = false
     joined.of = other.id
     other.joined?.ids.push(m.id)
-    host.follow(m)
+    standing.follow(m)
   }
 
   private join(group: Group): void {
-    const { host } = this
+    const { standing } = this
     const parts = this.partsOf(group)
     const whole = joinParts(parts)
     if (parts.length < group.total || whole === undefined || whole.body.length > MOST_OCTETS) {
@@ -122,21 +119,21 @@ export class Joins {
     // The one that asks for a receipt has the carrier asked for one.
     const first = parts.find(m => (m.registered_delivery & 3) !== 0) ?? (parts[0] as Message)
     for (const m of parts) if (m !== first) this.follow(m, first)
-    host.touch(first)
+    standing.touch(first)
     release(first)
     first.esm_class = whole.esm_class
     first.body = whole.body
     first.tlvs = withoutSar(first.tlvs)
     // What the customer knows as one part has one receipt, in however many the carrier gets it.
     first.registered_delivery &= ~mark.perPart
-    host.go(first)
+    standing.go(first)
   }
 
   /** In the order of their numbers. */
   private partsOf({ bySeq }: Group): Message[] {
     const parts: Message[] = []
     for (const seq of [...bySeq.keys()].sort((a, b) => a - b)) {
-      const m = this.host.message(bySeq.get(seq) as number)
+      const m = this.standing.live.message(bySeq.get(seq) as number)
       if (m?.standing === 'waiting' && m.joined?.waits) parts.push(m)
     }
     return parts
@@ -151,11 +148,11 @@ export class Joins {
     this.forget(group)
     const parts = this.partsOf(group)
     for (const m of parts) {
-      this.host.touch(m)
+      this.standing.touch(m)
       release(m)
-      this.host.go(m)
+      this.standing.go(m)
     }
-    this.host.apart(parts.length)
+    this.spool.events.apart(parts.length)
   }
 
   /** It has waited long enough: all parts that are there go as they came. */
@@ -163,9 +160,9 @@ export class Joins {
     const group = this.byId.get(m.id)
     if (group) this.giveUp(group)
     else {
-      this.host.touch(m)
+      this.standing.touch(m)
       release(m)
-      this.host.go(m)
+      this.standing.go(m)
     }
   }
 

@@ -1,5 +1,24 @@
-// How much of each thing stands in memory or is done in one go. The defaults fit one
-// process of a gateway; tests make them small, so that every overflow is met.
+// What a spool is given: where it is and how much it may hold, which its operator says; and how much of each thing stands
+// in memory or is done in one go. The defaults of that fit one process of a gateway; tests make them small, so that every
+// overflow is met.
+
+import type { Clock } from '../../base/clock.js'
+
+export interface LmdbSpoolSettings {
+  path: string
+  node: number
+  clock: Clock
+  mapGb: number
+  reserveMb: number
+  maxWaiting: number
+  maxWaitingPerAccount: number
+  keepReportsMs: number
+  keepReportsPerAccount: number
+  /** A receipt may come this much after the validity of its message. */
+  receiptGraceMs: number
+  /** For tests: what is left out stands at its default. */
+  limits?: Partial<LmdbLimits>
+}
 
 export interface LmdbLimits {
   /** Messages that all lanes together hold in memory; what comes on top is read from disk in its turn. */

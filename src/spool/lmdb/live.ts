@@ -60,4 +60,10 @@ export class Live {
   release(m: Message): void {
     if (!isKept(m)) this.byId.delete(m.id)
   }
+
+  /** One of the references that point at the object is gone. */
+  forgetRecent(m: Message): void {
+    m.hold -= RECENT
+    this.release(m)
+  }
 }

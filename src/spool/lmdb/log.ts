@@ -4,17 +4,19 @@
 
 import { assert } from '../../base/assert.js'
 import { idTimeMs } from '../../base/ids.js'
-import { type Message, type MessageState, state } from '../../model/message.js'
+import { dueSinceMs, type Message, type MessageState, state } from '../../model/message.js'
 import type { Conversion, Ending, HistoryRow, LogFilter, LogSlice } from '../contract.js'
 import type { Database } from './store.js'
 
 // Chunk: format u8, then rows. Row: length u16, kind u8, rank u8, state u8,
 // segments u8, account u32, route u32, carrier u32, id f64, atMs f64, price f64,
-// then source, destination, error, clientRef (u8 length each), and of an end back f64, cost f64. The last release's
-// format 1 has no such end, no held charges and no conversions.
+// then source, destination, error, clientRef (u8 length each), and of an end back f64, cost f64, took ms u32. The last
+// release's format 1 has no such end, no held charges and no conversions; a row may end before `took` as well.
 const FORMAT = 2
 const ROW_HEAD = 2 + 4 + 12 + 24
-const ROW_END = 16
+const ROW_END = 20
+/** 24 days: an int of PostgreSQL holds no more. */
+const MOST_TOOK_MS = 0x7fff_ffff
 const HELD = 0x80
 const KINDS = ['accepted', 'ended', 'converted'] as const
 const ACCEPTED = 0
@@ -65,6 +67,11 @@ export class Log {
     return this.start
   }
 
+  /** Rows ever logged and written. */
+  get written(): number {
+    return this.end
+  }
+
   get pending(): boolean {
     return this.pendingRows > 0 || this.start > this.removed
   }
@@ -81,11 +88,24 @@ export class Log {
   ended(m: Message, { doneMs, state, error }: Ending, backMicros: number, costMicros: number, nowMs: number): void {
     const fromMs = Math.min(idTimeMs(m.id), nowMs)
     const atMs = doneMs < fromMs - ZONES_MS ? fromMs : doneMs > nowMs + ZONES_MS ? nowMs : doneMs
-    this.append(ENDED, atMs, m, state, error, backMicros, costMicros)
+    const tookMs = Math.min(Math.max(0, nowMs - dueSinceMs(m)), MOST_TOOK_MS)
+    this.append(ENDED, atMs, m, state, error, backMicros, costMicros, tookMs)
   }
 
-  converted(message: Conversion, atMs: number): void {
-    this.append(CONVERTED, atMs, { ...message, segments: 0, priceMicros: 0, clientRef: '' }, state.DELIVERED, '')
+  converted({ id, account, rank, carrier, lane, source_addr, destination_addr }: Conversion, atMs: number): void {
+    const logged: Logged = {
+      id,
+      account,
+      rank,
+      carrier,
+      lane,
+      source_addr,
+      destination_addr,
+      segments: 0,
+      priceMicros: 0,
+      clientRef: '',
+    }
+    this.append(CONVERTED, atMs, logged, state.DELIVERED, '')
   }
 
   private append(
@@ -96,6 +116,7 @@ export class Log {
     error: string,
     backMicros = 0,
     costMicros = 0,
+    tookMs = 0,
   ): void {
     // Addresses are octets, of which half are two in UTF-8.
     const addresses = (m.source_addr.length + m.destination_addr.length) * 2
@@ -124,6 +145,7 @@ export class Log {
     if (kind === ENDED) {
       view.setFloat64(at, backMicros, true)
       view.setFloat64(at + 8, costMicros, true)
+      view.setUint32(at + 16, tookMs, true)
       at += ROW_END
     }
     to.writeUInt16LE(at - start - 2, start)
@@ -174,7 +196,13 @@ export class Log {
     return read === 0 ? undefined : { position, rows }
   }
 
-  /** Everything up to `position` goes with the next commit. */
+  /** Of those, the ones that ended. */
+  endings(after: number, maxRows: number): LogSlice {
+    const { position, rows } = this.read(after, maxRows) ?? { position: after, rows: [] }
+    return { position, rows: rows.filter(row => row.kind === 'ended') }
+  }
+
+  /** Everything up to `position` goes with the next commit: what it leaves behind a crash is read and dropped again. */
   drop(position: number): void {
     this.start = Math.max(this.start, Math.min(position, this.end))
   }
@@ -235,6 +263,7 @@ function readChunk(chunk: Buffer, rows: HistoryRow[], { id, account }: LogFilter
       priceMicros: chunk.readDoubleLE(head + 32),
       backMicros: 0,
       costMicros: 0,
+      tookMs: null,
       isHeld: (kind & HELD) !== 0,
       source: text(),
       destination: text(),
@@ -244,6 +273,7 @@ function readChunk(chunk: Buffer, rows: HistoryRow[], { id, account }: LogFilter
     if (kind === ENDED && at < end) {
       row.backMicros = chunk.readDoubleLE(at)
       row.costMicros = chunk.readDoubleLE(at + 8)
+      if (at + 16 < end) row.tookMs = chunk.readUInt32LE(at + 16)
     }
     rows.push(row)
     at = end

@@ -142,13 +142,14 @@ export class Settling {
     if (m) this.finish(m, ending)
   }
 
-  finish(m: Message, ending: Ending): void {
+  /** @param sent the message in which its text went */
+  finish(m: Message, ending: Ending, sent = m): void {
     if (m.standing === 'ended') return
     const { refs, spool, log, outbox, joins, clock } = this.host
     this.standing.becomeEnded(m)
     if (m.ref !== '') refs.remove(m.carrier, m.ref, m)
     if (m.parts) for (const part of m.parts) if (part.ref !== '') refs.remove(m.carrier, part.ref, m)
-    const { priceMicros, costMicros } = spool.settles(m, ending)
+    const { priceMicros, costMicros } = spool.settles(m, ending, sent)
     const backMicros = m.priceMicros - priceMicros
     m.priceMicros = priceMicros
     const now = clock.now()
@@ -159,7 +160,7 @@ export class Settling {
       joins.leave(m)
       for (const part of this.partsIn(m)) {
         part.carrier = m.carrier
-        this.finish(part, ending)
+        this.finish(part, ending, sent)
       }
     }
   }

@@ -8,6 +8,7 @@ import { Blocks } from './blocks.js'
 import { Due } from './due.js'
 import type { LmdbLimits } from './limits.js'
 import { CLAIMED, DIRTY, FRESH, isKept, Live, QUEUED } from './live.js'
+import type { Marks } from './marks.js'
 import { Present } from './present.js'
 import type { Tables } from './store.js'
 
@@ -27,14 +28,17 @@ export class Standing {
   readonly index = new Present()
   /** Messages whose records change with the next commit. */
   dirty: Message[] = []
+  /** The highest id that ever stood anywhere. */
+  lastId = 0
   waiting = 0
   claimed = 0
   sent = 0
   private readonly ofAccount = new Map<number, number>()
   private readonly host: StandingHost
 
-  constructor(tables: Tables, limits: LmdbLimits, blockSeq: number, host: StandingHost) {
+  constructor(tables: Tables, limits: LmdbLimits, { lastId, blockSeq }: Marks, host: StandingHost) {
     this.host = host
+    this.lastId = lastId
     this.live = new Live(tables.messages)
     this.blocks = new Blocks(tables.lanes, tables.messages, this.live, limits, blockSeq, m => this.usable(m))
     this.due = new Due(tables.due)

@@ -1,7 +1,9 @@
-// Over many messages without holding up the event loop: what waits of one account, what
-// one submit_multi became, all that has not ended. Reads the tables a slice at a time and lets others have
-// their turn in between. Knows where messages stand; what is done with them is its caller's.
+// Over many messages without holding up the event loop: what waits of one account, what one submit_multi became, all that
+// has not ended. A walk begins once everything asked for until then is on disk, reads the tables a slice at a time, lets
+// others have their turn in between, and is over when the store closes. Knows where messages stand; what is done with them
+// is its caller's.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   type ClassRank,
   type Message,
@@ -12,15 +14,18 @@ import {
   recordStanding,
 } from '../../model/message.js'
 import type { QueueFilter, WalkSlice } from '../contract.js'
+import type { Commits } from './commits.js'
 import type { Lanes } from './lanes.js'
 import { CLAIMED, type Live } from './live.js'
+import type { Outbox } from './outbox.js'
 import { readReports } from './reports.js'
+import type { Standing } from './standing.js'
 import type { Database, Tables } from './store.js'
 
 /** Messages in one slice: with what a caller does to each, 1 or 2 ms. */
 const SLICE = 100
 /** Waits for the next slice's turn; false: the store closes, and the walk is over. */
-export type Pause = () => Promise<boolean>
+type Pause = () => Promise<boolean>
 
 /** Keys looked at in one slice: most may be of others. */
 const LOOK = 500
@@ -29,11 +34,76 @@ const BLOCKS = 64
 /** Blocks of reports read in one go, of 256 at most each. */
 const REPORT_BLOCKS = 2
 
+export interface WalksHost {
+  readonly tables: Tables
+  readonly standing: Standing
+  readonly outbox: Outbox
+  readonly commits: Pick<Commits, 'synced'>
+}
+
+export class Walks {
+  private readonly tables: Tables
+  private readonly standing: Standing
+  private readonly outbox: Outbox
+  private readonly commits: Pick<Commits, 'synced'>
+  private closing = false
+
+  constructor({ tables, standing, outbox, commits }: WalksHost) {
+    this.tables = tables
+    this.standing = standing
+    this.outbox = outbox
+    this.commits = commits
+  }
+
+  /** No walk goes on after this turn. */
+  close(): void {
+    this.closing = true
+  }
+
+  async *waitingOf(account: number): AsyncGenerator<Message[]> {
+    const newest = this.standing.lastId
+    await this.commits.synced()
+    if (this.standing.waitingOf(account) === 0) return
+    const { tables } = this
+    const { live, due, blocks } = this.standing
+    // The due of all accounts stand together: nobody goes through them for nothing.
+    const pause = this.pauseOf(nextTurn)
+    if (this.closing) return
+    if (due.of(account) > 0) yield* walkDue(tables, live, account, newest, pause)
+    yield* walkReady(tables, live, blocks.lanes, account, newest, pause)
+  }
+
+  async *all(filter: QueueFilter, after: number): AsyncGenerator<WalkSlice> {
+    const newest = this.standing.lastId
+    await this.commits.synced()
+    if (this.closing) return
+    yield* walkAll(this.tables.messages, this.standing.live, filter, after, newest, this.pauseOf(nextTurn))
+  }
+
+  async *multi(multiId: number, turn: () => Promise<unknown> = nextTurn): AsyncGenerator<Message[]> {
+    await this.commits.synced()
+    if (!this.closing) yield* walkMulti(this.tables.messages, this.standing.live, multiId, this.pauseOf(turn))
+  }
+
+  async receiptWaits(account: number, id: number): Promise<boolean> {
+    await this.commits.synced()
+    if (this.closing || this.outbox.count(account) === 0) return false
+    return findReceipt(this.tables, account, id, this.pauseOf(nextTurn))
+  }
+
+  private pauseOf(turn: () => Promise<unknown>): Pause {
+    return async () => {
+      await turn()
+      return !this.closing
+    }
+  }
+}
+
 /**
  * Scheduled and deferred messages of `account`, none newer than `newest`; everything older must be on disk. To be walked
  * before those that are ready: for that is what they may become meanwhile.
  */
-export async function* walkDue(
+async function* walkDue(
   { due, messages }: Tables,
   live: Live,
   account: number,
@@ -61,7 +131,7 @@ export async function* walkDue(
 }
 
 /** Messages of `account` that stand in lanes and are in no carrier's hands, none newer than `newest`. */
-export async function* walkReady(
+async function* walkReady(
   tables: Tables,
   live: Live,
   lanes: Lanes,
@@ -109,7 +179,7 @@ async function* walkRow(
 }
 
 /** Messages that have not ended of the submit_multi that was answered `multiId`: their ids follow each other. */
-export async function* walkMulti(
+async function* walkMulti(
   messages: Tables['messages'],
   live: Live,
   multiId: number,
@@ -140,7 +210,7 @@ export async function* walkMulti(
 }
 
 /** Messages that have not ended and fit, above `after` and none newer than `newest`; everything older must be on disk. */
-export async function* walkAll(
+async function* walkAll(
   messages: Tables['messages'],
   live: Live,
   filter: QueueFilter,
@@ -179,12 +249,7 @@ function fits(record: Buffer, { account, rank, lanes, standing }: QueueFilter): 
 }
 
 /** Whether a receipt for the message `id` is among the reports of the queue `key` that are not done. */
-export async function findReceipt(
-  { outbox, outboxDone }: Tables,
-  key: number,
-  id: number,
-  pause: Pause,
-): Promise<boolean> {
+async function findReceipt({ outbox, outboxDone }: Tables, key: number, id: number, pause: Pause): Promise<boolean> {
   let start = [key, 0]
   for (;;) {
     let n = 0
