@@ -14,7 +14,7 @@ import { Secrets } from '../src/accounts/secrets.js'
 import { statementPage } from '../src/accounts/statement.js'
 import { spanOf } from '../src/admin/credit.js'
 import { openStore, type Store } from '../src/store/postgres.js'
-import { Node } from './support/money.js'
+import { accounts, Node } from './support/money.js'
 import { type Databases, silent, someDatabases } from './support/postgres.js'
 
 t.setTimeout(60_000)
@@ -34,17 +34,6 @@ async function opened(t: Test): Promise<Store> {
   t.teardown(() => store.close())
   await store.firstTry
   return store
-}
-
-/** With a tariff and no credit. */
-async function accounts(store: Store, ...names: string[]): Promise<number[]> {
-  await store.query(`insert into tariffs (name) values ('retail')`)
-  const { rows } = await store.query<{ id: number }>(
-    `insert into accounts (system_id, tariff, credit_micros)
-     select name, (select id from tariffs), 0 from unnest($1::text[]) name returning id`,
-    [names],
-  )
-  return rows.map(({ id }) => id)
 }
 
 const booked = (store: Store, kind: BookingKind, amount: number, account = 'shop'): Promise<Booked> =>

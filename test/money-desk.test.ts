@@ -32,7 +32,7 @@ import { moveCells } from '../src/returns/stats.js'
 import { TariffTable } from '../src/routing/tariffTable.js'
 import type { HistoryRow } from '../src/spool/contract.js'
 import { openStore, type Store } from '../src/store/postgres.js'
-import { Node } from './support/money.js'
+import { accounts, Node } from './support/money.js'
 import { type Databases, silent, someDatabases } from './support/postgres.js'
 
 t.setTimeout(115_000)
@@ -54,17 +54,6 @@ async function opened(t: Test): Promise<Store> {
   t.teardown(() => store.close())
   await store.firstTry
   return store
-}
-
-/** With a tariff and no credit. */
-async function accounts(store: Store, ...names: string[]): Promise<number[]> {
-  await store.query(`insert into tariffs (name) values ('retail')`)
-  const { rows } = await store.query<{ id: number }>(
-    `insert into accounts (system_id, tariff, credit_micros)
-     select name, (select id from tariffs), 0 from unnest($1::text[]) name returning id`,
-    [names],
-  )
-  return rows.map(({ id }) => id)
 }
 
 const booked = (

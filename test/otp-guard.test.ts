@@ -16,6 +16,7 @@ import { Otp } from '../src/services/otp/otp.js'
 import { Peppers } from '../src/services/otp/peppers.js'
 import type { Channel, Session } from '../src/services/otp/session.js'
 import { api } from './support/api.js'
+import { KeptThings } from './support/kept.js'
 import { lodge, lodger, lodgersOn } from './support/lodging.js'
 import { silent, temporaryDirectory } from './support/postgres.js'
 import { smsc } from './support/smsc.js'
@@ -24,40 +25,6 @@ const START_MS = Date.UTC(2026, 10, 20, 12, 0, 0)
 const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
 const SETTINGS = { percent: 35, from: 50, graceMs: 180_000, blockMs: 12 * HOUR_MS }
-
-/** What is kept, as the spool would: in memory. */
-class KeptThings {
-  readonly things = new Map<string, { octets: Buffer; untilMs: number }>()
-  readonly clock: ManualClock
-  writes = 0
-
-  constructor(clock: ManualClock) {
-    this.clock = clock
-  }
-
-  keep(key: string, octets: Buffer, untilMs: number): boolean {
-    this.writes++
-    this.things.set(key, { octets, untilMs })
-    return true
-  }
-
-  kept(key: string): Buffer | undefined {
-    const found = this.things.get(key)
-    return found !== undefined && found.untilMs > this.clock.now() ? found.octets : undefined
-  }
-
-  keptAfter(prefix: string, after: string, count: number): [string, Buffer][] {
-    return [...this.things]
-      .filter(([key, { untilMs }]) => key.startsWith(prefix) && key > after && untilMs > this.clock.now())
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .slice(0, count)
-      .map(([key, { octets }]) => [key, octets])
-  }
-
-  dropKept(key: string): void {
-    this.things.delete(key)
-  }
-}
 
 const number = (n: number, prefix = '4915112'): string => `${prefix}${String(n).padStart(6, '0')}`
 

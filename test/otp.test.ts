@@ -41,6 +41,7 @@ import {
 import { type Wording, withSuffix, wordsFor } from '../src/services/otp/texts.js'
 import { masked, Told } from '../src/services/otp/told.js'
 import { words } from '../src/services/otp/words.js'
+import { KeptThings } from './support/kept.js'
 import { silent, temporaryDirectory } from './support/postgres.js'
 
 const START_MS = Date.UTC(2026, 10, 20, 12, 0, 0)
@@ -59,38 +60,6 @@ const SESSION: Session = {
   wording: { brand: '', language: 'en', payee: '', amount: '', custom: '', domain: '', appHash: '' },
   ...{ nextMs: 0, tries: [], attempts: 3, failed: 0, failedUntilMs: 0, createdMs: 0, expiresMs: 0, lastSentMs: 0 },
   ...{ status: 'pending', endedMs: 0, token: '', tokenUntilMs: 0 },
-}
-
-/** What is kept, as the spool would: in memory. */
-class KeptThings {
-  readonly things = new Map<string, { octets: Buffer; untilMs: number }>()
-  readonly clock: ManualClock
-
-  constructor(clock: ManualClock) {
-    this.clock = clock
-  }
-
-  keep(key: string, octets: Buffer, untilMs: number): boolean {
-    this.things.set(key, { octets, untilMs })
-    return true
-  }
-
-  kept(key: string): Buffer | undefined {
-    const found = this.things.get(key)
-    return found !== undefined && found.untilMs > this.clock.now() ? found.octets : undefined
-  }
-
-  keptAfter(prefix: string, after: string, count: number): [string, Buffer][] {
-    return [...this.things]
-      .filter(([key, { untilMs }]) => key.startsWith(prefix) && key > after && untilMs > this.clock.now())
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .slice(0, count)
-      .map(([key, { octets }]) => [key, octets])
-  }
-
-  dropKept(key: string): void {
-    this.things.delete(key)
-  }
 }
 
 /** One letter changed, added or left out makes the one the other. */

@@ -131,7 +131,7 @@ export class Credit {
       this.host.counters.add('credit_pending')
       return NO
     }
-    return new Promise(told => purse.waiters.push({ sinceMs, told }))
+    return purse.wait(sinceMs)
   }
 
   /** It will submit soon. */
@@ -241,16 +241,9 @@ export class Credit {
   }
 
   private hurry(purse: Purse, nowMs: number): void {
-    if (purse.need === 0 && purse.waiters.length === 0) this.needy.delete(purse)
-    if (purse.waiters.length > 0) {
-      const mostMs = this.failingMs > 0 ? PATIENCE_MS : SLOW_MS
-      const late: typeof purse.waiters = []
-      const others: typeof purse.waiters = []
-      for (const one of purse.waiters) (nowMs - one.sinceMs > mostMs ? late : others).push(one)
-      purse.waiters = others
-      for (const { told } of late) told(false)
-      if (late.length > 0) this.host.counters.add('credit_pending', late.length)
-    }
+    if (purse.need === 0 && purse.waiting === 0) this.needy.delete(purse)
+    const late = purse.giveUp(nowMs - (this.failingMs > 0 ? PATIENCE_MS : SLOW_MS))
+    if (late > 0) this.host.counters.add('credit_pending', late)
     if (purse.contendedUntilMs > 0 && nowMs >= purse.contendedUntilMs) this.ask(purse)
   }
 
@@ -326,7 +319,7 @@ export class Credit {
     this.failingMs = 0
     for (const account of this.recalled) this.recall(account)
     this.recalled.clear()
-    for (const purse of this.purses.values()) if (purse.need > 0 && purse.left >= purse.need) this.satisfied(purse)
+    for (const purse of this.purses.values()) if (purse.need > 0 && purse.left >= purse.need) purse.satisfied()
     this.kick()
   }
 
@@ -364,7 +357,7 @@ export class Credit {
       purse.left = micros
       purse.turn = turn
       if (purse.need === 0) continue
-      if (purse.left >= purse.need) this.satisfied(purse)
+      if (purse.left >= purse.need) purse.satisfied()
       else this.ask(purse)
     }
   }
@@ -433,7 +426,7 @@ export class Credit {
     }
     purse.low = micros === 0 ? 0 : purse.left / 2
     if (purse.left >= purse.need) {
-      this.satisfied(purse)
+      purse.satisfied()
       return
     }
     if (isDearer) {
@@ -446,16 +439,7 @@ export class Credit {
     if (nowMs < purse.contendedUntilMs) return
     purse.deniedNeed = purse.need
     purse.deniedUntilMs = nowMs + DENIED_MS
-    this.satisfied(purse)
-  }
-
-  /** Whoever waits asks again, and will be answered. */
-  private satisfied(purse: Purse): void {
-    purse.need = 0
-    purse.contendedUntilMs = 0
-    const { waiters } = purse
-    purse.waiters = []
-    for (const { told } of waiters) told(true)
+    purse.satisfied()
   }
 
   private undo({ moves }: Round): void {
@@ -478,7 +462,7 @@ export class Credit {
     await this.work
     for (const purse of this.purses.values()) {
       this.asking.delete(purse)
-      for (const { told } of purse.waiters.splice(0)) told(false)
+      purse.giveUp(Number.POSITIVE_INFINITY)
       this.giveBack(purse, purse.left)
     }
     await this.work
@@ -491,7 +475,7 @@ export class Credit {
     for (const purse of this.purses.values()) {
       if (purse.left > 0) accounts++
       leftMicros += purse.left
-      waiting += purse.waiters.length
+      waiting += purse.waiting
     }
     return { accounts, leftMicros, waiting }
   }

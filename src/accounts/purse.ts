@@ -1,5 +1,5 @@
-// What one node has leased of one account's credit, and what is known of how it is spent. Numbers only; when to ask and when
-// to give back is credit.ts's.
+// What one node has leased of one account's credit, what is known of how it is spent, and who waits for more of it. When to
+// ask and when to give back is credit.ts's.
 
 /** A lease is for what was spent in so long. */
 const AHEAD_MS = 4_000
@@ -45,11 +45,36 @@ export class Purse {
   asked = 0
   lookedMs: number
   lookedSpent = 0
-  waiters: { readonly sinceMs: number; readonly told: (again: boolean) => void }[] = []
+  private waiters: { readonly sinceMs: number; readonly told: (again: boolean) => void }[] = []
 
   constructor(account: number, nowMs: number) {
     this.account = account
     this.lookedMs = nowMs
+  }
+
+  get waiting(): number {
+    return this.waiters.length
+  }
+
+  /** True: whoever waits may ask again, and will be answered. */
+  wait(sinceMs: number): Promise<boolean> {
+    return new Promise(told => this.waiters.push({ sinceMs, told }))
+  }
+
+  /** Nothing more is needed, or nothing more comes: either way whoever waits will be answered. */
+  satisfied(): void {
+    this.need = 0
+    this.contendedUntilMs = 0
+    for (const { told } of this.waiters.splice(0)) told(true)
+  }
+
+  /** Who has waited since before `sinceMs` waits no more. How many they were. */
+  giveUp(sinceMs: number): number {
+    const late = this.waiters.filter(one => one.sinceMs < sinceMs)
+    if (late.length === 0) return 0
+    this.waiters = this.waiters.filter(one => one.sinceMs >= sinceMs)
+    for (const { told } of late) told(false)
+    return late.length
   }
 
   /** How much to ask for now, `least` at least: by what was spent since the last time; undefined: nothing is known of it. */

@@ -32,6 +32,8 @@ interface Options {
 const ROOT = '/api/v1/admin/analytics'
 const PAGE = 1_000
 const BAR = 12
+/** As {@link cells} gives them. */
+const AFTER_ACCEPTED = ['>delivered', '>failed', '>unreported', '>open', '>converted', '>segments', '>p50 s', '>p95 s']
 const BLOCKS = ' ▏▎▍▌▋▊▉█'
 const DAY_MS = 86_400_000
 
@@ -171,14 +173,7 @@ function screen(answer: StatsAnswer, limit: number): string {
     ...group_by,
     '>accepted',
     '',
-    '>delivered',
-    '>failed',
-    '>unreported',
-    '>open',
-    '>converted',
-    '>segments',
-    '>p50 s',
-    '>p95 s',
+    ...AFTER_ACCEPTED,
     `>spend ${currency}`,
     '>cost',
     '>profit',
@@ -244,18 +239,7 @@ async function now(options: { tz: string } & GlobalOptions): Promise<void> {
     const label = name === 'otp' ? 'OTPs, 7 days' : name.replaceAll('_', ' ')
     return [label, ...cells(one, '')].filter((_, i) => i !== 2)
   })
-  const columns = [
-    '',
-    '>accepted',
-    '>delivered',
-    '>failed',
-    '>unreported',
-    '>open',
-    '>converted',
-    '>segments',
-    '>p50 s',
-    '>p95 s',
-  ]
+  const columns = ['', '>accepted', ...AFTER_ACCEPTED]
   console.log(
     [
       table([...columns, `>spend ${dash.currency}`, '>cost', '>profit'], rows),

@@ -48,3 +48,14 @@ export class Node {
     })
   }
 }
+
+/** With a tariff and no credit. */
+export async function accounts(store: Store, ...names: string[]): Promise<number[]> {
+  await store.query(`insert into tariffs (name) values ('retail')`)
+  const { rows } = await store.query<{ id: number }>(
+    `insert into accounts (system_id, tariff, credit_micros)
+     select name, (select id from tariffs), 0 from unnest($1::text[]) name returning id`,
+    [names],
+  )
+  return rows.map(({ id }) => id)
+}
